@@ -1,0 +1,62 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""M(cloudbang.platform.authorities): what makes a cluster itself, on the controller."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+
+from ansible_collections.cloudbang.platform.plugins.module_utils.authority import (
+    Authority,
+    AuthorityError,
+    ensure_htpasswd,
+    ensure_key_pair,
+    ensure_secret,
+    locked,
+)
+
+
+class ActionModule(ActionBase):
+    """Makes what is missing and leaves what exists."""
+
+    _requires_connection = False
+    _supports_check_mode = True
+    _supports_async = False
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        _validation, options = self.validate_argument_spec(
+            {
+                "directory": {"type": "path", "required": True},
+                "authorities": {"type": "dict", "default": {}},
+                "key_pairs": {"type": "list", "elements": "str", "default": []},
+                "secrets": {"type": "list", "elements": "str", "default": [], "no_log": False},
+                "htpasswd": {"type": "dict", "default": {}},
+            }
+        )
+        directory = Path(options["directory"]).expanduser()
+        if self._task.check_mode:
+            names = [f"{name}.crt" for name in options["authorities"]]
+            names += [f"{name}.pub" for name in options["key_pairs"]] + options["secrets"]
+            names += [f"{user}.htpasswd" for user in options["htpasswd"]]
+            made = [name for name in names if not (directory / name).exists()]
+            return {**result, "changed": bool(made), "made": made}
+        made = []
+        try:
+            with locked(directory):
+                for name, common_name in options["authorities"].items():
+                    if Authority.ensure(directory, name, str(common_name)):
+                        made.append(f"{name}.crt")
+                made += [f"{name}.pub" for name in options["key_pairs"] if ensure_key_pair(directory, name)]
+                made += [name for name in options["secrets"] if ensure_secret(directory, name)]
+                made += [
+                    f"{user}.htpasswd"
+                    for user, name in options["htpasswd"].items()
+                    if ensure_htpasswd(directory, user, name)
+                ]
+        except (AuthorityError, OSError) as error:
+            raise AnsibleActionFail(f"{directory}: {error}") from error
+        return {**result, "changed": bool(made), "made": made}

@@ -1,0 +1,100 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Controller side of M(cloudbang.platform.files): render everything here, converge it in one round trip."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import zlib
+from pathlib import Path
+from typing import Any
+
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+
+from ansible_collections.cloudbang.platform.plugins.module_utils.sending import artifacts_of, render, send_blobs
+
+SOURCES = ("template", "src", "content", "artifact", "link")
+KEYS = {*SOURCES, "path", "state", "mode", "owner", "group", "validate", "secret"}
+
+
+class ActionModule(ActionBase):
+    """Turns the task's list into what the module on the host compares."""
+
+    _requires_connection = True
+    _supports_check_mode = True
+    _supports_async = False
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        self._variables = task_vars or {}
+        unknown = set(self._task.args) - {"files", "services"}
+        if unknown:
+            raise AnsibleActionFail(f"files: unknown options {sorted(unknown)}; wanted: files, services")
+        blobs: dict[str, str] = {}
+        files = [self._entry(dict(entry), blobs) for entry in self._task.args.get("files") or []]
+        arguments = {"files": files, "services": self._task.args.get("services") or []}
+        answer = self._converge(arguments)
+        if answer.get("missing") and not answer.get("failed") and not self._task.check_mode:
+            first = answer
+            sent = send_blobs(self, answer["missing"], blobs)
+            for entry in files:
+                entry["blob"] = sent.get(entry.get("sha256", ""))
+            try:
+                answer = self._converge(arguments)
+            finally:
+                self._remove_tmp_path(self._connection._shell.tmpdir)
+            if not answer.get("failed"):
+                answer["changed"] = True
+                answer["changed_files"] = [
+                    *first["changed_files"],
+                    *(path for path in answer["changed_files"] if path not in first["changed_files"]),
+                ]
+                answer["diff"] = [*first.get("diff", []), *answer.get("diff", [])]
+        answer.pop("invocation", None)
+        result.update(answer)
+        return result
+
+    def _converge(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        answer: dict[str, Any] = self._execute_module(
+            module_name="cloudbang.platform.files", module_args=arguments, task_vars=self._variables
+        )
+        return answer
+
+    def _entry(self, entry: dict[str, Any], blobs: dict[str, str]) -> dict[str, Any]:
+        """Return the module's form of one entry: content here, or a digest whose blob is sent when it is missing."""
+        where = entry.get("path", "an entry without path")
+        unknown = set(entry) - KEYS
+        given = [source for source in SOURCES if entry.get(source) is not None]
+        if unknown:
+            raise AnsibleActionFail(f"{where}: unknown options {sorted(unknown)}; wanted some of {sorted(KEYS)}")
+        if len(given) > 1:
+            raise AnsibleActionFail(f"{where}: found {' and '.join(given)}, wanted one source")
+        plain = {key: value for key, value in entry.items() if key not in SOURCES}
+        state = entry.get("state", "file")
+        if not given:
+            if state == "file":
+                raise AnsibleActionFail(f"{where}: wanted one of {', '.join(SOURCES)}, or state directory or absent")
+            plain.setdefault("mode", "0755")
+            return plain
+        source = given[0]
+        if source == "link":
+            return {**plain, "state": "link", "link": entry["link"]}
+        plain.setdefault("mode", "0755" if source == "artifact" else "0644")
+        if source == "artifact":
+            return {**plain, "sha256": self._artifact(entry["artifact"], blobs)}
+        data = self._content(source, entry[source])
+        digest = hashlib.sha256(data).hexdigest()
+        return {**plain, "sha256": digest, "data": base64.b64encode(zlib.compress(data)).decode()}
+
+    def _content(self, source: str, value: Any) -> bytes:
+        if source == "content":
+            return str(value).encode()
+        if source == "src":
+            return Path(self._find_needle("files", value)).read_bytes()
+        return render(self, value, self._variables).encode()
+
+    def _artifact(self, name: str, blobs: dict[str, str]) -> str:
+        artifact = artifacts_of(self, [name], self._variables)[name]
+        blobs[artifact.sha256] = str(artifact.path)
+        return str(artifact.sha256)

@@ -1,0 +1,68 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Controller side of M(cloudbang.platform.registry_images): sends only the images that the registry lacks."""
+
+from __future__ import annotations
+
+import json
+import tarfile
+from pathlib import Path
+from typing import Any
+
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+
+from ansible_collections.cloudbang.platform.plugins.module_utils.sending import artifacts_of, send_blobs
+
+
+def image_digest(archive: Path) -> str:
+    """Return the digest of the one image in an OCI layout archive (image-spec, image-layout.md)."""
+    with tarfile.open(archive) as stream:
+        member = stream.extractfile("index.json")
+        if member is None:
+            raise AnsibleActionFail(f"{archive}: found no index.json, wanted an OCI image layout")
+        manifests = json.load(member)["manifests"]
+    if len(manifests) != 1:
+        raise AnsibleActionFail(f"{archive}: found {len(manifests)} images, wanted one")
+    return str(manifests[0]["digest"])
+
+
+class ActionModule(ActionBase):
+    """Asks the host what is missing, sends that, and has it pushed."""
+
+    _supports_check_mode = True
+    _supports_async = False
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        arguments = dict(self._task.args)
+        wanted = arguments.pop("images")
+        artifacts = artifacts_of(self, [one["artifact"] for one in wanted], task_vars or {})
+        paths: dict[str, str] = {}
+        images: list[dict[str, Any]] = []
+        for one in wanted:
+            archive = Path(artifacts[one["artifact"]].path)
+            digest = image_digest(archive)
+            paths[digest] = str(archive)
+            images.append({"reference": f"{one['repository']}:{one['tag']}", "digest": digest})
+        digests = {one["reference"]: one["digest"] for one in images}
+        answer = self._ask(arguments, images, task_vars)
+        if answer.get("missing") and not answer.get("failed") and not self._task.check_mode:
+            sent = send_blobs(self, answer["missing"], paths)
+            for image in images:
+                image["archive"] = sent.get(image["digest"])
+            try:
+                answer = self._ask(arguments, images, task_vars)
+            finally:
+                self._remove_tmp_path(self._connection._shell.tmpdir)
+        answer.pop("invocation", None)
+        return {**result, **answer, "digests": digests}
+
+    def _ask(
+        self, arguments: dict[str, Any], images: list[dict[str, Any]], task_vars: dict[str, Any] | None
+    ) -> dict[str, Any]:
+        answer: dict[str, Any] = self._execute_module(
+            module_name="cloudbang.platform.registry_images",
+            module_args={**arguments, "images": images},
+            task_vars=task_vars,
+        )
+        return answer

@@ -1,0 +1,31 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Options of the modules that roll out a release."""
+
+from __future__ import annotations
+
+
+class ModuleDocFragment:
+    """How long to wait for a rollout, and what to do when it fails."""
+
+    DOCUMENTATION = r"""
+options:
+  wait:
+    description:
+      - Whether to wait until the release runs, or has ended.
+      - Without waiting, a failed rollout goes unnoticed by the task and does not go back.
+    type: bool
+    default: true
+  timeout:
+    description: Seconds to wait.
+    type: int
+    default: 300
+  on_failure:
+    description:
+      - What to do when the rollout fails or does not finish in time. The task fails either way, with the reason, events and log.
+      - V(rollback) goes back to the last release that ran, as a new release. When there is none, the objects of
+        the app are removed and the record of the failed release stays.
+      - V(keep) leaves everything as it is.
+    type: str
+    choices: [rollback, keep]
+    default: rollback
+"""

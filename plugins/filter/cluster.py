@@ -1,0 +1,57 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Filters that read the inventory: who is in the cluster, and at which address."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from ansible.errors import AnsibleFilterError
+
+
+def nodes(names: Iterable[str], hostvars: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Return ``[{name, address}]`` for inventory hosts, in inventory order.
+
+    The address is the host's ``cloudbang_node_address``, else its ``ansible_host``, else its name.
+    """
+    result = []
+    for name in names:
+        if name not in hostvars:
+            raise AnsibleFilterError(f"{name!r} is not a host of this inventory")
+        variables = hostvars[name]
+        address = variables.get("cloudbang_node_address") or variables.get("ansible_host") or name
+        result.append({"name": str(name), "address": str(address)})
+    return result
+
+
+def nth_address(cidr: str, number: int) -> str:
+    """Return the address ``number`` places after the network address of ``cidr``."""
+    try:
+        network = ipaddress.ip_network(cidr)
+        return str(network[number])
+    except (ValueError, IndexError) as error:
+        raise AnsibleFilterError(f"no address number {number} in {cidr!r}: {error}") from error
+
+
+ROLE_LABELS = {
+    "management": "node-role.kubernetes.io/control-plane",
+    "compute": "node-role.kubernetes.io/compute",
+    "loadbalancer": "node-role.kubernetes.io/loadbalancer",
+}
+
+
+def node_labels(groups: Mapping[str, Iterable[str]]) -> dict[str, dict[str, str]]:
+    """Return the labels of each Kubernetes node by its name, from the groups of the inventory."""
+    result: dict[str, dict[str, str]] = {}
+    for group, label in ROLE_LABELS.items():
+        for name in groups.get(group, ()):
+            result.setdefault(str(name), {})[label] = ""
+    return result
+
+
+class FilterModule:
+    """Ansible's entry point."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        return {"nodes": nodes, "nth_address": nth_address, "node_labels": node_labels}

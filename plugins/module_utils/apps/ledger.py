@@ -1,0 +1,270 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The releases of an app: one immutable Secret each, whose creation is the lock between concurrent deployments.
+
+The content of a release never changes; its status is a label:
+pending (being rolled out), good (ran), failed, superseded (replaced before it was seen running).
+"""
+
+from __future__ import annotations
+
+import base64
+import getpass
+import json
+import secrets
+import socket
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from .client import ApiError, Kube, Unknown
+from .render import APP, DIGEST, KIND, PREFIX, Object, head, labels
+from .spec import canonical, fingerprint
+
+TYPE = PREFIX + "release"
+STATUS = PREFIX + "status"
+VERSION = PREFIX + "version"
+MESSAGE = PREFIX + "message"
+HEARTBEAT = PREFIX + "heartbeat"
+MANAGER = "cloudbang-deploy"
+# Who deploys renews its heartbeat this often; without one for three times as long it counts as gone.
+HEARTBEAT_SECONDS = 5.0
+
+
+class LedgerError(Exception):
+    """The releases do not allow what is asked for."""
+
+
+@dataclass(frozen=True)
+class Release:
+    """One release. `spec` has references instead of secrets; `replicas` are those at the creation of a process."""
+
+    app: str
+    tenant: str
+    version: int
+    digest: str
+    salt: str
+    spec: dict[str, Any]
+    replicas: dict[str, int]
+    action: str
+    source: int | None
+    created: str
+    by: str
+    status: str
+    message: str
+    heartbeat: float
+
+    @property
+    def name(self) -> str:
+        return f"{self.app}.v{self.version}"
+
+    def summary(self) -> dict[str, Any]:
+        """Return what results show of a release."""
+        return {
+            "version": self.version,
+            "status": self.status,
+            "image": self.spec.get("image"),
+            "digest": self.digest,
+            "action": self.action,
+            "from_version": self.source,
+            "created": self.created,
+            "by": self.by,
+            "message": self.message,
+        }
+
+
+def who() -> str:
+    """Return the user and host that deploy."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = "unknown"
+    return f"{user}@{socket.gethostname()}"
+
+
+def timestamp(seconds: float) -> str:
+    """Return seconds since 1970 as UTC text."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+
+
+def new_salt() -> str:
+    """Return the key under which the contents of one app are fingerprinted."""
+    return secrets.token_hex(16)
+
+
+def digest_of(spec: dict[str, Any], salt: str) -> str:
+    """Return the digest that tells releases of different content apart."""
+    return fingerprint(salt, canonical(spec))
+
+
+def read(secret: Object) -> Release | None:
+    """Return the release a Secret holds, or None when it holds none that can be read."""
+    meta = secret.get("metadata") or {}
+    marks, notes = meta.get("labels") or {}, meta.get("annotations") or {}
+    try:
+        kept = json.loads(base64.b64decode(secret["data"]["release"]))
+        return Release(
+            app=kept["app"],
+            tenant=meta["namespace"],
+            version=int(kept["version"]),
+            digest=kept["digest"],
+            salt=kept["salt"],
+            spec=kept["spec"],
+            replicas=kept["replicas"],
+            action=kept["action"],
+            source=kept["source"],
+            created=kept["created"],
+            by=kept["by"],
+            status=marks.get(STATUS, "pending"),
+            message=notes.get(MESSAGE, ""),
+            heartbeat=float(notes.get(HEARTBEAT) or 0),
+        )
+    except (KeyError, ValueError, TypeError):
+        return None
+
+
+def releases(objects: Iterable[Object], app: str) -> list[Release]:
+    """Return the releases of an app among Secrets, oldest first."""
+    found = [release for release in map(read, objects) if release is not None and release.app == app]
+    return sorted(found, key=lambda release: release.version)
+
+
+def create(
+    kube: Kube,
+    app: str,
+    tenant: str,
+    version: int,
+    digest: str,
+    salt: str,
+    spec: dict[str, Any],
+    replicas: dict[str, int],
+    action: str = "deploy",
+    source: int | None = None,
+) -> Release:
+    """Append a release and return it. LedgerError names who was faster when the version exists already."""
+    kept = {
+        "app": app,
+        "version": version,
+        "digest": digest,
+        "salt": salt,
+        "spec": spec,
+        "replicas": replicas,
+        "action": action,
+        "source": source,
+        "created": timestamp(kube.now()),
+        "by": who(),
+        "id": secrets.token_hex(8),
+    }
+    secret = head("Secret", f"{app}.v{version}", tenant, labels(app, tenant))
+    secret["metadata"]["labels"].update({KIND: "release", VERSION: str(version), DIGEST: digest, STATUS: "pending"})
+    secret["metadata"]["annotations"] = {HEARTBEAT: f"{kube.now():.0f}"}
+    secret["type"] = TYPE
+    secret["immutable"] = True
+    secret["data"] = {"release": base64.b64encode(canonical(kept)).decode()}
+    lost: Unknown | None = None
+    try:
+        answer: Object | None = kube.create(secret, MANAGER)
+    except Unknown as error:
+        lost = error
+        answer = kube.get("Secret", tenant, f"{app}.v{version}")
+    except ApiError as error:
+        if error.status != 409:
+            raise
+        answer = kube.get("Secret", tenant, f"{app}.v{version}")
+    if answer is not None and (answer.get("data") or {}) == secret["data"]:
+        made = read(answer)
+        if made is not None:
+            return made
+    if lost is not None:
+        raise lost
+    other = read(answer) if answer is not None else None
+    by = f" by {other.by} at {other.created}" if other is not None else ""
+    raise LedgerError(f"app {app} of tenant {tenant}: release v{version} has just been made{by}; run the task again")
+
+
+def refuse_concurrent(newest: Release | None, now: float) -> None:
+    """Raise LedgerError when somebody else is rolling out the newest release right now."""
+    if newest is None or newest.status != "pending":
+        return
+    age = now - newest.heartbeat
+    if age < 3 * HEARTBEAT_SECONDS:
+        raise LedgerError(
+            f"app {newest.app} of tenant {newest.tenant}: release v{newest.version} is being rolled out by {newest.by} "
+            f"since {newest.created} (last sign {max(age, 0):.0f} s ago); wanted: wait until that is over"
+        )
+
+
+def mark(kube: Kube, release: Release, status: str, message: str = "") -> None:
+    """Record how a release turned out."""
+    change = {
+        "labels": {STATUS: status},
+        "annotations": {MESSAGE: message[:2000] or None, HEARTBEAT: None},
+    }
+    try:
+        kube.patch_metadata("Secret", release.tenant, release.name, change, MANAGER)
+    except ApiError as error:
+        if error.status != 404:
+            raise
+
+
+def beat(kube: Kube, release: Release) -> None:
+    """Show that this release is still being rolled out."""
+    change = {"annotations": {HEARTBEAT: f"{kube.now():.0f}"}}
+    kube.patch_metadata("Secret", release.tenant, release.name, change, MANAGER)
+
+
+def last_good(history: list[Release], before: int) -> Release | None:
+    """Return the newest release below a version that ran."""
+    good = [release for release in history if release.status == "good" and release.version < before]
+    return good[-1] if good else None
+
+
+def target(history: list[Release], version: str) -> Release:
+    """Return the release a rollback means. LedgerError names the ones there are.
+
+    `last_good` is the newest that ran with other content than the newest release; when the newest release came from
+    a rollback and ran, it is that one, so that rolling back twice changes nothing.
+    """
+    if not history:
+        raise LedgerError("found no release, wanted an app that was deployed")
+    newest = history[-1]
+    known = ", ".join(f"v{entry.version} ({entry.status})" for entry in history)
+    if version == "last_good":
+        if newest.action == "rollback" and newest.status in ("good", "pending"):
+            return newest
+        good = [entry for entry in history[:-1] if entry.status == "good" and entry.digest != newest.digest]
+        if not good:
+            raise LedgerError(f"last_good: found {known}, wanted an earlier release that ran")
+        return good[-1]
+    number = int(version.lstrip("v"))
+    found = [entry for entry in history if entry.version == number]
+    if not found:
+        raise LedgerError(f"version: found {number}, wanted one of {known}")
+    if found[0].digest == newest.digest:
+        return found[0]
+    if found[0].status != "good":
+        raise LedgerError(f"version: found v{number}, which is {found[0].status}, wanted one that ran: {known}")
+    return found[0]
+
+
+def expired(history: list[Release], keep: int) -> list[Release]:
+    """Return the releases to remove: all but the newest `keep` and the newest that ran."""
+    good = [release for release in history if release.status == "good"]
+    return [release for release in history[:-keep] if release not in good[-1:]]
+
+
+def contents(release: Release) -> list[str]:
+    """Return the names of the Secrets a release refers to."""
+    return [name for name in (release.spec.get("env_secret"), release.spec.get("files_secret")) if name]
+
+
+def selector(apps: Iterable[str], kind: str | None = None) -> str:
+    """Return the label selector for the objects of apps, or of all apps when there are too many to name."""
+    named = sorted(apps)
+    if len(named) == 1:
+        chosen = f"{APP}={named[0]}"
+    elif 1 < len(named) <= 40:
+        chosen = f"{APP} in ({','.join(named)})"
+    else:
+        chosen = APP
+    return f"{chosen},{KIND}={kind}" if kind else chosen

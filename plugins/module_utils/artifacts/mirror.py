@@ -1,0 +1,171 @@
+# Copyright (c) 2026, Cloudbang Team
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A mirror: one HTTP root or directory with the files under their names and a manifest with their checksums.
+
+manifest.json
+<component>/<version>/<arch>/<name>
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from . import download as http
+from .catalogue import Component
+from .errors import ArtifactError
+from .lockfile import LockFile, fingerprint
+from .progress import Progress
+from .store import Store, sha256_file, write_atomic
+
+MANIFEST = "manifest.json"
+
+
+def mirror_path(component: str, version: str, arch: str, name: str) -> str:
+    return "/".join((component, version, arch, name))
+
+
+class Mirror:
+    """Fetches components from a mirror that write_mirror made."""
+
+    def __init__(self, root: str, store: Store, lock_file: LockFile, progress: Progress) -> None:
+        self._root = root.removeprefix("file://")
+        self._remote = self._root.startswith(("http://", "https://"))
+        if not self._remote:
+            self._root = os.path.abspath(os.path.expanduser(self._root))
+        self._root = self._root.rstrip("/")
+        self._store = store
+        self._lock_file = lock_file
+        self._progress = progress
+        self._guard = threading.Lock()
+        self._files: dict[str, Any] | None = None
+
+    def fetch(self, component: Component, wanted: Sequence[str], work: str) -> dict[str, str]:
+        """Returns artifact name -> path below `work`."""
+        listed = self._manifest(component)
+        paths = {name: mirror_path(component.name, component.version, component.arch, name) for name in wanted}
+        missing = [path for path in paths.values() if path not in listed]
+        if missing:
+            raise ArtifactError(
+                str(component),
+                source="mirror",
+                where=f"{self._root}/{MANIFEST}",
+                found="no " + ", ".join(missing) + self._others(component, listed),
+                wanted="it in the list",
+                next_step="write the mirror again with playbooks/bundle.yml and the same artifacts_versions",
+            )
+        made = {}
+        for name, path in paths.items():
+            entry = listed[path]
+            subject = f"{name} of {component}"
+            made[name] = self._get(path, entry, subject, os.path.join(work, name))
+            if entry.get("made") == "upstream":
+                digest = fingerprint(component.files[name].kind, made[name])
+                self._lock_file.check("files", path, digest, subject, "mirror")
+        return made
+
+    def made(self, component: Component, name: str) -> str:
+        """Who made a file that was fetched: upstream or build."""
+        path = mirror_path(component.name, component.version, component.arch, name)
+        return str(self._manifest(component)[path].get("made", "build"))
+
+    def _others(self, component: Component, listed: Mapping[str, Any]) -> str:
+        versions = sorted({path.split("/")[1] for path in listed if path.startswith(component.name + "/")})
+        return " (it has {} {})".format(component.name, ", ".join(versions)) if versions else ""
+
+    def _get(self, path: str, entry: Mapping[str, Any], subject: str, dest: str) -> str:
+        where = f"{self._root}/{path}"
+        if self._remote:
+            http.download(self._store, where, str(entry["sha256"]), dest, subject, "mirror", self._progress)
+            return dest
+        try:
+            shutil.copyfile(where, dest)
+        except OSError as error:
+            raise ArtifactError(
+                subject, source="mirror", where=where, found=str(error), wanted="the file that the manifest lists"
+            ) from error
+        found = sha256_file(dest)
+        if found != entry["sha256"]:
+            raise ArtifactError(
+                subject,
+                source="mirror",
+                where=where,
+                found=f"sha256 {found} ({os.path.getsize(dest)} bytes)",
+                wanted=f"sha256 {entry['sha256']} ({entry['size']} bytes)",
+                next_step="copy the mirror again",
+                final=True,
+            )
+        return dest
+
+    def _manifest(self, component: Component) -> Mapping[str, Any]:
+        with self._guard:
+            if self._files is None:
+                self._files = self._read(str(component))
+            return self._files
+
+    def _read(self, subject: str) -> dict[str, Any]:
+        where = f"{self._root}/{MANIFEST}"
+        try:
+            if self._remote:
+                text = http.get_text(where, subject, "mirror", limit=64 << 20)
+            else:
+                with open(where, encoding="utf-8") as stream:
+                    text = stream.read()
+            data = json.loads(text)
+            files: dict[str, Any] = data["files"]
+            if data["version"] != 1 or not all(len(entry["sha256"]) == 64 for entry in files.values()):
+                raise ValueError("another format")
+            return files
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ArtifactError(
+                subject,
+                source="mirror",
+                where=where,
+                found=str(error) or type(error).__name__,
+                wanted="the manifest of a mirror",
+                next_step="set artifacts_mirror to the directory or URL that playbooks/bundle.yml wrote",
+            ) from error
+
+
+def write_mirror(root: str, files: Sequence[Mapping[str, Any]], arch: str, progress: Progress) -> list[str]:
+    """Write or complete a mirror directory. files: name, component, version, path, sha256, size, kind, made.
+
+    Returns the paths that were written. The manifest comes last, so a mirror that is listed is whole; what an earlier
+    run wrote for other versions stays listed.
+    """
+    root = os.path.abspath(os.path.expanduser(root))
+    manifest_path = os.path.join(root, MANIFEST)
+    listed: dict[str, Any] = {}
+    try:
+        with open(manifest_path, encoding="utf-8") as stream:
+            listed = json.load(stream)["files"]
+    except (OSError, ValueError, KeyError, TypeError):
+        listed = {}
+    before = json.dumps(listed, sort_keys=True)
+    written = []
+    for file in files:
+        path = mirror_path(file["component"], file["version"], arch, file["name"])
+        dest = os.path.join(root, path)
+        if not (os.path.exists(dest) and os.path.getsize(dest) == file["size"] and sha256_file(dest) == file["sha256"]):
+            os.makedirs(os.path.dirname(dest), exist_ok=True)
+            temporary = dest + ".part"
+            shutil.copyfile(file["path"], temporary)
+            if sha256_file(temporary) != file["sha256"]:
+                raise ArtifactError(
+                    file["name"], where=temporary, found="a copy that differs", wanted="sha256 " + file["sha256"]
+                )
+            os.chmod(temporary, 0o755 if file["kind"] == "executable" else 0o644)
+            os.rename(temporary, dest)
+            written.append(path)
+            progress(f"wrote {path}")
+        listed[path] = {key: file[key] for key in ("sha256", "size", "kind", "made")}
+    if json.dumps(listed, sort_keys=True) != before or not os.path.exists(manifest_path):
+        text = json.dumps({"version": 1, "files": dict(sorted(listed.items()))}, indent=2)
+        write_atomic(manifest_path, (text + "\n").encode())
+        written.append(MANIFEST)
+    return written

@@ -1,0 +1,252 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Checks of each machine: what it is, what it has, and what must not be the same on two of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from .inventory import WARNING, Inventory, Problem, check
+
+SUPPORTED = {"debian": ("12", "13"), "ubuntu": ("22.04", "24.04")}
+MIB = 1024 * 1024
+GIB = 1024 * MIB
+MIN_PYTHON = (3, 9)
+MIN_KERNEL = (5, 10)
+MIN_INODES = 100_000
+FEATURES = {
+    "all": ("overlay", "br_netfilter", "nf_tables", "nf_conntrack"),
+    "calico": ("ip_set",),
+    "goodnet": (),
+}
+
+
+@check("hosts")
+def reached(inventory: Inventory) -> Iterator[Problem]:
+    for host in inventory.nodes:
+        facts = inventory.facts.get(host)
+        if facts is not None and not facts.get("reached"):
+            name = "cloudbang_node_address" if "ansible_host" not in inventory.variables.get(host, {}) else "ansible_host"
+            found = str(inventory.get(host, name, host))
+            yield Problem(
+                host, "unreachable", name, f"{found}: {facts.get('reason', 'no answer')}",
+                "a host that Ansible can log in to and become root on",
+            )
+
+
+@check("hosts")
+def root(inventory: Inventory) -> Iterator[Problem]:
+    for host in inventory.examined:
+        uid = inventory.facts[host].get("uid", 0)
+        if uid != 0:
+            yield Problem(host, "root", "ansible_become", f"user id {uid}", "0 (root)",
+                          "log in as root, or allow sudo and set ansible_become")
+
+
+@check("hosts")
+def operating_system(inventory: Inventory) -> Iterator[Problem]:
+    wanted = ", ".join(f"{name} {'/'.join(versions)}" for name, versions in SUPPORTED.items())
+    for host in inventory.examined:
+        system = inventory.facts[host].get("os", {})
+        name, version = str(system.get("id", "unknown")), str(system.get("version", ""))
+        if version in SUPPORTED.get(name, ()):
+            continue
+        near = name in SUPPORTED or bool(set(system.get("like", ())) & set(SUPPORTED))
+        yield Problem(
+            host, "os", "os-release", f"{name} {version}".strip(), wanted, "not tested with it" if near else "",
+            WARNING if near else "error",
+        )
+
+
+@check("hosts")
+def python(inventory: Inventory) -> Iterator[Problem]:
+    for host in inventory.examined:
+        version = str(inventory.facts[host].get("python", "3.9"))
+        if tuple(int(part) for part in version.split(".")[:2]) < MIN_PYTHON:
+            yield Problem(host, "python", "ansible_python_interpreter", version, "Python 3.9 or newer")
+
+
+@check("hosts")
+def kernel(inventory: Inventory) -> Iterator[Problem]:
+    for host in inventory.examined:
+        version = str(inventory.facts[host].get("kernel", ""))
+        parts = version.split("-")[0].split(".")
+        if len(parts) > 1 and parts[0].isdigit() and parts[1].isdigit() and (int(parts[0]), int(parts[1])) < MIN_KERNEL:
+            yield Problem(host, "kernel", "kernel", version, f"{MIN_KERNEL[0]}.{MIN_KERNEL[1]} or newer")
+
+
+@check("hosts")
+def cores(inventory: Inventory) -> Iterator[Problem]:
+    for host in inventory.examined:
+        name = "preflight_min_management_cores" if inventory.member(host, "management") else "preflight_min_cores"
+        found, wanted = int(inventory.facts[host].get("cores", 0)), inventory.number(host, name, 1)
+        if found < wanted:
+            yield Problem(host, "cores", "cores", str(found), f"{wanted} or more", f"{name} is the floor")
+
+
+@check("hosts")
+def memory(inventory: Inventory) -> Iterator[Problem]:
+    for host in inventory.examined:
+        name = "preflight_min_management_memory" if inventory.member(host, "management") else "preflight_min_memory"
+        found, wanted = int(inventory.facts[host].get("memory", 0)) // MIB, inventory.number(host, name, 1)
+        if found < wanted:
+            yield Problem(host, "memory", "memory", f"{found} MiB", f"{wanted} MiB or more", f"{name} is the floor")
+
+
+@check("hosts")
+def disk(inventory: Inventory) -> Iterator[Problem]:
+    for host in inventory.examined:
+        wanted = inventory.number(host, "preflight_min_disk", 0)
+        seen: set[object] = set()
+        for path, one in inventory.facts[host].get("disks", {}).items():
+            if one.get("device") in seen:
+                continue
+            seen.add(one.get("device"))
+            free = int(one.get("free", 0)) // GIB
+            # What an installed platform uses already is not missing.
+            if free < wanted and not inventory.facts[host].get("units"):
+                yield Problem(
+                    host, "disk", path, f"{free} GiB free", f"{wanted} GiB or more", "preflight_min_disk is the floor"
+                )
+            elif int(one.get("free", 1)) == 0:
+                yield Problem(host, "disk", path, "a full file system", "free space")
+            inodes = one.get("inodes_free")
+            if inodes is not None and inodes < MIN_INODES and one.get("inodes"):
+                yield Problem(host, "inodes", path, f"{inodes} free inodes", f"{MIN_INODES} or more")
+
+
+@check("hosts")
+def file_systems(inventory: Inventory) -> Iterator[Problem]:
+    for host in inventory.examined:
+        for path in inventory.facts[host].get("noexec", []):
+            hint = "set ansible_remote_tmp to another directory" if path == "/tmp" else ""  # noqa: S108 - a name in a message
+            yield Problem(host, "noexec", path, "mounted noexec", "mounted exec", hint,
+                          WARNING if path == "/tmp" else "error")  # noqa: S108
+        for path in inventory.facts[host].get("read_only", []):
+            yield Problem(host, "read_only", path, "read-only", "writable")
+
+
+@check("hosts")
+def etcd_disk(inventory: Inventory) -> Iterator[Problem]:
+    for host in inventory.examined:
+        seconds = inventory.facts[host].get("fsync")
+        limit = inventory.number(host, "preflight_max_fsync", 10)
+        if host in inventory.etcd and seconds is not None and seconds * 1000 > limit:
+            yield Problem(
+                host, "fsync", str(inventory.get(host, "etcd_data_dir", "/var/lib/etcd")),
+                f"{seconds * 1000:.0f} ms for a synchronous write", f"{limit} ms or less",
+                "etcd on a slow disk loses its leader under load", WARNING,
+            )
+
+
+@check("hosts")
+def swap(inventory: Inventory) -> Iterator[Problem]:
+    for host in inventory.examined:
+        swaps = inventory.facts[host].get("swaps", [])
+        extra = inventory.get(host, "kube_node_kubelet_extra", {})
+        allowed = isinstance(extra, Mapping) and extra.get("failSwapOn") is False
+        if swaps and not allowed and inventory.member(host, "management", "compute", "loadbalancer"):
+            yield Problem(host, "swap", "/proc/swaps", ", ".join(swaps), "no swap",
+                          "swapoff --all, and remove it from /etc/fstab")
+
+
+@check("hosts")
+def cgroups(inventory: Inventory) -> Iterator[Problem]:
+    for host in inventory.examined:
+        version = inventory.facts[host].get("cgroup")
+        extra = inventory.get(host, "kube_node_kubelet_extra", {})
+        allowed = isinstance(extra, Mapping) and extra.get("failCgroupV1") is False
+        if version == 0:
+            yield Problem(host, "cgroup", "/sys/fs/cgroup", "no cgroups", "cgroup v2")
+        elif version == 1 and not allowed and inventory.member(host, "management", "compute", "loadbalancer"):
+            yield Problem(
+                host, "cgroup", "/sys/fs/cgroup", "cgroup v1", "cgroup v2",
+                "the kubelet refuses v1 unless kube_node_kubelet_extra has failCgroupV1: false",
+            )
+
+
+@check("hosts")
+def selinux(inventory: Inventory) -> Iterator[Problem]:
+    for host in inventory.examined:
+        if inventory.facts[host].get("selinux") == "enforcing":
+            yield Problem(host, "selinux", "SELinux", "enforcing", "permissive or disabled",
+                          "the platform brings no policy")
+
+
+@check("hosts")
+def kernel_features(inventory: Inventory) -> Iterator[Problem]:
+    for host in inventory.examined:
+        features = inventory.facts[host].get("features", {})
+        network = str(inventory.get(host, "cloudbang_network", "calico"))
+        needed = [*FEATURES["all"], *FEATURES.get(network, ())]
+        if network == "calico" and inventory.get(host, "calico_vxlan", "Always") != "Never":
+            needed.append("vxlan")
+        if not inventory.member(host, "management", "compute", "loadbalancer"):
+            continue
+        for name in needed:
+            # None: the kernel does not tell, as in a container without /lib/modules.
+            if features.get(name) is False:
+                yield Problem(host, "kernel_feature", name, "not in this kernel", f"the kernel feature {name}",
+                              f"cloudbang_network {network} needs it")
+        if network == "goodnet" and features.get("openvswitch") is False:
+            tun = features.get("tun") is not False
+            yield Problem(
+                host, "kernel_feature", "openvswitch", "not in this kernel", "the kernel feature openvswitch",
+                "the slower userspace datapath is used" if tun else "and tun, for the userspace datapath, is not either",
+                WARNING if tun else "error",
+            )
+
+
+@check("hosts")
+def clock(inventory: Inventory) -> Iterator[Problem]:
+    for host in inventory.examined:
+        skew = float(inventory.facts[host].get("skew", 0.0))
+        limit = inventory.number(host, "preflight_max_clock_skew", 30)
+        if abs(skew) > limit:
+            yield Problem(
+                host, "clock", "clock", f"{abs(skew):.0f} s {'ahead' if skew > 0 else 'behind'}",
+                f"at most {limit} s from the controller's", "certificates would not be valid yet, or not any more",
+            )
+
+
+@check("hosts")
+def system_names_differ(inventory: Inventory) -> Iterator[Problem]:
+    for fact, name, hint in (
+        ("machine_id", "/etc/machine-id", "clones keep it: remove the file and run systemd-machine-id-setup"),
+        ("hostname", "hostname", "hostnamectl set-hostname"),
+    ):
+        owner: dict[str, str] = {}
+        for host in inventory.examined:
+            value = str(inventory.facts[host].get(fact, ""))
+            if not value:
+                continue
+            if value in owner:
+                yield Problem(host, f"duplicate_{fact}", name, value, "one of its own", f"{owner[value]} has the same; {hint}")
+            owner.setdefault(value, host)
+
+
+@check("hosts")
+def machine_id(inventory: Inventory) -> Iterator[Problem]:
+    for host in inventory.examined:
+        if not inventory.facts[host].get("machine_id", "?"):
+            yield Problem(host, "machine_id", "/etc/machine-id", "nothing", "32 hexadecimal digits",
+                          "systemd-machine-id-setup")
+
+
+@check("hosts")
+def system_name(inventory: Inventory) -> Iterator[Problem]:
+    for host in inventory.examined:
+        name = str(inventory.facts[host].get("hostname", host))
+        if name == "localhost" or name.startswith("localhost."):
+            yield Problem(host, "hostname", "hostname", name, "the machine's own name", "hostnamectl set-hostname")
+        elif name != name.lower() or "_" in name or len(name) > 63:
+            yield Problem(host, "hostname", "hostname", name, "lower-case letters, digits, '-' and '.', 63 at most",
+                          severity=WARNING)
+
+
+@check("hosts")
+def removed_member(inventory: Inventory) -> Iterator[Problem]:
+    """An etcd whose unit is here, but which the inventory does not know as a member."""
+    for host in inventory.examined:
+        if "etcd.service" in inventory.facts[host].get("units", []) and host not in inventory.etcd:
+            yield Problem(host, "etcd_left", "etcd.service", "installed", "no etcd on a host outside its group",
+                          "remove the member, or put the host back into the group")

@@ -1,0 +1,160 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Ports: which program needs which on which host, who has them now, and whether the others get through to them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from .inventory import WARNING, Inventory, Problem, as_address, check
+
+KUBELETS = ("management", "compute", "loadbalancer")
+
+
+@dataclass(frozen=True)
+class Port:
+    """A port of ours: ``setting`` the variable that may move it, ``users`` the groups whose hosts must get through."""
+
+    number: int
+    setting: str
+    program: str
+    unit: str
+    groups: tuple[str, ...]
+    users: tuple[str, ...] = ()
+    protocol: str = "tcp"
+    loopback: bool = False
+    on_vip: bool = False
+
+
+PORTS = (
+    Port(2379, "cloudbang_port_etcd_client", "etcd", "etcd.service", ("etcd",), ("management",)),
+    Port(2380, "cloudbang_port_etcd_peer", "etcd", "etcd.service", ("etcd",), ("etcd",)),
+    Port(2381, "cloudbang_port_etcd_metrics", "etcd", "etcd.service", ("etcd",), loopback=True),
+    Port(6443, "cloudbang_port_apiserver", "kube-apiserver", "kube-apiserver.service", ("management",),
+         ("loadbalancer", "management")),
+    Port(10257, "", "kube-controller-manager", "kube-controller-manager.service", ("management",), loopback=True),
+    Port(10259, "", "kube-scheduler", "kube-scheduler.service", ("management",), loopback=True),
+    Port(10250, "", "kubelet", "kubelet.service", KUBELETS, ("management",)),
+    Port(10248, "", "kubelet", "kubelet.service", KUBELETS, loopback=True),
+    Port(10249, "", "kube-proxy", "kube-proxy.service", KUBELETS, loopback=True),
+    Port(10256, "", "kube-proxy", "kube-proxy.service", KUBELETS, loopback=True),
+    Port(5000, "cloudbang_port_registry", "registry", "cloudbang-registry.service", ("storage",), KUBELETS),
+    Port(6443, "cloudbang_api_port", "haproxy", "haproxy.service", ("loadbalancer",), on_vip=True),
+    Port(8404, "api_loadbalancer_health_port", "haproxy", "haproxy.service", ("loadbalancer",), loopback=True),
+    Port(80, "gateway_http_port", "traefik", "traefik.service", ("loadbalancer",)),
+    Port(443, "gateway_https_port", "traefik", "traefik.service", ("loadbalancer",)),
+    Port(8405, "gateway_health_port", "traefik", "traefik.service", ("loadbalancer",), loopback=True),
+    Port(8406, "gateway_metrics_port", "traefik", "traefik.service", ("loadbalancer",), loopback=True),
+)
+VXLAN = Port(4789, "calico_vxlan_port", "", "calico-felix.service", KUBELETS, KUBELETS, "udp")
+# Who may hold a port of ours without being in the way: a kernel name has 15 characters, and systemd opens sockets.
+KERNEL_NAME = 15
+ANY = ("0.0.0.0", "::", "*")  # noqa: S104 - compared with, not bound
+
+
+def ports(inventory: Inventory) -> list[Port]:
+    network = next((inventory.get(host, "cloudbang_network", "calico") for host in inventory.nodes), "")
+    mode = next((inventory.get(host, "calico_vxlan", "Always") for host in inventory.nodes), "")
+    return [*PORTS, VXLAN] if network == "calico" and mode != "Never" else [*PORTS]
+
+
+def members(inventory: Inventory, groups: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the hosts of some groups; ``etcd`` stands for where etcd runs."""
+    found = {host for group in groups for host in (inventory.etcd if group == "etcd" else inventory.groups.get(group, ()))}
+    return tuple(host for host in inventory.nodes if host in found)
+
+
+def number(inventory: Inventory, host: str, port: Port) -> int:
+    return inventory.number(host, port.setting, port.number) if port.setting else port.number
+
+
+def ways(inventory: Inventory) -> dict[str, list[list[str | int]]]:
+    """Return what each host has to get through to: ``[name, address, port, protocol]``, keyed by groups of users.
+
+    The key is the names of the groups joined by ``,``, so that the plan stays small however many hosts there are.
+    """
+    plan: dict[str, list[list[str | int]]] = {}
+    for port in ports(inventory):
+        if not port.users:
+            continue
+        for host in members(inventory, port.groups):
+            address = inventory.address(host)
+            if address is not None and not address.is_loopback:
+                plan.setdefault(",".join(port.users), []).append(
+                    [host, str(address), number(inventory, host, port), port.protocol]
+                )
+    return plan
+
+
+@check("hosts")
+def ports_are_free(inventory: Inventory) -> Iterator[Problem]:
+    for port in ports(inventory):
+        for host in members(inventory, port.groups):
+            facts = inventory.facts.get(host, {})
+            if not facts.get("reached"):
+                continue
+            wanted = number(inventory, host, port)
+            ours = {
+                one.program[:KERNEL_NAME]
+                for one in ports(inventory)
+                if number(inventory, host, one) == wanted and one.unit in facts.get("units", [])
+                and host in members(inventory, one.groups)
+            }
+            vip = str(inventory.get(host, "cloudbang_api_vip") or "")
+            if port.on_vip and not vip:
+                continue
+            for one in facts.get("listeners", []):
+                if one.get("port") != wanted or one.get("protocol") != port.protocol:
+                    continue
+                if not clashes(port, str(one.get("address")), str(inventory.address(host)), vip):
+                    continue
+                process = str(one.get("process") or "")
+                if process in ours or (not process and port.unit in facts.get("units", [])):
+                    continue
+                yield Problem(
+                    host, "port_used", port.setting or f"port {wanted}",
+                    f"{port.protocol} {one.get('address')}:{wanted} used by {process or 'an unknown process'}",
+                    f"free for {port.program or 'VXLAN'}",
+                    f"stop it, or change {port.setting}" if port.setting else "stop it",
+                )
+                break
+
+
+def clashes(port: Port, taken: str, node: str, vip: str) -> bool:
+    """Return whether a listener's address keeps our program from listening."""
+    if taken in ANY or taken.startswith("::ffff:0.0.0.0"):
+        return True
+    address = as_address(taken)
+    if port.loopback:
+        return address is not None and address.is_loopback
+    if port.on_vip:
+        return taken == vip
+    return taken == node or port.program == "traefik"
+
+
+@check("hosts")
+def ways_are_open(inventory: Inventory) -> Iterator[Problem]:
+    """One problem for each port of a host that cannot be reached, with everyone who cannot."""
+    missed: dict[tuple[str, str, int, str], list[str]] = {}
+    for host in inventory.examined:
+        for peer, _address, port, protocol, result in inventory.facts[host].get("probes", []):
+            if result in ("timeout", "unreachable", "mtu"):
+                missed.setdefault((peer, protocol, port, result), []).append(host)
+    for (peer, protocol, port, result), sources in missed.items():
+        if not inventory.facts.get(peer, {}).get("reached"):
+            continue
+        busy = any(
+            one.get("port") == port and one.get("protocol") == protocol
+            for one in inventory.facts[peer].get("listeners", [])
+        )
+        if protocol == "udp" and busy:
+            # A socket that is open takes the packet and says nothing.
+            continue
+        found = "large packets do not get through" if result == "mtu" else (
+            "no answer" if result == "timeout" else "no route"
+        )
+        yield Problem(
+            peer, "mtu_path" if result == "mtu" else "filtered", f"{protocol} port {port}",
+            f"{found} from {', '.join(sources[:4])}{' ...' if len(sources) > 4 else ''}",
+            "open between these hosts", "a firewall between them or on the host", WARNING if protocol == "udp" else "error",
+        )

@@ -1,0 +1,145 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Checks of authorities and keys that are on the controller already, made by an earlier run or by the user."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Iterator
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+try:
+    from cryptography import x509
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import ec, rsa
+except ImportError:
+    HAS_CRYPTOGRAPHY = False
+else:
+    HAS_CRYPTOGRAPHY = True
+
+from .inventory import WARNING, Inventory, Problem, check
+
+HOST = "controller"
+AUTHORITIES = ("kubernetes-ca", "etcd-ca", "front-proxy-ca", "registry-ca")
+SOON_DAYS = 30
+KEY_BYTES = 32
+
+
+def directories(inventory: Inventory) -> Iterator[Path]:
+    for _host, value in inventory.shared("cloudbang_pki_dir"):
+        if isinstance(value, str) and value:
+            yield Path(value).expanduser()
+
+
+def problem(path: Path, found: str, wanted: str, hint: str = "", severity: str = "error") -> Problem:
+    return Problem(HOST, "pki", str(path), found, wanted, hint, severity)
+
+
+@check("inventory")
+def authorities(inventory: Inventory) -> Iterator[Problem]:
+    if not HAS_CRYPTOGRAPHY:
+        yield Problem(HOST, "controller", "cryptography", "not installed", "the Python library cryptography")
+        return
+    for directory in directories(inventory):
+        for name in AUTHORITIES:
+            yield from authority(directory / f"{name}.crt", directory / f"{name}.key", inventory.now)
+
+
+def authority(certificate_path: Path, key_path: Path, now: float) -> Iterator[Problem]:
+    """Yield what makes an authority unusable; one that does not exist yet will be made."""
+    if not certificate_path.exists():
+        return
+    try:
+        data = certificate_path.read_bytes()
+        certificate = x509.load_pem_x509_certificate(data)
+    except (OSError, ValueError) as error:
+        yield problem(certificate_path, f"no certificate ({error})", "a certificate in PEM form")
+        return
+    yield from bundle_form(certificate_path, data)
+    yield from certificate_faults(certificate_path, certificate, now)
+    if not key_path.exists():
+        yield problem(key_path, "no file", "the authority's key", f"{certificate_path.name} is there without it")
+        return
+    yield from key_faults(key_path, certificate)
+
+
+def bundle_form(path: Path, data: bytes) -> Iterator[Problem]:
+    if b"\r" in data:
+        yield problem(path, "carriage returns (CRLF)", "lines that end in LF", "convert it with dos2unix")
+    if b"-----END CERTIFICATE----------BEGIN" in data:
+        yield problem(path, "no line end between two certificates", "one")
+
+
+def certificate_faults(path: Path, certificate: Any, now: float) -> Iterator[Problem]:
+    moment = datetime.fromtimestamp(now, timezone.utc) if now else datetime.now(timezone.utc)
+    if certificate.not_valid_after_utc < moment:
+        yield problem(path, f"expired on {certificate.not_valid_after_utc:%Y-%m-%d}", "a valid certificate")
+    elif (certificate.not_valid_after_utc - moment).days < SOON_DAYS:
+        ends = f"ends on {certificate.not_valid_after_utc:%Y-%m-%d}"
+        yield problem(path, ends, f"{SOON_DAYS} days or more", severity=WARNING)
+    if certificate.not_valid_before_utc > moment:
+        yield problem(path, f"valid only from {certificate.not_valid_before_utc:%Y-%m-%d %H:%M} UTC",
+                      "a valid certificate", "is the clock right?")
+    try:
+        basic = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value
+    except x509.ExtensionNotFound:
+        basic = None
+    if basic is None or not basic.ca:
+        yield problem(path, "a certificate that is no authority", "basic constraints CA:TRUE")
+    algorithm = certificate.signature_hash_algorithm
+    if algorithm is not None and algorithm.name in ("md5", "sha1"):
+        yield problem(path, f"signed with {algorithm.name}", "SHA-256 or better")
+    public = certificate.public_key()
+    if isinstance(public, rsa.RSAPublicKey):
+        yield problem(path, f"an RSA key of {public.key_size} bits", "an EC key", "keys of the platform are EC P-256")
+    elif not isinstance(public, ec.EllipticCurvePublicKey):
+        yield problem(path, f"a key of type {type(public).__name__}", "an EC key")
+
+
+def key_faults(path: Path, certificate: Any) -> Iterator[Problem]:
+    try:
+        key = serialization.load_pem_private_key(path.read_bytes(), None)
+    except TypeError:
+        yield problem(path, "an encrypted key", "a key without password", "openssl pkey -in old -out new")
+        return
+    except (OSError, ValueError) as error:
+        yield problem(path, f"no key ({error})", "a private key in PEM form")
+        return
+    if key.public_key() != certificate.public_key():
+        yield problem(path, "a key that does not belong to the certificate", "the key of the certificate beside it")
+    if path.stat().st_mode & 0o077:
+        yield problem(path, f"mode {path.stat().st_mode & 0o777:04o}", "0600", "others can read the key", WARNING)
+
+
+@check("inventory")
+def encryption_key(inventory: Inventory) -> Iterator[Problem]:
+    for directory in directories(inventory):
+        path = directory / "encryption.key"
+        if not path.exists():
+            continue
+        try:
+            size = len(base64.b64decode(path.read_bytes().strip(), validate=True))
+        except binascii.Error:
+            yield problem(path, "text that is not base64", f"{KEY_BYTES} random bytes in base64")
+            continue
+        if size != KEY_BYTES:
+            yield problem(path, f"{size} bytes", f"{KEY_BYTES} random bytes in base64", "every secret depends on it")
+
+
+@check("inventory")
+def service_account_key(inventory: Inventory) -> Iterator[Problem]:
+    """All API servers verify with the public half what any of them signed."""
+    for directory in directories(inventory) if HAS_CRYPTOGRAPHY else ():
+        private, public = directory / "service-account.key", directory / "service-account.pub"
+        if not private.exists() or not public.exists():
+            continue
+        try:
+            mine = serialization.load_pem_private_key(private.read_bytes(), None).public_key()
+            theirs = serialization.load_pem_public_key(public.read_bytes())
+        except (TypeError, ValueError) as error:
+            yield problem(private, f"no usable key ({error})", "a key pair in PEM form")
+            continue
+        if mine != theirs:
+            yield problem(public, "the public half of another key", f"that of {private.name}")

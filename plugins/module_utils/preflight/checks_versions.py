@@ -1,0 +1,117 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Checks of versions, wanted and installed."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator, Mapping
+
+from .inventory import Inventory, Problem, check
+
+VERSION = re.compile(r"\d+\.\d+\.\d+([-+.][0-9A-Za-z.-]+)?")
+MACHINES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
+# How many minor versions before the catalogue's one this collection still configures correctly.
+OLDER_MINORS = 2
+ETCD_SAFE_PATCH = 26
+
+
+def parse(version: object) -> tuple[int, int, int] | None:
+    """Return major, minor and patch of ``v1.36.3`` or ``1.36.3+build``, None when it is no version."""
+    match = re.match(r"v?(\d+)\.(\d+)\.(\d+)", str(version))
+    return (int(match[1]), int(match[2]), int(match[3])) if match else None
+
+
+def wanted_version(inventory: Inventory, host: str, component: str) -> str:
+    chosen = inventory.get(host, "artifacts_versions", {})
+    value = chosen.get(component) if isinstance(chosen, Mapping) else None
+    return str(value or inventory.versions.get(component, ""))
+
+
+@check("inventory")
+def versions_have_form(inventory: Inventory) -> Iterator[Problem]:
+    for host, chosen in inventory.shared("artifacts_versions"):
+        if not isinstance(chosen, Mapping):
+            continue
+        for component, value in chosen.items():
+            name = f"artifacts_versions.{component}"
+            if inventory.versions and component not in inventory.versions:
+                close = difflib.get_close_matches(str(component), inventory.versions, 1)
+                hint = f"did you mean {close[0]}?" if close else ""
+                yield Problem(host, "version", name, "no such component", "one of the catalogue", hint)
+            elif isinstance(value, (int, float)):
+                yield Problem(host, "version", name, f"the number {value}", "a quoted version like '1.36.3'",
+                              "YAML reads 1.30 as 1.3")
+            elif isinstance(value, str) and value.startswith("v"):
+                yield Problem(host, "version", name, repr(str(value)), repr(str(value)[1:]), "without the v")
+            elif not isinstance(value, str) or not VERSION.fullmatch(value):
+                yield Problem(host, "version", name, repr(value), "a version like '1.36.3'")
+
+
+@check("inventory")
+def kubernetes_is_supported(inventory: Inventory) -> Iterator[Problem]:
+    newest = parse(inventory.versions.get("kubernetes"))
+    if newest is None:
+        return
+    for host, chosen in inventory.shared("artifacts_versions"):
+        value = chosen.get("kubernetes") if isinstance(chosen, Mapping) else None
+        version = parse(value) if isinstance(value, str) else None
+        if version and (version[0] != newest[0] or not newest[1] - OLDER_MINORS <= version[1] <= newest[1]):
+            yield Problem(
+                host, "kubernetes_version", "artifacts_versions.kubernetes", str(value),
+                f"{newest[0]}.{newest[1] - OLDER_MINORS} to {newest[0]}.{newest[1]}",
+            )
+
+
+@check("hosts")
+def kubernetes_step(inventory: Inventory) -> Iterator[Problem]:
+    """Kubernetes goes up by one minor version at a time, and never down."""
+    for host in inventory.examined:
+        installed = inventory.facts[host].get("versions", {})
+        wanted = parse(wanted_version(inventory, host, "kubernetes"))
+        for program in ("kube-apiserver", "kubelet"):
+            found = parse(installed.get(program))
+            if found is None or wanted is None:
+                continue
+            text = ".".join(map(str, wanted))
+            if wanted < found:
+                yield Problem(
+                    host, "downgrade", "artifacts_versions.kubernetes", text, f"{installed[program]} or newer",
+                    f"the host runs {program} {installed[program]}",
+                )
+            elif wanted[1] - found[1] > 1:
+                yield Problem(
+                    host, "version_skip", "artifacts_versions.kubernetes", text, f"{found[0]}.{found[1] + 1} next",
+                    f"the host runs {program} {installed[program]}",
+                )
+            else:
+                continue
+            break
+
+
+@check("hosts")
+def etcd_step(inventory: Inventory) -> Iterator[Problem]:
+    """From etcd 3.5 to 3.6 leads only 3.5.26 or newer: older ones bring removed members back."""
+    for host in inventory.examined:
+        found = parse(inventory.facts[host].get("versions", {}).get("etcd"))
+        wanted = parse(wanted_version(inventory, host, "etcd"))
+        if found is None or wanted is None:
+            continue
+        text = ".".join(map(str, wanted))
+        if wanted[:2] < found[:2]:
+            yield Problem(host, "downgrade", "artifacts_versions.etcd", text, f"{found[0]}.{found[1]} or newer")
+        elif found[:2] == (3, 5) and wanted >= (3, 6, 0) and found[2] < ETCD_SAFE_PATCH:
+            yield Problem(
+                host, "etcd_version", "artifacts_versions.etcd", f"{text} after {'.'.join(map(str, found))}",
+                f"3.5.{ETCD_SAFE_PATCH} or newer first",
+            )
+
+
+@check("hosts")
+def architecture(inventory: Inventory) -> Iterator[Problem]:
+    for host in inventory.examined:
+        machine = str(inventory.facts[host].get("arch", ""))
+        wanted = str(inventory.get(host, "artifacts_arch", "amd64"))
+        if MACHINES.get(machine) != MACHINES.get(wanted, wanted):
+            yield Problem(host, "arch", "artifacts_arch", f"{wanted} for a {machine} machine",
+                          MACHINES.get(machine, "amd64 or arm64 machines"))

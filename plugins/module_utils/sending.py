@@ -1,0 +1,50 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What action plugins share that bring artifacts to hosts. Controller only."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ansible.errors import AnsibleActionFail, AnsibleError
+from ansible.plugins.loader import lookup_loader
+from ansible.utils.display import Display
+
+from ansible_collections.cloudbang.platform.plugins.module_utils.artifacts import Settings, ensure
+
+if TYPE_CHECKING:
+    from ansible.plugins.action import ActionBase
+
+
+def artifacts_of(action: ActionBase, names: list[str], variables: dict[str, Any]) -> dict[str, Any]:
+    """Return the artifacts by name, fetched or built first where the cache lacks them."""
+    given = {name: value for name, value in variables.items() if name.startswith("artifacts_")}
+    settings = Settings.from_vars(action._templar.template(given))
+    return dict(ensure(names, settings, Display().display))
+
+
+def render(action: ActionBase, name: str, variables: dict[str, Any]) -> str:
+    """Return the text of a template, searched and rendered as M(ansible.builtin.template) does."""
+    path = action._find_needle("templates", name)
+    lookup = lookup_loader.get("ansible.builtin.template", loader=action._loader, templar=action._templar)
+    try:
+        return str(lookup.run([path], variables=variables, convert_data=False)[0])
+    except AnsibleError as error:
+        raise AnsibleActionFail(f"template {name}: {error}") from error
+
+
+def send_blobs(action: ActionBase, missing: list[str], paths: dict[str, str]) -> dict[str, str]:
+    """Put files that a host asked for into its temporary directory, each once.
+
+    ``missing`` holds the keys that the host asked for, ``paths`` where the controller has them. Returns the paths on the
+    host; the caller removes the temporary directory.
+    """
+    if not action._connection._shell.tmpdir:
+        action._make_tmp_path()
+    sent = {}
+    for key in dict.fromkeys(missing):
+        if key not in paths:
+            raise AnsibleActionFail(f"the host asked for {key}, which this task does not hold")
+        name = key.replace(":", "-")
+        remote = action._connection._shell.join_path(action._connection._shell.tmpdir, name)
+        sent[key] = str(action._transfer_file(paths[key], remote))
+    return sent

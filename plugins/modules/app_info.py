@@ -1,0 +1,222 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Show apps, their releases and how they run."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: app_info
+short_description: Show apps, their releases and how they run
+version_added: 1.0.0
+description:
+  - Returns what there is of one app, of all apps of a tenant, or of all apps. It changes nothing.
+  - An app that does not exist is no error. The list is empty then.
+author:
+  - Cloudbang Team (@cloudbang)
+extends_documentation_fragment:
+  - ansible.builtin.action_common_attributes
+  - cloudbang.platform.kubernetes
+attributes:
+  action:
+    support: full
+  async:
+    support: none
+  bypass_host_loop:
+    support: none
+  check_mode:
+    support: full
+  diff_mode:
+    support: none
+  platform:
+    platforms: posix
+options:
+  name:
+    description: Name of the app. All of them without it.
+    type: str
+  tenant:
+    description: Name of the tenant. Required with O(name), all of them without it.
+    type: str
+  log_lines:
+    description: How many of the last log lines of each pod to return.
+    type: int
+    default: 0
+  events:
+    description: Whether to return events about the apps' objects.
+    type: bool
+    default: false
+seealso:
+  - module: cloudbang.platform.app
+"""
+
+EXAMPLES = r"""
+- name: Look at an app
+  cloudbang.platform.app_info:
+    name: shop
+    tenant: acme
+    log_lines: 20
+    events: true
+  register: shop
+
+- name: Stop unless it runs
+  ansible.builtin.assert:
+    that: shop.apps | length == 1 and shop.apps[0].status == 'running'
+"""
+
+RETURN = r"""
+apps:
+  description: The apps, by tenant and name.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: Name of the app.
+      type: str
+    tenant:
+      description: Its tenant.
+      type: str
+    status:
+      description:
+        - V(running), V(stopped), V(rolling) (a release is coming up), V(failing) (and will not), V(degraded) (fewer than wanted are
+          ready), V(failed) (the first release was removed again) or V(absent) (only its history is left).
+      type: str
+    release:
+      description: Number of the active release.
+      type: int
+    image:
+      description: Its image.
+      type: str
+    digest:
+      description: Digest of its content.
+      type: str
+    releases:
+      description: All releases kept, oldest first.
+      type: list
+      elements: dict
+      contains:
+        version:
+          description: Number of the release.
+          type: int
+        status:
+          description: V(pending), V(good) (it ran), V(failed) or V(superseded) (replaced before it was seen running).
+          type: str
+        image:
+          description: The image.
+          type: str
+        digest:
+          description: Digest of the content.
+          type: str
+        action:
+          description: V(deploy) or V(rollback).
+          type: str
+        from_version:
+          description: The release a rollback took its content from.
+          type: int
+        created:
+          description: When, in UTC.
+          type: str
+        by:
+          description: User and host.
+          type: str
+        message:
+          description: Why it failed.
+          type: str
+    processes:
+      description: Name of a process to its C(replicas), C(ready), C(updated) and C(stopped_replicas).
+      type: dict
+    domains:
+      description: Domains that lead to the app.
+      type: list
+      elements: str
+    services:
+      description: Name of a Service to its C(address) and C(ports).
+      type: dict
+    endpoints:
+      description: Addresses and ports behind the Services.
+      type: list
+      elements: dict
+      contains:
+        address:
+          description: Address of a pod.
+          type: str
+        port:
+          description: Port.
+          type: int
+        ready:
+          description: Whether it takes requests.
+          type: bool
+    pods:
+      description: The pods.
+      type: list
+      elements: dict
+      contains:
+        name:
+          description: Name.
+          type: str
+        process:
+          description: Process.
+          type: str
+        node:
+          description: Node it runs on.
+          type: str
+        address:
+          description: Its address.
+          type: str
+        phase:
+          description: Phase, such as V(Running).
+          type: str
+        ready:
+          description: Whether it is ready.
+          type: bool
+        restarts:
+          description: How often its containers were restarted.
+          type: int
+        digest:
+          description: Digest of the release it runs.
+          type: str
+        image:
+          description: Image it runs.
+          type: str
+    events:
+      description: Events, oldest first.
+      returned: with O(events)
+      type: list
+      elements: str
+    logs:
+      description: Name of a pod to its last log lines.
+      returned: with O(log_lines)
+      type: dict
+problems:
+  description: Everything that is wrong with the options.
+  returned: when options are refused
+  type: list
+  elements: dict
+  contains:
+    option:
+      description: The option.
+      type: str
+    found:
+      description: What it has.
+      type: str
+    wanted:
+      description: What it should have.
+      type: str
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.arguments import argument_spec
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.runner import run
+
+
+def main() -> None:
+    """Run on the target; the action plugin calls it only with `execute: target`."""
+    module = AnsibleModule(argument_spec("app_info"), supports_check_mode=True)
+    result = run("app_info", module.params, module.check_mode)
+    if result.get("failed"):
+        module.fail_json(**result)
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

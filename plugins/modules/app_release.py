@@ -1,0 +1,151 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Go back to an earlier release of an app."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: app_release
+short_description: Go back to an earlier release of an app
+version_added: 1.0.0
+description:
+  - Brings the image and configuration of an earlier release back, by making a new release of the same content. The history only grows.
+  - The replicas and domains stay as they are. When the pods of the old release are still known it starts as fast as scaling does.
+  - A second run changes nothing.
+author:
+  - Cloudbang Team (@cloudbang)
+extends_documentation_fragment:
+  - ansible.builtin.action_common_attributes
+  - cloudbang.platform.kubernetes
+  - cloudbang.platform.rollout
+attributes:
+  action:
+    support: full
+  async:
+    support: none
+  bypass_host_loop:
+    support: none
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+  platform:
+    platforms: posix
+options:
+  name:
+    description: Name of the app.
+    type: str
+    required: true
+  tenant:
+    description: Name of its tenant.
+    type: str
+    required: true
+  state:
+    description: V(rollback) makes the content of O(version) the active release.
+    type: str
+    choices: [rollback]
+    default: rollback
+  version:
+    description:
+      - Number of the release to go back to, such as V(3). It must have run.
+      - V(last_good) is the newest release that ran and has other content than the active one. After a rollback it is
+        the active one, so nothing changes.
+    type: str
+    default: last_good
+  keep_releases:
+    description: How many releases to keep.
+    type: int
+    default: 10
+seealso:
+  - module: cloudbang.platform.app
+"""
+
+EXAMPLES = r"""
+- name: Go back to the release before
+  cloudbang.platform.app_release:
+    name: shop
+    tenant: acme
+    version: last_good
+
+- name: Go back to release 3
+  cloudbang.platform.app_release:
+    name: shop
+    tenant: acme
+    version: 3
+"""
+
+RETURN = r"""
+app:
+  description: What was done.
+  returned: when the release exists
+  type: dict
+  contains:
+    name:
+      description: Name of the app.
+      type: str
+    tenant:
+      description: Its tenant.
+      type: str
+    action:
+      description: V(rolled_back), V(repaired) or V(none).
+      type: str
+    release:
+      description: Number of the release that is active.
+      type: int
+    from_version:
+      description: Number of the release whose content it has.
+      type: int
+    previous_release:
+      description: Number of the release that was active before.
+      type: int
+    image:
+      description: The image.
+      type: str
+    digest:
+      description: Digest of the content.
+      type: str
+    replicas:
+      description: Replicas of each Deployment.
+      type: dict
+    drift:
+      description: What somebody else had changed, and this repairs.
+      type: list
+      elements: str
+problems:
+  description: Everything that is wrong with the options.
+  returned: when options are refused
+  type: list
+  elements: dict
+  contains:
+    option:
+      description: The option.
+      type: str
+    found:
+      description: What it has.
+      type: str
+    wanted:
+      description: What it should have.
+      type: str
+unknown:
+  description: Whether the answer to a change got lost, so that it may have been made or not.
+  returned: when it did
+  type: bool
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.arguments import argument_spec
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.runner import run
+
+
+def main() -> None:
+    """Run on the target; the action plugin calls it only with `execute: target`."""
+    module = AnsibleModule(argument_spec("app_release"), supports_check_mode=True)
+    result = run("app_release", module.params, module.check_mode)
+    if result.get("failed"):
+        module.fail_json(**result)
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,132 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Documentation of the artifacts action; the work is done in plugins/action/artifacts.py on the controller."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: artifacts
+short_description: Fetch or build what Cloudbang installs, on the controller
+version_added: 1.0.0
+author: Cloudbang Team (@cloudbang)
+description:
+  - Makes sure that programs, manifests and container images are in a content-addressed cache on the controller, each
+    with a verified SHA-256.
+  - What is missing is fetched from its project's releases, fetched from a mirror, or built from source, several
+    components at a time. Progress is shown at least every ten seconds.
+  - Everything happens on the controller. Run it once, as the role P(cloudbang.platform.artifacts#role) does.
+  - An option that is not given is taken from the variable of the same name with the prefix C(artifacts_), such as
+    C(artifacts_source), then from the default that is written here.
+options:
+  names:
+    description:
+      - Names from the catalogue, C(roles/artifacts/files/catalogue.yml).
+      - Everything in the catalogue when it is empty or not given.
+    type: list
+    elements: str
+  source:
+    description:
+      - V(upstream) takes each project's official release, verified by the checksum file that the project publishes.
+        What a project does not publish is built.
+      - V(mirror) takes everything from O(mirror).
+      - V(build) compiles everything from the Go module proxy, every module verified by go.sum.
+      - V(auto) is V(upstream) for what answers within a few seconds, else V(build). The choice is printed. It is the
+        default.
+    type: str
+    choices: [auto, upstream, mirror, build]
+  cache_dir:
+    description:
+      - Directory of the cache. It can be shared by several runs at once and deleted at any time.
+      - The default is C(~/.cache/cloudbang).
+    type: str
+  mirror:
+    description: HTTP URL or directory that O(bundle) wrote. Required when O(source=mirror).
+    type: str
+  versions:
+    description:
+      - Versions that differ from the catalogue, by component. Quote them, as YAML reads an unquoted 1.30 as a number.
+    type: dict
+  arch:
+    description:
+      - Architecture of the hosts, V(amd64) or V(arm64). The default is V(amd64).
+    type: str
+  lock_file:
+    description:
+      - YAML file that records the SHA-256 of everything that upstream served. A file that differs from its record is an
+        error. Keep it under version control to enforce the same files at other sites.
+      - The default is C(artifacts.lock.yml) in O(cache_dir).
+    type: str
+  bundle:
+    description:
+      - Directory to write a mirror to, with all of O(names), for sites without access to the internet.
+      - Files that are there already are kept.
+    type: str
+attributes:
+  check_mode:
+    description: Reports what would be fetched or built.
+    support: full
+  diff_mode:
+    description: There is no text to compare.
+    support: none
+  idempotent:
+    description: Nothing is fetched when everything is cached.
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: Have the node's programs
+  cloudbang.platform.artifacts:
+    names: [kubelet, kube-proxy, containerd]
+  delegate_to: localhost
+  run_once: true
+  register: programs
+
+- name: Install one of them
+  ansible.builtin.copy:
+    src: "{{ programs.artifacts.kubelet.path }}"
+    dest: /usr/local/bin/kubelet
+    mode: "0755"
+
+- name: Write a mirror for a site without internet
+  cloudbang.platform.artifacts:
+    source: upstream
+    lock_file: artifacts.lock.yml
+    bundle: /srv/cloudbang-mirror
+  delegate_to: localhost
+  run_once: true
+"""
+
+RETURN = r"""
+artifacts:
+  description:
+    - The files by name. C(digest) is the one by which a registry knows an image after C(crane push).
+    - C(made) is who made the file, V(upstream) or V(build), also when it comes from a mirror.
+    - In check mode each has C(component), C(version), C(cached) and C(origin) only.
+  returned: success
+  type: dict
+  sample:
+    kubelet:
+      name: kubelet
+      component: kubernetes
+      version: 1.36.3
+      path: /home/me/.cache/cloudbang/blobs/sha256/9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
+      sha256: 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
+      size: 84426914
+      kind: executable
+      origin: build
+      made: build
+      digest: ""
+      created: false
+missing:
+  description: Names that would be fetched or built. Always empty outside check mode.
+  returned: success
+  type: list
+  elements: str
+  sample: [kubelet]
+written:
+  description: Paths that were written to the mirror.
+  returned: when O(bundle) is given
+  type: list
+  elements: str
+  sample: [kubernetes/1.36.3/amd64/kubelet, manifest.json]
+"""

@@ -1,0 +1,187 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Keys on the host that uses them, signed by an authority on the controller."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: certificates
+short_description: Keep keys and certificates of a host
+version_added: 1.0.0
+author: Cloudbang Team (@cloudbang)
+description:
+  - Makes EC P-256 keys on the host, signs them on the controller with an authority of the M(cloudbang.platform.authorities)
+    module, and renews certificates that end soon or no longer say what is wanted. A key never leaves its host.
+  - A converged host costs one round trip.
+options:
+  authorities:
+    description: Directory on the controller that holds the authorities.
+    type: path
+    required: true
+  certificates:
+    description: What the host is to have.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      path:
+        description: Path on the host without ending; C(.key) and C(.crt) are made there.
+        type: path
+        required: true
+      authority:
+        description: Name of the authority that signs.
+        type: str
+        required: true
+      common_name:
+        description: Common name, the user that Kubernetes sees.
+        type: str
+        required: true
+      organizations:
+        description: Organizations, the groups that Kubernetes sees.
+        type: list
+        elements: str
+        default: []
+      names:
+        description: DNS names and addresses that the certificate is good for.
+        type: list
+        elements: str
+        default: []
+      usages:
+        description: What the certificate may be used for.
+        type: list
+        elements: str
+        choices: [server, client]
+        default: [client]
+      days:
+        description: Lifetime in days.
+        type: int
+        default: 365
+      renew_before:
+        description: Replace the certificate when it has fewer days left.
+        type: int
+        default: 30
+      owner:
+        description: Owner of key and certificate.
+        type: str
+        default: root
+      group:
+        description: Group of key and certificate.
+        type: str
+        default: root
+attributes:
+  check_mode:
+    support: full
+    description: Says which certificates would be issued.
+  diff_mode:
+    support: none
+    description: Keys are never shown.
+requirements:
+  - openssl on the host
+  - cryptography >= 42 on the controller
+"""
+
+EXAMPLES = r"""
+- name: Certificates of an etcd member
+  cloudbang.platform.certificates:
+    authorities: /root/.local/share/cloudbang/prod/pki
+    certificates:
+      - path: /etc/etcd/pki/server
+        authority: etcd-ca
+        common_name: "{{ inventory_hostname }}"
+        names: ["{{ inventory_hostname }}", "{{ ansible_host }}", 127.0.0.1]
+        usages: [server, client]
+        owner: etcd
+        group: etcd
+"""
+
+RETURN = r"""
+issued:
+  description: Paths of the certificates that were issued, each with the reason.
+  type: dict
+  returned: always
+"""
+
+import grp
+import os
+import pwd
+import stat
+import tempfile
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+
+def read(path: str) -> str | None:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as stream:
+            return stream.read()
+    except OSError:
+        return None
+
+
+def public_half(module: AnsibleModule, path: str) -> str | None:
+    """Return the public key's PEM of a private key file, None when there is none or it is damaged."""
+    if not os.path.exists(path):
+        return None
+    code, out, _err = module.run_command(["openssl", "pkey", "-in", path, "-pubout"])
+    return None if code else str(out)
+
+
+def make_key(module: AnsibleModule, path: str) -> None:
+    """Make a key beside its place and rename it there."""
+    os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(prefix=".cloudbang-", dir=os.path.dirname(path))
+    os.close(handle)
+    module.run_command(
+        ["openssl", "genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", temporary],
+        check_rc=True,
+    )
+    os.chmod(temporary, 0o600)
+    os.rename(temporary, path)
+
+
+def own(module: AnsibleModule, path: str, owner: str, group: str) -> bool:
+    """Give a key to its owner; return whether that was, or in check mode would be, a change."""
+    try:
+        wanted = (pwd.getpwnam(owner).pw_uid, grp.getgrnam(group).gr_gid)
+        info = os.stat(path)
+    except (KeyError, FileNotFoundError) as error:
+        if module.check_mode:
+            return False
+        module.fail_json(msg=f"{path}: cannot be given to {owner}:{group}: {error}")
+    if (info.st_uid, info.st_gid) == wanted and stat.S_IMODE(info.st_mode) == 0o600:
+        return False
+    if not module.check_mode:
+        os.chmod(path, 0o600)
+        os.chown(path, *wanted)
+    return True
+
+
+def main() -> None:
+    key_spec = {
+        "path": {"type": "path", "required": True},
+        "owner": {"type": "str", "default": "root"},
+        "group": {"type": "str", "default": "root"},
+    }
+    module = AnsibleModule(
+        argument_spec={"keys": {"type": "list", "elements": "dict", "options": key_spec, "no_log": False}},
+        supports_check_mode=True,
+    )
+    found: dict[str, dict[str, Any]] = {}
+    made = []
+    changed = False
+    for one in module.params["keys"]:
+        path = one["path"]
+        public = public_half(module, path + ".key")
+        if public is None:
+            made.append(path)
+            if not module.check_mode:
+                make_key(module, path + ".key")
+                public = public_half(module, path + ".key")
+        changed = own(module, path + ".key", one["owner"], one["group"]) or changed
+        found[path] = {"certificate": read(path + ".crt"), "public_key": public}
+    module.exit_json(changed=changed or bool(made), found=found, made=made)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,641 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Converge many files and the systemd units that run with them, in one round trip."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: files
+short_description: Converge a list of files and the services that use them
+version_added: 1.0.0
+author: Cloudbang Team (@cloudbang)
+description:
+  - Renders templates and collects copies, artifacts, directories and links on the controller and converges all of them
+    on the host in one round trip. Large files are sent only when the host does not have them already.
+  - Services are compared, not remembered. A unit is restarted when the files that it runs with differ from the files
+    that it was started with, so that a run that was stopped after a file changed repairs itself.
+options:
+  files:
+    description: What is to be on the host, in order. Exactly one of the sources says what the file holds.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      path:
+        description: Absolute path on the host. Directories above it are made with mode V(0755) when missing.
+        type: path
+        required: true
+      template:
+        description: Name of a Jinja2 template, searched as M(ansible.builtin.template) does.
+        type: str
+      src:
+        description: Name of a file on the controller, searched as M(ansible.builtin.copy) does.
+        type: str
+      content:
+        description: The text itself.
+        type: str
+      artifact:
+        description: Name of an artifact, fetched or built by M(cloudbang.platform.artifacts) when it is not cached.
+        type: str
+      link:
+        description: Where the symbolic link at O(files[].path) points to.
+        type: str
+      state:
+        description: What is to be at O(files[].path) when there is no source.
+        type: str
+        choices: [file, directory, absent]
+        default: file
+      mode:
+        description: Permission bits in octal. Default V(0644), V(0755) for directories and artifacts.
+        type: str
+      owner:
+        description: Name of the owner.
+        type: str
+        default: root
+      group:
+        description: Name of the group.
+        type: str
+        default: root
+      validate:
+        description: Command that checks a new version before it is swapped in. V(%s) stands for its path.
+        type: str
+      secret:
+        description: Never show the content in a diff. Files without access for others are secret in any case.
+        type: bool
+        default: false
+  services:
+    description: systemd units, converged in order after all files.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description: Name of the unit; C(.service) is implied.
+        type: str
+        required: true
+      state:
+        description: Wanted state of the unit.
+        type: str
+        choices: [started, stopped]
+        default: started
+      enabled:
+        description: Whether the unit starts at boot.
+        type: bool
+        default: true
+      uses:
+        description:
+          - Files that the running process depends on, besides its unit file. A directory stands for all files in it.
+          - Defaults to all of O(files) that are regular files.
+        type: list
+        elements: path
+      reload:
+        description: Reload instead of restart when only the files changed.
+        type: bool
+        default: false
+      rolling:
+        description:
+          - Start the unit when it is stopped, but do not restart it; the unit is named in RV(stale) instead, for a
+            second, throttled task to restart it.
+        type: bool
+        default: false
+      health:
+        description: Command, run without a shell, that succeeds when the started or restarted unit does its work.
+        type: str
+      health_timeout:
+        description: How many seconds to wait for O(services[].health).
+        type: int
+        default: 60
+attributes:
+  check_mode:
+    support: full
+    description: Says what would change, and changes nothing.
+  diff_mode:
+    support: full
+    description: Shows text files, but not secret ones.
+"""
+
+EXAMPLES = r"""
+- name: Configure and run etcd
+  cloudbang.platform.files:
+    files:
+      - path: /usr/local/bin/etcd
+        artifact: etcd
+      - path: /etc/systemd/system/etcd.service
+        template: etcd.service.j2
+        mode: "0600"
+    services:
+      - name: etcd
+        rolling: true
+  register: etcd_files
+
+- name: Restart etcd one member at a time
+  cloudbang.platform.files:
+    services:
+      - name: etcd
+        uses: [/usr/local/bin/etcd]
+        health: etcdctl endpoint health
+  throttle: 1
+  when: "'etcd' in etcd_files.stale"
+"""
+
+RETURN = r"""
+changed_files:
+  description: Paths that were, or in check mode would be, changed.
+  type: list
+  elements: str
+  returned: always
+restarted:
+  description: Units that were started, restarted, reloaded or stopped.
+  type: list
+  elements: str
+  returned: always
+stale:
+  description: Rolling units that run with other files than they should.
+  type: list
+  elements: str
+  returned: always
+missing:
+  description: SHA-256 of the files that the host does not have yet. Empty in the end.
+  type: list
+  elements: str
+  returned: always
+"""
+
+import base64
+import grp
+import hashlib
+import json
+import os
+import pwd
+import shlex
+import shutil
+import stat
+import subprocess
+import tempfile
+import time
+import zlib
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+DIGESTS = "/var/lib/cloudbang/digests.json"
+RELOADED = "/run/cloudbang"
+DROP_IN = "cloudbang.conf"
+MARK = "CLOUDBANG_CONFIG"
+REMEMBER_ABOVE = 1 << 20  # bytes: hashing smaller files is cheaper than remembering them
+
+
+class Problem(Exception):
+    """Something the host does not allow; the message says what, where and what to do."""
+
+
+class Digests:
+    """SHA-256 of files; large ones are remembered while inode, size, mtime and ctime stay."""
+
+    def __init__(self, store: str = DIGESTS) -> None:
+        self.store = store
+        self.dirty = False
+        try:
+            with open(store, encoding="utf-8") as stream:
+                self.known: dict[str, list[Any]] = json.load(stream)
+        except (OSError, ValueError):
+            self.known = {}
+
+    def of(self, path: str) -> str | None:
+        """Return the hex digest of a regular file, None when there is none."""
+        try:
+            info = os.stat(path)
+        except OSError:
+            return None
+        if not stat.S_ISREG(info.st_mode):
+            return None
+        stamp = [info.st_ino, info.st_size, info.st_mtime_ns, info.st_ctime_ns]
+        remembered = self.known.get(path)
+        if remembered and remembered[:4] == stamp:
+            return str(remembered[4])
+        digest = hashlib.sha256()
+        with open(path, "rb") as stream:
+            for chunk in iter(lambda: stream.read(1 << 20), b""):
+                digest.update(chunk)
+        if info.st_size > REMEMBER_ABOVE:
+            self.known[path] = [*stamp, digest.hexdigest()]
+            self.dirty = True
+        return digest.hexdigest()
+
+    def save(self) -> None:
+        if self.dirty:
+            os.makedirs(os.path.dirname(self.store), exist_ok=True)
+            replace(self.store, json.dumps(self.known).encode(), 0o600, 0, 0)
+
+
+def replace(path: str, data: bytes, mode: int, uid: int, gid: int) -> None:
+    """Write a file beside its place and rename it: readers see the old or the new content, whole."""
+    handle, temporary = tempfile.mkstemp(prefix=".cloudbang-", dir=os.path.dirname(path))
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.chown(temporary, uid, gid)
+        os.chmod(temporary, mode)
+        os.rename(temporary, path)
+    except BaseException:
+        if os.path.exists(temporary):
+            os.unlink(temporary)
+        raise
+
+
+def owner_ids(entry: dict[str, Any], lenient: bool) -> tuple[int, int] | None:
+    """Return uid and gid of an entry. In check mode an owner may be one that an earlier task would have made."""
+    try:
+        return pwd.getpwnam(entry["owner"]).pw_uid, grp.getgrnam(entry["group"]).gr_gid
+    except KeyError as error:
+        if lenient:
+            return None
+        raise Problem(f"{entry['path']}: no such user or group: {entry['owner']}:{entry['group']}") from error
+
+
+class Files:
+    """Brings the files of one task to the wanted state."""
+
+    def __init__(self, module: AnsibleModule, digests: Digests) -> None:
+        self.module = module
+        self.digests = digests
+        self.changed: list[str] = []
+        self.missing: list[str] = []
+        self.diff: list[dict[str, str]] = []
+
+    def converge(self, entry: dict[str, Any]) -> None:
+        getattr(self, "_" + entry["state"])(entry)
+
+    def _change(self, path: str) -> bool:
+        """Note a change; return whether it is to be carried out."""
+        if path not in self.changed:
+            self.changed.append(path)
+        return not self.module.check_mode
+
+    def _parents(self, path: str) -> None:
+        os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+
+    def _attributes(self, entry: dict[str, Any]) -> None:
+        path, mode = entry["path"], int(entry["mode"], 8)
+        ids = owner_ids(entry, self.module.check_mode)
+        try:
+            info = os.stat(path)
+        except OSError:
+            return
+        if stat.S_IMODE(info.st_mode) != mode and self._change(path):
+            os.chmod(path, mode)
+        if ids and (info.st_uid, info.st_gid) != ids and self._change(path):
+            os.chown(path, *ids)
+            os.chmod(path, mode)
+
+    def _absent(self, entry: dict[str, Any]) -> None:
+        path = entry["path"]
+        if os.path.lexists(path) and self._change(path):
+            if os.path.isdir(path) and not os.path.islink(path):
+                shutil.rmtree(path)
+            else:
+                os.unlink(path)
+
+    def _directory(self, entry: dict[str, Any]) -> None:
+        path = entry["path"]
+        if os.path.lexists(path) and not os.path.isdir(path):
+            raise Problem(f"{path}: found a file, wanted a directory; move it away and run again")
+        if not os.path.isdir(path):
+            if not self._change(path):
+                return
+            self._parents(path)
+            os.mkdir(path, int(entry["mode"], 8))
+        self._attributes(entry)
+
+    def _link(self, entry: dict[str, Any]) -> None:
+        path, target = entry["path"], entry["link"]
+        if os.path.islink(path) and os.readlink(path) == target:
+            return
+        if self._change(path):
+            self._parents(path)
+            temporary = path + ".cloudbang"
+            if os.path.lexists(temporary):
+                os.unlink(temporary)
+            os.symlink(target, temporary)
+            os.rename(temporary, path)
+
+    def _file(self, entry: dict[str, Any]) -> None:
+        path = entry["path"]
+        if os.path.isdir(path):
+            raise Problem(f"{path}: found a directory, wanted a file; move it away and run again")
+        if self.digests.of(path) == entry["sha256"]:
+            self._attributes(entry)
+            return
+        inline = entry.get("data") is not None
+        if not inline and not entry.get("blob"):
+            self.missing.append(entry["sha256"])
+            self._change(path)
+            return
+        data = zlib.decompress(base64.b64decode(entry["data"])) if inline else None
+        self._show(entry, data)
+        if not self._change(path):
+            return
+        ids = owner_ids(entry, False)
+        assert ids is not None
+        self._parents(path)
+        source = self._stage(entry, data)
+        try:
+            self._validate(entry, source)
+            os.chown(source, *ids)
+            os.chmod(source, int(entry["mode"], 8))
+            os.rename(source, path)
+        except BaseException:
+            if os.path.exists(source):
+                os.unlink(source)
+            raise
+
+    def _stage(self, entry: dict[str, Any], data: bytes | None) -> str:
+        """Put the new content beside its place, whole and on disk; return its path."""
+        handle, staged = tempfile.mkstemp(prefix=".cloudbang-", dir=os.path.dirname(entry["path"]))
+        digest = hashlib.sha256()
+        try:
+            with os.fdopen(handle, "wb") as target:
+                if data is not None:
+                    target.write(data)
+                    digest.update(data)
+                else:
+                    with open(entry["blob"], "rb") as blob:
+                        for chunk in iter(lambda: blob.read(1 << 20), b""):
+                            target.write(chunk)
+                            digest.update(chunk)
+                target.flush()
+                os.fsync(target.fileno())
+            if digest.hexdigest() != entry["sha256"]:
+                raise Problem(f"{entry['path']}: arrived with sha256 {digest.hexdigest()}, wanted {entry['sha256']}")
+        except BaseException:
+            os.unlink(staged)
+            raise
+        return staged
+
+    def _validate(self, entry: dict[str, Any], source: str) -> None:
+        if not entry.get("validate"):
+            return
+        command = [part.replace("%s", source) for part in shlex.split(entry["validate"])]
+        code, out, err = self.module.run_command(command)
+        if code:
+            raise Problem(
+                f"{entry['path']}: the new version was refused by `{' '.join(command)}` (exit {code}) and the old one "
+                f"kept: {(err or out).strip()[-2000:]}"
+            )
+
+    def _show(self, entry: dict[str, Any], data: bytes | None) -> None:
+        if not self.module._diff or data is None:
+            return
+        path = entry["path"]
+        if entry["secret"] or not int(entry["mode"], 8) & 0o007:
+            before, after = "(secret)\n", "(another secret)\n"
+        else:
+            try:
+                with open(path, encoding="utf-8", errors="replace") as stream:
+                    before = stream.read()
+            except OSError:
+                before = ""
+            after = data.decode("utf-8", errors="replace")
+        self.diff.append({"before_header": path, "after_header": path, "before": before, "after": after})
+
+
+class Services:
+    """Brings systemd units to the wanted state by comparing what runs with what is on disk."""
+
+    def __init__(self, module: AnsibleModule, digests: Digests, changed_files: list[str]) -> None:
+        self.module = module
+        self.digests = digests
+        self.changed_files = changed_files
+        self.changed: list[str] = []
+        self.stale: list[str] = []
+
+    def systemctl(self, *arguments: str, check: bool = True) -> str:
+        code, out, err = self.module.run_command(["systemctl", *arguments])
+        if check and code:
+            raise Problem(f"`systemctl {' '.join(arguments)}` failed: {(err or out).strip()}")
+        return str(out)
+
+    def show(self, unit: str) -> dict[str, str]:
+        wanted = "LoadState,ActiveState,SubState,UnitFileState,MainPID,NeedDaemonReload,InvocationID,FragmentPath,Type"
+        out = self.systemctl("show", "-p", wanted, unit, check=False)
+        return dict(line.split("=", 1) for line in out.splitlines() if "=" in line)
+
+    def converge(self, services: list[dict[str, Any]], files: list[dict[str, Any]]) -> None:
+        everything = [entry["path"] for entry in files if entry["state"] == "file"]
+        for service in services:
+            unit = service["name"] if "." in service["name"] else service["name"] + ".service"
+            self._converge(unit, service, service["uses"] if service["uses"] is not None else everything)
+
+    def _converge(self, unit: str, service: dict[str, Any], uses: list[str]) -> None:
+        name = service["name"]
+        status = self.show(unit)
+        if service["state"] == "stopped":
+            self._stop(unit, name, status)
+            return
+        if status.get("LoadState") == "not-found" and not os.path.exists(f"/etc/systemd/system/{unit}"):
+            if self.module.check_mode:
+                self.changed.append(name)
+                return
+            raise Problem(f"{unit}: there is no such unit on this host; its files must come before it")
+        if self.module.check_mode and any(path in self.changed_files for path in uses):
+            self.changed.append(name)
+            return
+        wanted = self._wanted(status.get("FragmentPath") or f"/etc/systemd/system/{unit}", uses)
+        self._mark(unit, wanted, status)
+        self._enable(unit, name, service, status)
+        if status.get("ActiveState") not in ("active", "activating", "reloading"):
+            self._act("restart", unit, service, wanted, uses)
+        elif self._running(unit, status) != wanted:
+            if service["rolling"]:
+                self.stale.append(name)
+            else:
+                self._act("reload" if service["reload"] else "restart", unit, service, wanted, uses)
+
+    def _stop(self, unit: str, name: str, status: dict[str, str]) -> None:
+        running = status.get("ActiveState") in ("active", "activating", "reloading")
+        enabled = status.get("UnitFileState") == "enabled"
+        if not running and not enabled:
+            return
+        self.changed.append(name)
+        if not self.module.check_mode:
+            self.systemctl("disable", "--now", unit)
+
+    def _wanted(self, fragment: str, uses: list[str]) -> str:
+        """Return the digest of all that the process of this unit depends on."""
+        total = hashlib.sha256()
+        for path in sorted({fragment, *uses}):
+            inside = [path]
+            if os.path.isdir(path):
+                inside = [os.path.join(top, one) for top, _dirs, names in os.walk(path) for one in names]
+            for one in sorted(inside):
+                total.update(f"{one}={self.digests.of(one)}\n".encode())
+        return total.hexdigest()[:32]
+
+    def _running(self, unit: str, status: dict[str, str]) -> str | None:
+        """Return the digest that the running process was started, or last reloaded, with."""
+        try:
+            with open(f"{RELOADED}/{unit}", encoding="utf-8") as stream:
+                invocation, digest = stream.read().split()
+            if invocation == status.get("InvocationID"):
+                return digest
+        except (OSError, ValueError):
+            pass
+        try:
+            with open(f"/proc/{int(status.get('MainPID') or 0)}/environ", "rb") as stream:
+                environment = stream.read().split(b"\0")
+        except OSError:
+            return self._marked(unit) if status.get("Type") == "oneshot" else None
+        for item in environment:
+            if item.startswith(MARK.encode() + b"="):
+                return item.split(b"=", 1)[1].decode()
+        return None
+
+    def _drop_in(self, unit: str) -> str:
+        return f"/etc/systemd/system/{unit}.d/{DROP_IN}"
+
+    def _marked(self, unit: str) -> str | None:
+        """Return the digest in the drop-in of a oneshot unit after a boot, when it ran with all that was there."""
+        try:
+            with open(self._drop_in(unit), encoding="utf-8") as stream:
+                return stream.read().rsplit("=", 1)[1].strip()
+        except (OSError, IndexError):
+            return None
+
+    def _mark(self, unit: str, wanted: str, status: dict[str, str]) -> None:
+        drop_in = self._drop_in(unit)
+        text = f"[Service]\nEnvironment={MARK}={wanted}\n"
+        try:
+            with open(drop_in, encoding="utf-8") as stream:
+                same = stream.read() == text
+        except OSError:
+            same = False
+        if self.module.check_mode:
+            return
+        if not same:
+            # A oneshot's earlier run is known only by its mark, so the record of that run must not outlive it.
+            if status.get("Type") == "oneshot" and status.get("ActiveState") == "active":
+                self._record(unit, status.get("InvocationID", ""), self._marked(unit) or "none")
+            os.makedirs(os.path.dirname(drop_in), mode=0o755, exist_ok=True)
+            replace(drop_in, text.encode(), 0o600, 0, 0)
+        if not same or status.get("NeedDaemonReload") == "yes" or status.get("LoadState") == "not-found":
+            self.systemctl("daemon-reload")
+
+    def _record(self, unit: str, invocation: str, digest: str) -> None:
+        os.makedirs(RELOADED, mode=0o700, exist_ok=True)
+        replace(f"{RELOADED}/{unit}", f"{invocation} {digest}\n".encode(), 0o600, 0, 0)
+
+    def _enable(self, unit: str, name: str, service: dict[str, Any], status: dict[str, str]) -> None:
+        state = status.get("UnitFileState")
+        wrong = state not in ("enabled", "static") if service["enabled"] else state == "enabled"
+        if not wrong:
+            return
+        self.changed.append(name)
+        if not self.module.check_mode:
+            self.systemctl("enable" if service["enabled"] else "disable", unit)
+
+    def _act(self, verb: str, unit: str, service: dict[str, Any], wanted: str, uses: list[str]) -> None:
+        name = service["name"]
+        if name not in self.changed:
+            self.changed.append(name)
+        if self.module.check_mode:
+            return
+        self.systemctl("reset-failed", unit, check=False)
+        code, _out, err = self.module.run_command(["systemctl", verb, unit])
+        if code:
+            raise Problem(f"{unit}: {verb} failed: {err.strip()}\n{self._journal(unit)}")
+        status = self.show(unit)
+        if verb == "reload" or status.get("Type") == "oneshot":
+            self._record(unit, status.get("InvocationID", ""), wanted)
+        self._wait(unit, service)
+
+    def _wait(self, unit: str, service: dict[str, Any]) -> None:
+        """Wait until the unit does its work; a unit that keeps crashing is told at once."""
+        deadline = time.monotonic() + service["health_timeout"]
+        command = shlex.split(service["health"] or "")
+        said = "no health command"
+        while True:
+            status = self.show(unit)
+            if status.get("ActiveState") == "failed":
+                raise Problem(f"{unit}: it stopped right after its start.\n{self._journal(unit)}")
+            if not command:
+                return
+            try:
+                done = subprocess.run(command, capture_output=True, timeout=10, check=False)
+                said = (done.stderr or done.stdout).decode(errors="replace").strip()[-500:]
+                if done.returncode == 0:
+                    return
+            except (OSError, subprocess.TimeoutExpired) as error:
+                said = str(error)
+            if time.monotonic() > deadline:
+                raise Problem(
+                    f"{unit}: not healthy after {service['health_timeout']} s: `{service['health']}` says: {said}\n"
+                    f"{self._journal(unit)}"
+                )
+            time.sleep(0.25)
+
+    def _journal(self, unit: str) -> str:
+        _code, out, _err = self.module.run_command(
+            ["journalctl", "--no-pager", "--quiet", "--lines=20", "--output=cat", f"--unit={unit}"]
+        )
+        return f"Last lines of its journal:\n{out.strip()[-4000:]}"
+
+
+def main() -> None:
+    file_spec = {
+        "path": {"type": "path", "required": True},
+        "state": {"type": "str", "choices": ["file", "directory", "link", "absent"], "default": "file"},
+        "data": {"type": "str", "no_log": True},
+        "blob": {"type": "path"},
+        "sha256": {"type": "str"},
+        "link": {"type": "str"},
+        "mode": {"type": "str", "default": "0644"},
+        "owner": {"type": "str", "default": "root"},
+        "group": {"type": "str", "default": "root"},
+        "validate": {"type": "str"},
+        "secret": {"type": "bool", "default": False, "no_log": False},
+    }
+    service_spec = {
+        "name": {"type": "str", "required": True},
+        "state": {"type": "str", "choices": ["started", "stopped"], "default": "started"},
+        "enabled": {"type": "bool", "default": True},
+        "uses": {"type": "list", "elements": "path"},
+        "reload": {"type": "bool", "default": False},
+        "rolling": {"type": "bool", "default": False},
+        "health": {"type": "str"},
+        "health_timeout": {"type": "int", "default": 60},
+    }
+    module = AnsibleModule(
+        argument_spec={
+            "files": {"type": "list", "elements": "dict", "default": [], "options": file_spec},
+            "services": {"type": "list", "elements": "dict", "default": [], "options": service_spec},
+        },
+        supports_check_mode=True,
+    )
+    digests = Digests()
+    files = Files(module, digests)
+    services = Services(module, digests, files.changed)
+    try:
+        for entry in module.params["files"]:
+            files.converge(entry)
+        if not files.missing or module.check_mode:
+            services.converge(module.params["services"], module.params["files"])
+        if not module.check_mode:
+            digests.save()
+    except (Problem, OSError) as error:
+        module.fail_json(
+            msg=str(error), changed_files=files.changed, restarted=services.changed, stale=[], missing=files.missing
+        )
+    module.exit_json(
+        changed=bool(files.changed or services.changed),
+        changed_files=files.changed,
+        restarted=services.changed,
+        stale=services.stale,
+        missing=files.missing,
+        diff=files.diff,
+    )
+
+
+if __name__ == "__main__":
+    main()

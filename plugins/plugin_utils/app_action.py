@@ -1,0 +1,56 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The action plugins of the app modules: run in the controller's process, or send the module to the target."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from ansible.plugins.action import ActionBase
+
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.arguments import AUTH_NAMES, from_environment
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.runner import run
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.spec import Invalid, parse, plain
+
+
+class AppAction(ActionBase):  # type: ignore[misc]
+    """Everything runs here unless `execute: target` asks for the module on the host.
+
+    The kubernetes client is imported with this file, which the strategy loads before it forks: workers inherit it.
+    """
+
+    _supports_check_mode = True
+    _supports_async = False
+    _requires_connection = False
+    MODULE = ""
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        given = plain(dict(self._task.args))
+        if given.get("execute") == "target":
+            result.update(self._on_target(given, task_vars or {}))
+            return result
+        options = from_environment(self.MODULE, given, self._environment())
+        result.update(run(self.MODULE, options, bool(self._task.check_mode)))
+        return result
+
+    def _on_target(self, given: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+        """Check the options here, so that all that is wrong is told at once, and run the module over there."""
+        unset = {key: value for key, value in given.items() if key not in AUTH_NAMES}
+        try:
+            parse(self.MODULE, unset)
+        except Invalid:
+            return run(self.MODULE, unset, True)
+        answer: dict[str, Any] = self._execute_module(
+            module_name=f"cloudbang.platform.{self.MODULE}", module_args=given, task_vars=task_vars
+        )
+        return answer
+
+    def _environment(self) -> dict[str, str]:
+        """Return this process's environment with the task's `environment` over it."""
+        variables = dict(os.environ)
+        for entry in self._task.environment or []:
+            values = self._templar.template(entry)
+            if isinstance(values, dict):
+                variables.update({str(key): str(value) for key, value in values.items()})
+        return variables

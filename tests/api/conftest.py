@@ -1,0 +1,301 @@
+"""A real Kubernetes API for the tests of the app modules: etcd, kube-apiserver and kube-controller-manager on loopback.
+
+There are no nodes. `Nodes` stands in for kubelets: it writes the pod status a kubelet would, by the image's name.
+Binaries come from the artifact cache, or from the directory CLOUDBANG_TEST_BINARIES.
+"""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import ipaddress
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+ROOT = Path(__file__).resolve().parents[2]
+COLLECTIONS = ROOT / "build" / "collections"
+if str(COLLECTIONS) not in sys.path:
+    sys.path.insert(0, str(COLLECTIONS))
+
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps import client  # noqa: E402
+
+BINARIES = ("etcd", "kube-apiserver", "kube-controller-manager")
+START_SECONDS = 90
+
+
+@dataclass
+class Authority:
+    """A certificate authority in memory."""
+
+    key: ec.EllipticCurvePrivateKey
+    certificate: x509.Certificate
+
+    @staticmethod
+    def new(name: str) -> Authority:
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        builder = _builder(subject, subject, key, -1, 2).add_extension(x509.BasicConstraints(True, None), True)
+        return Authority(key, builder.sign(key, hashes.SHA256()))
+
+    def issue(self, name: str, group: str = "", first_day: int = -1, last_day: int = 2) -> tuple[bytes, bytes]:
+        """Return certificate and key as PEM, valid between two days counted from now."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        names = [x509.NameAttribute(NameOID.COMMON_NAME, name)]
+        if group:
+            names.insert(0, x509.NameAttribute(NameOID.ORGANIZATION_NAME, group))
+        builder = _builder(x509.Name(names), self.certificate.subject, key, first_day, last_day)
+        builder = builder.add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False
+        ).add_extension(
+            x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]), False
+        )
+        return _pem(builder.sign(self.key, hashes.SHA256())), _key_pem(key)
+
+    @property
+    def pem(self) -> bytes:
+        return _pem(self.certificate)
+
+
+def _builder(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, first_day: int, last_day: int
+) -> x509.CertificateBuilder:
+    now = datetime.datetime.now(datetime.timezone.utc)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now + datetime.timedelta(days=first_day))
+        .not_valid_after(now + datetime.timedelta(days=last_day))
+    )
+
+
+def _pem(certificate: x509.Certificate) -> bytes:
+    return certificate.public_bytes(serialization.Encoding.PEM)
+
+
+def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
+    )
+
+
+@dataclass
+class Api:
+    """A running API: where it is, whom it trusts, and a client for it."""
+
+    url: str
+    authority: Authority
+    directory: Path
+    kubeconfig: Path
+    kube: client.Kube
+
+    def options(self, **more: Any) -> dict[str, Any]:
+        """Return a module's options with the way to this API."""
+        return {"kubeconfig": str(self.kubeconfig), **more}
+
+    def write_kubeconfig(self, name: str, ca: bytes, certificate: bytes, key: bytes, url: str = "") -> Path:
+        """Write a kubeconfig with the given credentials and return its path."""
+        path = self.directory / name
+        path.write_text(json.dumps(_kubeconfig(url or self.url, ca, certificate, key)))
+        path.chmod(0o600)
+        return path
+
+
+def _kubeconfig(url: str, ca: bytes, certificate: bytes, key: bytes) -> dict[str, Any]:
+    def text(data: bytes) -> str:
+        return base64.b64encode(data).decode()
+
+    user = {"client-certificate-data": text(certificate), "client-key-data": text(key)}
+    return {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "test",
+        "clusters": [{"name": "test", "cluster": {"server": url, "certificate-authority-data": text(ca)}}],
+        "users": [{"name": "test", "user": user}],
+        "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
+    }
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    for entry in sockets:
+        entry.bind(("127.0.0.1", 0))
+    ports = [entry.getsockname()[1] for entry in sockets]
+    for entry in sockets:
+        entry.close()
+    return ports
+
+
+def _binaries() -> dict[str, str]:
+    given = os.environ.get("CLOUDBANG_TEST_BINARIES")
+    if given:
+        return {name: str(Path(given) / name) for name in BINARIES}
+    from ansible_collections.cloudbang.platform.plugins.module_utils.artifacts import Settings, ensure
+
+    found = ensure(list(BINARIES), Settings.from_vars({}), print)
+    return {name: str(found[name].path) for name in BINARIES}
+
+
+@pytest.fixture(scope="session")
+def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    """A Kubernetes API of this test session alone."""
+    directory = tmp_path_factory.mktemp("api")
+    binaries = _binaries()
+    etcd_port, peer_port, api_port = _free_ports(3)
+    authority = Authority.new("test-ca")
+    server, server_key = authority.issue("kube-apiserver")
+    for name, data in (("ca.crt", authority.pem), ("server.crt", server), ("server.key", server_key)):
+        (directory / name).write_bytes(data)
+    url = f"https://127.0.0.1:{api_port}"
+    admin, admin_key = authority.issue("admin", "system:masters")
+    kubeconfig = directory / "admin.conf"
+    kubeconfig.write_text(json.dumps(_kubeconfig(url, authority.pem, admin, admin_key)))
+    etcd = f"http://127.0.0.1:{etcd_port}"
+    peer = f"http://127.0.0.1:{peer_port}"
+    commands = {
+        "etcd": [
+            f"--data-dir={directory}/etcd",
+            f"--listen-client-urls={etcd}",
+            f"--advertise-client-urls={etcd}",
+            f"--listen-peer-urls={peer}",
+            f"--initial-advertise-peer-urls={peer}",
+            f"--initial-cluster=default={peer}",
+            "--unsafe-no-fsync",
+        ],
+        "kube-apiserver": [
+            f"--etcd-servers={etcd}",
+            f"--secure-port={api_port}",
+            "--bind-address=127.0.0.1",
+            f"--tls-cert-file={directory}/server.crt",
+            f"--tls-private-key-file={directory}/server.key",
+            f"--client-ca-file={directory}/ca.crt",
+            "--service-account-issuer=https://kubernetes.default.svc",
+            f"--service-account-key-file={directory}/server.key",
+            f"--service-account-signing-key-file={directory}/server.key",
+            "--service-cluster-ip-range=10.0.0.0/16",
+            "--authorization-mode=RBAC",
+        ],
+        "kube-controller-manager": [
+            f"--kubeconfig={kubeconfig}",
+            "--secure-port=0",
+            "--leader-elect=false",
+            f"--service-account-private-key-file={directory}/server.key",
+            f"--root-ca-file={directory}/ca.crt",
+        ],
+    }
+    processes: list[subprocess.Popen[bytes]] = []
+    try:
+        kube: client.Kube | None = None
+        for name, arguments in commands.items():
+            log = (directory / f"{name}.log").open("wb")
+            processes.append(subprocess.Popen([binaries[name], *arguments], stdout=log, stderr=log))
+            if name == "kube-apiserver":
+                kube = _wait_for(str(kubeconfig), processes, directory)
+        assert kube is not None
+        yield Api(url, authority, directory, kubeconfig, kube)
+    finally:
+        for process in reversed(processes):
+            process.kill()
+        for process in processes:
+            process.wait()
+
+
+def _wait_for(kubeconfig: str, processes: list[subprocess.Popen[bytes]], directory: Path) -> client.Kube:
+    kube = client.connect({"kubeconfig": kubeconfig, "request_timeout": 5})
+    end = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            if kube.get("Namespace", None, "default"):
+                return kube
+        except client.KubeError:
+            pass
+        ended = [process.args for process in processes if process.poll() is not None]
+        if ended or time.monotonic() > end:
+            logs = "\n".join(path.read_text()[-2000:] for path in sorted(directory.glob("*.log")))
+            pytest.fail(f"the test API does not start ({ended}):\n{logs}")
+        time.sleep(0.3)
+
+
+class Nodes(threading.Thread):
+    """Writes the status of pods as kubelets would. Images with `bad` cannot be pulled, those with `crash` end at once,
+    those with `deaf` never pass their probe."""
+
+    def __init__(self, kube: client.Kube) -> None:
+        super().__init__(daemon=True)
+        self._kube = kube
+        self.stopping = threading.Event()
+
+    def run(self) -> None:
+        while not self.stopping.wait(0.1):
+            try:
+                for pod in self._kube.find("Pod"):
+                    self._care(pod)
+            except client.KubeError:
+                continue
+
+    def _care(self, pod: dict[str, Any]) -> None:
+        if (pod.get("status") or {}).get("containerStatuses"):
+            return
+        image = pod["spec"]["containers"][0]["image"]
+        ready = not any(word in image for word in ("bad", "crash", "deaf"))
+        container: dict[str, Any] = {
+            "name": pod["spec"]["containers"][0]["name"],
+            "image": image,
+            "imageID": "",
+            "ready": ready,
+            "restartCount": 0,
+            "state": {"running": {"startedAt": "2026-01-01T00:00:00Z"}},
+        }
+        if "bad" in image:
+            message = f'Back-off pulling image "{image}": ErrImagePull: {image}: not found'
+            container["state"] = {"waiting": {"reason": "ImagePullBackOff", "message": message}}
+        if "crash" in image:
+            ended = {"exitCode": 3, "reason": "Error", "finishedAt": "2026-01-01T00:00:00Z"}
+            container.update(restartCount=3, lastState={"terminated": ended})
+            container["state"] = {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 40s"}}
+        word = "True" if ready else "False"
+        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        conditions = [{"type": kind, "status": word, "lastTransitionTime": now} for kind in ("Ready", "ContainersReady")]
+        status = {"phase": "Running" if ready else "Pending", "conditions": conditions, "containerStatuses": [container]}
+        where = client.path("Pod", pod["metadata"]["namespace"], pod["metadata"]["name"]) + "/status"
+        try:
+            self._kube.request("PATCH", where, {}, {"status": status}, content_type=client.MERGE)
+        except client.ApiError as error:
+            if error.status not in (404, 409):
+                raise
+
+
+@pytest.fixture(scope="session")
+def nodes(api: Api) -> Iterator[Nodes]:
+    """Pods that start, or do not, by the name of their image."""
+    thread = Nodes(client.connect({"kubeconfig": str(api.kubeconfig)}))
+    thread.start()
+    yield thread
+    thread.stopping.set()
+    thread.join(5)
+
+
+_counter = iter(range(1, 10_000))
+
+
+@pytest.fixture
+def tenant() -> str:
+    """The name of a tenant no other test uses."""
+    return f"tenant-{next(_counter)}"

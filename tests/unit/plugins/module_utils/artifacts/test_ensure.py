@@ -1,0 +1,354 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ansible_collections.cloudbang.platform.plugins.module_utils.artifacts import (
+    ArtifactError,
+    bundle,
+    ensure,
+    plan,
+    recipes,
+    store,
+)
+
+from .conftest import World, tar_of
+
+TOOL = b"tool of upstream" * 100
+
+
+def content(artifact: Any) -> bytes:
+    return Path(artifact.path).read_bytes()
+
+
+def test_upstream_files_and_archive_members(world: World) -> None:
+    found = ensure(["two", "tool", "one"], world.settings(), world.progress)
+    assert list(found) == ["two", "tool", "one"]
+    assert content(found["tool"]) == TOOL
+    assert content(found["one"]) == b"one of upstream"
+    assert content(found["two"]) == b"two"
+    assert {artifact.origin for artifact in found.values()} == {"upstream"}
+    assert os.access(found["one"].path, os.X_OK)
+    assert not os.access(found["two"].path, os.X_OK) or os.stat(found["two"].path).st_mode & 0o111 == 0
+    assert all(artifact.created for artifact in found.values())
+    assert world.built == []
+
+
+def test_cached_means_no_request_and_no_message(world: World) -> None:
+    ensure(["tool", "one"], world.settings(), world.progress)
+    world.site.asked.clear()
+    world.messages.clear()
+    started = time.perf_counter()
+    found = ensure(["tool", "one"], world.settings(source="auto"), world.progress)
+    assert time.perf_counter() - started < 0.5
+    assert not any(artifact.created for artifact in found.values())
+    assert (world.site.asked, world.messages) == ([], [])
+
+
+def test_what_has_no_upstream_is_built(world: World) -> None:
+    found = ensure(["tool", "source-only"], world.settings(), world.progress)
+    assert (found["tool"].origin, found["source-only"].origin) == ("upstream", "build")
+
+
+def test_build_never_takes_foreign_binaries_from_the_cache(world: World) -> None:
+    ensure(["tool"], world.settings())
+    found = ensure(["tool"], world.settings(source="build"), world.progress)
+    assert content(found["tool"]) == b"built tool 1.2.3"
+
+
+def test_a_changed_recipe_builds_again(world: World) -> None:
+    ensure(["tool"], world.settings(source="build"))
+    ensure(["tool"], world.settings(source="build"))
+    world.catalogue["components"]["tool"]["build"]["ldflags"] = ["-X a=b"]
+    ensure(["tool"], world.settings(source="build"))
+    assert world.built == ["tool", "tool"]
+
+
+def test_versions_are_kept_apart(world: World) -> None:
+    ensure(["tool"], world.settings(source="build"))
+    found = ensure(["tool"], world.settings(source="build", versions={"tool": "v9.9"}))
+    assert content(found["tool"]) == b"built tool 9.9"
+    assert content(ensure(["tool"], world.settings(source="build"))["tool"]) == b"built tool 1.2.3"
+
+
+def test_auto_takes_upstream_when_it_answers(world: World) -> None:
+    found = ensure(["tool", "one"], world.settings(source="auto"), world.progress)
+    assert {artifact.origin for artifact in found.values()} == {"upstream"}
+    assert "source auto: upstream answers" in world.messages
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (lambda site: site.files.clear(), "gives HTTP 404"),
+        (lambda site: site.types.update({"/tool/1.2.3/tool-amd64.sha256": "text/html"}), "answers with an HTML page"),
+    ],
+)
+def test_auto_builds_when_upstream_does_not_answer(world: World, spoil: Any, reason: str) -> None:
+    spoil(world.site)
+    found = ensure(["tool"], world.settings(source="auto"), world.progress)
+    assert found["tool"].origin == "build"
+    assert any(message.startswith("source auto: building") and reason in message for message in world.messages)
+
+
+def test_auto_builds_when_upstream_fails_later(world: World) -> None:
+    del world.site.files["/tool/1.2.3/tool-amd64"]
+    found = ensure(["tool"], world.settings(source="auto"), world.progress)
+    assert found["tool"].origin == "build"
+    assert any("building it instead" in message for message in world.messages)
+
+
+def test_auto_does_not_hide_a_changed_file(world: World) -> None:
+    ensure(["tool"], world.settings())
+    store.remove_tree(str(world.root / "cache" / "refs"))
+    world.site.put("/tool/1.2.3/tool-amd64", b"another tool")
+    with pytest.raises(ArtifactError, match="published file was changed"):
+        ensure(["tool"], world.settings(source="auto"), world.progress)
+
+
+def upstream_failures() -> list[Any]:
+    def wrong_checksum(world: World) -> None:
+        world.site.files["/tool/1.2.3/tool-amd64.sha256"] = b"0" * 64
+
+    def no_checksum(world: World) -> None:
+        del world.site.files["/tool/1.2.3/tool-amd64.sha256"]
+
+    def html_checksum(world: World) -> None:
+        world.site.files["/tool/1.2.3/tool-amd64.sha256"] = b"<html>login</html>"
+
+    def missing(world: World) -> None:
+        del world.site.files["/tool/1.2.3/tool-amd64"]
+
+    return [
+        pytest.param(wrong_checksum, "found sha256 .* wanted sha256 0000", id="wrong-checksum"),
+        pytest.param(no_checksum, "tool-amd64.sha256: found HTTP 404", id="no-checksum"),
+        pytest.param(html_checksum, "an HTML page", id="html-checksum"),
+        pytest.param(missing, "tool-amd64: found HTTP 404", id="missing"),
+    ]
+
+
+@pytest.mark.parametrize(("spoil", "message"), upstream_failures())
+def test_upstream_failures_name_component_source_and_reason(world: World, spoil: Any, message: str) -> None:
+    spoil(world)
+    with pytest.raises(ArtifactError, match=message) as caught:
+        ensure(["tool"], world.settings(), world.progress)
+    assert str(caught.value).startswith("tool 1.2.3 (tool-amd64) from upstream http://127.0.0.1")
+    assert os.listdir(world.root / "cache" / "work") == []
+    assert world.built == []
+
+
+def test_all_failures_are_reported_and_the_rest_is_kept(world: World) -> None:
+    del world.site.files["/tool/1.2.3/tool-amd64"]
+    world.site.put("/pack/pack-2.0.tgz", tar_of({"pack-2.0/README": b"no programs"}))
+    with pytest.raises(ArtifactError) as caught:
+        ensure(["tool", "one", "source-only"], world.settings(), world.progress)
+    assert "2 components" in str(caught.value)
+    assert "tool-amd64: found HTTP 404" in str(caught.value)
+    assert "an archive without pack-2.0/bin/one" in str(caught.value)
+    assert plan(["source-only"], world.settings())["source-only"].cached
+
+
+def test_a_broken_archive_is_named(world: World) -> None:
+    world.site.put("/pack/pack-2.0.tgz", b"\x1f\x8b not an archive")
+    with pytest.raises(ArtifactError, match="wanted a readable tar archive"):
+        ensure(["one"], world.settings())
+
+
+def test_upstream_is_recorded_and_enforced(world: World) -> None:
+    lock = world.root / "site" / "artifacts.lock.yml"
+    ensure(["tool", "one"], world.settings(lock_file=str(lock)))
+    data = yaml.safe_load(lock.read_text())
+    assert set(data["files"]) == {"tool/1.2.3/amd64/tool", "pack/2.0/amd64/one", "pack/2.0/amd64/two"}
+    assert set(data["assets"]) == {world.site.url + "/tool/1.2.3/tool-amd64", world.site.url + "/pack/pack-2.0.tgz"}
+    world.site.put("/tool/1.2.3/tool-amd64", b"changed, with a checksum file that fits")
+    with pytest.raises(ArtifactError, match=r"recorded in .*artifacts\.lock\.yml"):
+        ensure(["tool"], world.settings(cache_dir=str(world.root / "other"), lock_file=str(lock)))
+
+
+def test_a_project_without_checksums_is_trusted_once(world: World) -> None:
+    del world.catalogue["components"]["tool"]["upstream"]["checksum"]
+    ensure(["tool"], world.settings(), world.progress)
+    assert any("publishes no checksum; recorded sha256" in message for message in world.messages)
+    store.remove_tree(str(world.root / "cache" / "refs"))
+    world.site.put("/tool/1.2.3/tool-amd64", b"changed")
+    with pytest.raises(ArtifactError, match="wanted sha256"):
+        ensure(["tool"], world.settings(), world.progress)
+
+
+def test_plan_says_what_would_come_from_where_and_does_nothing(world: World) -> None:
+    ensure(["tool"], world.settings())
+    world.site.asked.clear()
+    planned = plan(["tool", "one", "source-only"], world.settings())
+    assert [(item.name, item.cached, item.origin) for item in planned.values()] == [
+        ("tool", True, "upstream"),
+        ("one", False, "upstream"),
+        ("source-only", False, "build"),
+    ]
+    assert plan(["one"], world.settings(source="auto"))["one"].origin is None
+    assert (world.site.asked, world.built) == ([], [])
+
+
+def test_a_program_that_another_is_made_of_is_made_too(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def build(ctx: recipes.Context) -> dict[str, str]:
+        path = Path(ctx.work) / "composed"
+        path.write_bytes(b"with " + Path(ctx.need(["tool"])["tool"].path).read_bytes()[:4])
+        return {"composed": str(path)}
+
+    monkeypatch.setitem(recipes.RECIPES, "compose", build)
+    world.catalogue["components"]["composed"] = {
+        "version": "1",
+        "files": {"composed": {}},
+        "build": {"kind": "compose", "needs": ["tool"]},
+    }
+    assert content(ensure(["composed"], world.settings(source="build"))["composed"]) == b"with buil"
+    world.catalogue["components"]["tool"]["build"]["tags"] = "new"
+    ensure(["composed"], world.settings(source="build"))
+    assert world.built == ["tool", "tool"]
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        ({"kind": "magic"}, "recipe kind 'magic'; wanted one of"),
+        ({"kind": "nothing"}, "made no tool"),
+        ({"kind": "failing"}, "exit code 3: reason on the last line; wanted exit code 0"),
+    ],
+)
+def test_recipes_that_fail_are_named(
+    world: World, monkeypatch: pytest.MonkeyPatch, build: dict[str, str], message: str
+) -> None:
+    def failing(ctx: recipes.Context) -> dict[str, str]:
+        ctx.run(["sh", "-c", "echo reason on the last line; exit 3"])
+        return {}
+
+    monkeypatch.setitem(recipes.RECIPES, "nothing", lambda ctx: {})
+    monkeypatch.setitem(recipes.RECIPES, "failing", failing)
+    world.catalogue["components"]["tool"]["build"] = build
+    with pytest.raises(ArtifactError, match=message):
+        ensure(["tool"], world.settings(source="build"))
+
+
+def test_a_function_of_the_collection_can_be_a_recipe(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def function(ctx: recipes.Context) -> dict[str, str]:
+        path = Path(ctx.work) / "x"
+        path.write_bytes(b"by function")
+        return {"source-only": str(path)}
+
+    monkeypatch.setattr(recipes, "_by_function", function, raising=False)
+    world.catalogue["components"]["source-only"]["build"] = {
+        "kind": "rootfs-image",
+        "function": recipes.__name__ + ":_by_function",
+    }
+    assert content(ensure(["source-only"], world.settings())["source-only"]) == b"by function"
+
+
+def test_callers_side_by_side_build_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = recipes.RECIPES["test"]
+
+    def slow(ctx: recipes.Context) -> dict[str, str]:
+        time.sleep(0.3)
+        return original(ctx)
+
+    monkeypatch.setitem(recipes.RECIPES, "test", slow)
+    settings = world.settings(source="build")
+    threads = [threading.Thread(target=ensure, args=(["tool", "one"], settings)) for _number in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(world.built) == ["pack", "tool"]
+
+
+@pytest.fixture
+def mirror(world: World) -> Path:
+    root = world.root / "mirror"
+    found = ensure(["tool", "one", "source-only"], world.settings())
+    written = bundle(str(root), found.values(), world.settings(), world.progress)
+    assert written == [
+        "tool/1.2.3/amd64/tool",
+        "pack/2.0/amd64/one",
+        "source-only/5/amd64/source-only",
+        "manifest.json",
+    ]
+    return root
+
+
+@pytest.mark.parametrize("how", ["directory", "file-url", "http"])
+def test_a_mirror_gives_the_same_files(world: World, mirror: Path, how: str) -> None:
+    if how == "http":
+        for path in mirror.rglob("*"):
+            if path.is_file():
+                world.site.put("/m/" + str(path.relative_to(mirror)), path.read_bytes(), checksum=False)
+    where = {"directory": str(mirror), "file-url": f"file://{mirror}/", "http": world.site.url + "/m/"}[how]
+    changes = {"source": "mirror", "mirror": where, "cache_dir": str(world.root / "other")}
+    found = ensure(["tool", "one", "source-only"], world.settings(**changes), world.progress)
+    assert content(found["tool"]) == TOOL
+    assert {artifact.origin for artifact in found.values()} == {"mirror"}
+    assert [artifact.made for artifact in found.values()] == ["upstream", "upstream", "build"]
+    assert os.access(found["one"].path, os.X_OK)
+
+
+def test_a_mirror_is_written_once(world: World, mirror: Path) -> None:
+    found = ensure(["tool", "one"], world.settings())
+    assert bundle(str(mirror), found.values(), world.settings()) == []
+    (mirror / "tool/1.2.3/amd64/tool").write_bytes(b"damaged")
+    assert bundle(str(mirror), found.values(), world.settings()) == ["tool/1.2.3/amd64/tool"]
+    listed = json.loads((mirror / "manifest.json").read_text())["files"]
+    assert set(listed) == {"tool/1.2.3/amd64/tool", "pack/2.0/amd64/one", "source-only/5/amd64/source-only"}
+    assert listed["tool/1.2.3/amd64/tool"]["made"] == "upstream"
+
+
+def mirror_failures() -> list[Any]:
+    def no_manifest(root: Path) -> None:
+        (root / "manifest.json").unlink()
+
+    def other_manifest(root: Path) -> None:
+        (root / "manifest.json").write_text("<html></html>")
+
+    def damaged(root: Path) -> None:
+        (root / "tool/1.2.3/amd64/tool").write_bytes(b"damaged")
+
+    def lost(root: Path) -> None:
+        (root / "tool/1.2.3/amd64/tool").unlink()
+
+    def not_listed(root: Path) -> None:
+        data = json.loads((root / "manifest.json").read_text())
+        data["files"]["tool/1.0.0/amd64/tool"] = data["files"].pop("tool/1.2.3/amd64/tool")
+        (root / "manifest.json").write_text(json.dumps(data))
+
+    return [
+        pytest.param(no_manifest, "manifest.json: found .*No such file", id="no-manifest"),
+        pytest.param(other_manifest, "wanted the manifest of a mirror", id="other-manifest"),
+        pytest.param(damaged, r"found sha256 .* \(7 bytes\); wanted sha256 .* \(1600 bytes\)", id="damaged"),
+        pytest.param(lost, "wanted the file that the manifest lists", id="lost"),
+        pytest.param(not_listed, r"no tool/1\.2\.3/amd64/tool \(it has tool 1\.0\.0\)", id="not-listed"),
+    ]
+
+
+@pytest.mark.parametrize(("spoil", "message"), mirror_failures())
+def test_mirror_failures_name_component_and_reason(world: World, mirror: Path, spoil: Any, message: str) -> None:
+    spoil(mirror)
+    settings = world.settings(source="mirror", mirror=str(mirror), cache_dir=str(world.root / "other"))
+    with pytest.raises(ArtifactError, match=message) as caught:
+        ensure(["tool"], settings)
+    assert "tool" in str(caught.value)
+    assert "from mirror " + str(mirror) in str(caught.value)
+
+
+def test_a_mirror_cannot_replace_what_upstream_published(world: World, mirror: Path) -> None:
+    path = mirror / "tool/1.2.3/amd64/tool"
+    path.write_bytes(b"swapped")
+    data = json.loads((mirror / "manifest.json").read_text())
+    data["files"]["tool/1.2.3/amd64/tool"].update(sha256=store.sha256_file(str(path)), size=7)
+    (mirror / "manifest.json").write_text(json.dumps(data))
+    lock = str(world.root / "cache" / "artifacts.lock.yml")
+    settings = world.settings(source="mirror", mirror=str(mirror), cache_dir=str(world.root / "other"), lock_file=lock)
+    with pytest.raises(ArtifactError, match="recorded in"):
+        ensure(["tool"], settings)
