@@ -21,13 +21,14 @@ class ActionModule(ActionBase):
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result: dict[str, Any] = super().run(tmp, task_vars)
         arguments = dict(self._task.args)
-        template, artifact = arguments.pop("template", None), arguments.pop("artifact", None)
-        if bool(template) == bool(artifact):
-            raise AnsibleActionFail("manifests: wanted either template or artifact")
-        if template:
-            text = render(self, template, task_vars or {})
-        else:
-            text = Path(artifacts_of(self, [artifact], task_vars or {})[artifact].path).read_text("utf-8")
+        variables = task_vars or {}
+        names = arguments.pop("artifacts", None) or []
+        artifacts = artifacts_of(self, names, variables) if names else {}
+        documents = [Path(artifacts[name].path).read_text("utf-8") for name in names]
+        documents += [render(self, name, variables) for name in arguments.pop("templates", None) or []]
+        if not documents:
+            raise AnsibleActionFail("manifests: found neither templates nor artifacts, wanted at least one of them")
+        text = "\n---\n".join(documents)
         answer = self._execute_module(
             module_name="cloudbang.platform.manifests", module_args={**arguments, "manifest": text}, task_vars=task_vars
         )

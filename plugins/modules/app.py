@@ -21,6 +21,7 @@ author:
   - Cloudbang Team (@cloudbang)
 extends_documentation_fragment:
   - ansible.builtin.action_common_attributes
+  - ansible.builtin.action_common_attributes.flow
   - cloudbang.platform.kubernetes
   - cloudbang.platform.rollout
 attributes:

@@ -331,6 +331,8 @@ class Files:
         inline = entry.get("data") is not None
         if not inline and not entry.get("blob"):
             self.missing.append(entry["sha256"])
+        if self.missing and (not inline or entry["validate"]):
+            # What a command has to check may need the program that is still to come.
             self._change(path)
             return
         data = zlib.decompress(base64.b64decode(entry["data"])) if inline else None
@@ -625,7 +627,7 @@ def main() -> None:
             digests.save()
     except (Problem, OSError) as error:
         module.fail_json(
-            msg=str(error), changed_files=files.changed, restarted=services.changed, stale=[], missing=files.missing
+            msg=str(error), changed=bool(files.changed), changed_files=files.changed, restarted=services.changed, stale=[], missing=files.missing
         )
     module.exit_json(
         changed=bool(files.changed or services.changed),

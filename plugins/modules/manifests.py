@@ -13,12 +13,16 @@ description:
   - Renders a template on the controller and applies it on a management host with C(kubectl apply --server-side).
   - The controller itself needs no access to the API.
 options:
-  template:
-    description: Name of a template with one or more YAML documents.
-    type: str
-  artifact:
-    description: Name of an artifact that is a manifest.
-    type: str
+  templates:
+    description: Names of templates, each with one or more YAML documents.
+    type: list
+    elements: str
+    default: []
+  artifacts:
+    description: Names of artifacts that are manifests; applied before O(templates).
+    type: list
+    elements: str
+    default: []
   state:
     description: Whether the objects are to exist.
     type: str
@@ -41,7 +45,7 @@ attributes:
 EXAMPLES = r"""
 - name: Cluster DNS
   cloudbang.platform.manifests:
-    template: coredns.yaml.j2
+    templates: [coredns.yaml.j2]
   run_once: true
 """
 

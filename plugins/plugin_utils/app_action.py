@@ -10,7 +10,7 @@ from ansible.plugins.action import ActionBase
 
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.arguments import AUTH_NAMES, from_environment
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.runner import run
-from ansible_collections.cloudbang.platform.plugins.module_utils.apps.spec import Invalid, parse, plain
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.spec import Invalid, parse, plain, spread
 
 
 class AppAction(ActionBase):  # type: ignore[misc]
@@ -42,7 +42,7 @@ class AppAction(ActionBase):  # type: ignore[misc]
         except Invalid:
             return run(self.MODULE, unset, True)
         answer: dict[str, Any] = self._execute_module(
-            module_name=f"cloudbang.platform.{self.MODULE}", module_args=given, task_vars=task_vars
+            module_name=f"cloudbang.platform.{self.MODULE}", module_args=spread(given), task_vars=task_vars
         )
         return answer
 

@@ -272,8 +272,14 @@ class Nodes(threading.Thread):
             container["state"] = {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 40s"}}
         word = "True" if ready else "False"
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        conditions = [{"type": kind, "status": word, "lastTransitionTime": now} for kind in ("Ready", "ContainersReady")]
-        status = {"phase": "Running" if ready else "Pending", "conditions": conditions, "containerStatuses": [container]}
+        conditions = [
+            {"type": kind, "status": word, "lastTransitionTime": now} for kind in ("Ready", "ContainersReady")
+        ]
+        status = {
+            "phase": "Running" if ready else "Pending",
+            "conditions": conditions,
+            "containerStatuses": [container],
+        }
         where = client.path("Pod", pod["metadata"]["namespace"], pod["metadata"]["name"]) + "/status"
         try:
             self._kube.request("PATCH", where, {}, {"status": status}, content_type=client.MERGE)

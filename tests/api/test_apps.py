@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -21,7 +22,12 @@ def app(api: Api, tenant: str, **more: Any) -> dict[str, Any]:
         tenant=tenant,
         image="registry.example/shop:1",
         processes=[
-            {"name": "web", "ports": [8000], "replicas": 2, "resources": {"requests": {"cpu": 0.1, "memory": "1024Mi"}}},
+            {
+                "name": "web",
+                "ports": [8000],
+                "replicas": 2,
+                "resources": {"requests": {"cpu": 0.1, "memory": "1024Mi"}},
+            },
             {"name": "worker", "command": "work --queue 'a b'"},
         ],
         env={"MODE": "production", "WORKERS": 2},
@@ -239,10 +245,21 @@ def test_refused_before_any_change(api: Api, nodes: Nodes, tenant: str) -> None:
     assert result["failed"] and f"{domain}, which shop of tenant {tenant} has" in result["msg"]
     assert api.kube.get("Namespace", None, tenant + "-b") is None
     taken = {**app(api, tenant), "name": "shop-web", "processes": [{"name": "web", "ports": [1]}]}
-    service = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "shop-web"}, "spec": {"ports": [{"port": 1}]}}
+    service = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "shop-web"},
+        "spec": {"ports": [{"port": 1}]},
+    }
     api.kube.request("POST", client.path("Service", tenant), {}, service)
     result = go("app", taken)
     assert result["failed"] and "a Service shop-web that no app made" in result["msg"]
+    pair = [
+        {"name": "a", "processes": [{"name": "web", "ports": [1]}, {"name": "b", "ports": [2]}]},
+        {"name": "a-b", "processes": [{"name": "c", "ports": [1]}]},
+    ]
+    result = go("app", api.options(tenant=tenant, image="x/y:1", apps=pair))
+    assert result["failed"] and "a Service a-b that app a of this task makes too" in result["msg"]
     result = go("app", api.options(name="none", tenant=tenant, state="started"))
     assert result["failed"] and "an image, or an app that was deployed" in result["msg"]
     for module, more in (("app_scale", {"replicas": 1}), ("app_release", {})):
@@ -254,7 +271,10 @@ def test_refused_before_any_change(api: Api, nodes: Nodes, tenant: str) -> None:
         "apiVersion": "autoscaling/v2",
         "kind": "HorizontalPodAutoscaler",
         "metadata": {"name": "h"},
-        "spec": {"scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "shop-web"}, "maxReplicas": 3},
+        "spec": {
+            "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "shop-web"},
+            "maxReplicas": 3,
+        },
     }
     api.kube.request("POST", client.path("HorizontalPodAutoscaler", tenant), {}, scaler)
     result = go("app_scale", api.options(name="shop", tenant=tenant, process="web", replicas=1))
@@ -272,3 +292,36 @@ def test_namespace_that_is_being_deleted(api: Api, nodes: Nodes, tenant: str) ->
     assert result["failed"] and "Terminating" in result["msg"]
     release = {"metadata": {"finalizers": None}}
     api.kube.request("PATCH", f"{maps}/k", {}, release, content_type=client.MERGE)
+
+
+def test_object_the_api_refuses(api: Api, nodes: Nodes, tenant: str) -> None:
+    options = app(api, tenant)
+    good("app", options)
+    quota = {
+        "apiVersion": "v1",
+        "kind": "ResourceQuota",
+        "metadata": {"name": "q"},
+        "spec": {"hard": {"services": "1"}},
+    }
+    where = f"/api/v1/namespaces/{tenant}/resourcequotas"
+    api.kube.request("POST", where, {}, quota)
+    time.sleep(2)
+    more = [*options["processes"], {"name": "admin", "ports": [9000]}]
+    result = go("app", {**options, "processes": more})
+    assert result["failed"] and "exceeded quota: q" in result["msg"] and "Back on v1, as release v3" in result["msg"]
+    assert {entry["metadata"]["name"] for entry in api.kube.find("Deployment", tenant)} == {"shop-web", "shop-worker"}
+    assert not good("app", options)["changed"]
+    api.kube.request("DELETE", f"{where}/q")
+    assert good("app", {**options, "processes": more})["apps"][0]["release"] == 4
+
+
+def test_deploying_without_waiting_or_stopped_locks_nobody_out(api: Api, nodes: Nodes, tenant: str) -> None:
+    options = app(api, tenant)
+    for number in range(2, 5):
+        good("app", {**options, "image": f"x/y:{number}", "wait": False})
+    good("app", {**options, "state": "stopped"})
+    good("app", {**options, "image": "x/y:9"})
+    good("app", {**options, "image": "x/y:10"})
+    assert info(api, tenant)["status"] == "stopped"
+    started = good("app", {**options, "image": "x/y:10", "state": "started"})
+    assert started["changed"] and statuses(api, tenant)[6] == "good"

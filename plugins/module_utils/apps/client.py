@@ -11,6 +11,7 @@ import contextlib
 import email.utils
 import json
 import os
+import socket
 import ssl
 import time
 from collections.abc import Iterator
@@ -18,14 +19,15 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 try:
+    import kubernetes.client
+    import kubernetes.client.rest
+    import kubernetes.config
     import urllib3
-    from kubernetes import config as kube_config_package
-    from kubernetes.client.configuration import Configuration
-    from kubernetes.config import kube_config
+    import urllib3.connection
 
     MISSING: str | None = None
-except ImportError as error:
-    MISSING = str(error)
+except ImportError as import_error:
+    MISSING = str(import_error)
 
 from .render import PATHS, Object
 
@@ -36,6 +38,10 @@ CONNECT_TIMEOUT = 5
 # How long a call that may be repeated is repeated: longer than a virtual IP takes to move.
 PATIENCE = 12.0
 PAUSE = 0.5
+# Answers that say nothing about the request itself: too many, no leader, no backend, too slow.
+BUSY = (429, 500, 502, 503, 504)
+# A connection to an API that is gone is noticed after about 6 seconds, also when nothing is sent (a watch).
+KEEPALIVE = (("SO_KEEPALIVE", 1), ("TCP_KEEPIDLE", 3), ("TCP_KEEPINTVL", 1), ("TCP_KEEPCNT", 3))
 
 
 class KubeError(Exception):
@@ -185,7 +191,8 @@ class Kube:
     ) -> Object:
         """Send a request and return the answer's JSON.
 
-        What may be repeated (all but POST) is repeated for PATIENCE seconds while the API does not answer or is busy.
+        What may be repeated is, for PATIENCE seconds while the API does not answer or is busy: all but a POST that was
+        sent.
         """
         headers = {"Content-Type": content_type} if body is not None else {}
         if accept:
@@ -196,20 +203,19 @@ class Kube:
             try:
                 response = self._send(method, where, query, body, headers)
             except Unreachable as error:
-                if isinstance(error, _AnswerLost):
-                    sent = True
-                if method == "POST" or time.monotonic() >= end:
-                    if sent and method != "GET":
-                        raise Unknown(
-                            f"{error}; it is unknown whether {method} {where} was done, run the task again"
-                        ) from error
-                    raise
-                time.sleep(PAUSE)
+                sent = sent or isinstance(error, _AnswerLost)
+                repeat = method != "POST" or not sent
+                if repeat and time.monotonic() < end:
+                    time.sleep(PAUSE)
+                    continue
+                if sent and method != "GET":
+                    raise _unknown(method, where, str(error)) from error
+                raise
+            if response.status in BUSY and method != "POST" and time.monotonic() < end:
+                time.sleep(_retry_after(response))
                 continue
-            if response.status in (429, 503) and method != "POST" and time.monotonic() < end:
-                with contextlib.suppress(ValueError):
-                    time.sleep(min(float(response.headers.get("Retry-After", PAUSE)), 3.0))
-                continue
+            if response.status in (502, 504) and method != "GET":
+                raise _unknown(method, where, f"{self.described} answered {response.status}")
             data: bytes = response.data
             if response.status >= 400:
                 verb = {"GET": "read", "DELETE": "delete", "POST": "create", "PATCH": "change"}[method]
@@ -277,6 +283,17 @@ class _AnswerLost(Unreachable):
     """The request was sent, or part of it, and no whole answer came."""
 
 
+def _unknown(method: str, where: str, why: str) -> Unknown:
+    return Unknown(f"{why}; it is unknown whether {method} {where} was done, run the task again")
+
+
+def _retry_after(response: Any) -> float:
+    try:
+        return min(float(response.headers.get("Retry-After", PAUSE)), 3.0)
+    except ValueError:
+        return PAUSE
+
+
 def path(kind: str, namespace: str | None, name: str | None = None) -> str:
     """Return the path of a kind's collection or of one object; without namespace that of all namespaces."""
     if namespace is None:
@@ -317,10 +334,11 @@ def connect(options: dict[str, Any]) -> Kube:
     """Return a client for the auth options of a module. ConfigError says what is wrong with them."""
     if MISSING is not None:
         raise ConfigError(f"Python library kubernetes: {MISSING}; wanted: pip install kubernetes")
-    configuration = Configuration()
+    official: Any = kubernetes.config
+    configuration = kubernetes.client.Configuration()
     configuration.host = ""
     try:
-        described = _configure(configuration, options)
+        described = _configure(official, configuration, options)
         for option, attribute in (("ca_cert", "ssl_ca_cert"), ("client_cert", "cert_file"), ("client_key", "key_file")):
             if options.get(option):
                 if not os.path.isfile(options[option]):
@@ -334,10 +352,10 @@ def connect(options: dict[str, Any]) -> Kube:
     finally:
         # The official client keeps keys of a kubeconfig in temporary files, which a forked worker would leave behind.
         with contextlib.suppress(AttributeError):
-            kube_config._cleanup_temp_files()
+            official.kube_config._cleanup_temp_files()
 
 
-def _configure(configuration: Any, options: dict[str, Any]) -> str:
+def _configure(official: Any, configuration: Any, options: dict[str, Any]) -> str:
     """Fill the configuration from kubeconfig, the host option or the pod's own account; return how to name the API."""
     host, context = options.get("host"), options.get("context")
     given = options.get("kubeconfig")
@@ -348,7 +366,7 @@ def _configure(configuration: Any, options: dict[str, Any]) -> str:
         raise ConfigError(f"kubeconfig: found no file {missing[0]}, wanted a kubeconfig")
     if len(missing) < len(files) and (given or context or not host):
         try:
-            kube_config_package.load_kube_config(
+            official.load_kube_config(
                 config_file=chosen, context=context, client_configuration=configuration, persist_config=False
             )
         except Exception as error:
@@ -363,16 +381,32 @@ def _configure(configuration: Any, options: dict[str, Any]) -> str:
         configuration.host = host
         return f"the Kubernetes API at {host}"
     if os.path.exists("/var/run/secrets/kubernetes.io/serviceaccount/token"):
-        kube_config_package.load_incluster_config(client_configuration=configuration)
+        official.load_incluster_config(client_configuration=configuration)
         return f"the Kubernetes API at {configuration.host} (service account)"
     raise ConfigError(
         f"kubeconfig: found no file {chosen}, wanted kubeconfig, host with api_key or client_cert, or K8S_AUTH_*"
     )
 
 
+def _bypassed(configuration: Any) -> bool:
+    """Say whether no_proxy names the API."""
+    official: Any = kubernetes.client.rest
+    bypass = getattr(official, "should_bypass_proxies", None)
+    return bool(bypass is not None and bypass(configuration.host, configuration.no_proxy or ""))
+
+
+def _socket_options() -> list[tuple[int, int, int]]:
+    options: list[tuple[int, int, int]] = list(urllib3.connection.HTTPConnection.default_socket_options)
+    for name, value in KEEPALIVE:
+        number = getattr(socket, name, None)
+        if number is not None:
+            options.append((socket.SOL_SOCKET if name.startswith("SO_") else socket.IPPROTO_TCP, number, value))
+    return options
+
+
 def _pool(configuration: Any, described: str) -> Any:
     """Return a connection pool with the TLS material read now, so that no key has to stay in a file."""
-    arguments: dict[str, Any] = {"maxsize": 64, "block": False}
+    arguments: dict[str, Any] = {"maxsize": 64, "block": False, "socket_options": _socket_options()}
     if configuration.host.startswith("https"):
         try:
             context = ssl.create_default_context(cafile=configuration.ssl_ca_cert or None)
@@ -387,6 +421,6 @@ def _pool(configuration: Any, described: str) -> Any:
         if getattr(configuration, "tls_server_name", None):
             arguments["server_hostname"] = configuration.tls_server_name
             arguments["assert_hostname"] = configuration.tls_server_name
-    if configuration.proxy:
+    if configuration.proxy and not _bypassed(configuration):
         return urllib3.ProxyManager(configuration.proxy, proxy_headers=configuration.proxy_headers, **arguments)
     return urllib3.PoolManager(**arguments)

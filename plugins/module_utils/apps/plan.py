@@ -290,7 +290,9 @@ def view(spec: dict[str, Any], route: Route, counts: dict[str, int], version: in
         "env": spec["env"],
         "secret_env": {name: f"(secret {mark})" for name, mark in spec["secret_env"].items()},
         "files": {
-            entry["path"]: f"({'secret' if entry['secret'] else 'content'} {entry['content']}, mode {entry['mode']:04o})"
+            entry[
+                "path"
+            ]: f"({'secret' if entry['secret'] else 'content'} {entry['content']}, mode {entry['mode']:04o})"
             for entry in spec["files"]
         },
         "processes": {
@@ -304,5 +306,3 @@ def view(spec: dict[str, Any], route: Route, counts: dict[str, int], version: in
         "domains": list(route.domains),
         "replicas": dict(sorted(counts.items())),
     }
-
-

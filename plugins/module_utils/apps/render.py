@@ -284,14 +284,8 @@ def _list_differences(wanted: list[Any], live: Any, where: str) -> list[str]:
         pairs = [(str(number), entry, live[number]) for number, entry in enumerate(wanted)]
     else:
         found = {tuple(entry.get(key) for key in keys): entry for entry in live}
-        pairs = [
-            (str(entry[keys[0]]), entry, found.get(tuple(entry.get(key) for key in keys))) for entry in wanted
-        ]
-    return [
-        difference
-        for name, entry, other in pairs
-        for difference in _differences(entry, other, f"{where}[{name}]")
-    ]
+        pairs = [(str(entry[keys[0]]), entry, found.get(tuple(entry.get(key) for key in keys))) for entry in wanted]
+    return [difference for name, entry, other in pairs for difference in _differences(entry, other, f"{where}[{name}]")]
 
 
 def _same_amount(wanted: str, live: str, where: str) -> bool:

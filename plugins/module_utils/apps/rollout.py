@@ -19,10 +19,16 @@ from .render import APP, DIGEST, PROCESS, Object
 # quota may be taken by a pod that is just ending.
 PATIENCE = 20.0
 CRASHES = 2
-STARTING = ("ErrImagePull", "ImagePullBackOff", "CreateContainerConfigError", "CreateContainerError", "RunContainerError")
+STARTING = (
+    "ErrImagePull",
+    "ImagePullBackOff",
+    "CreateContainerConfigError",
+    "CreateContainerError",
+    "RunContainerError",
+)
 HOPELESS = ("InvalidImageName", "ErrImageNeverPull")
 HOPELESS_TEXT = ("not found", "manifest unknown", "unauthorized", "denied", "no match for platform")
-WATCH_SECONDS = 240
+WATCH_SECONDS = 60
 
 
 class Verdict(NamedTuple):
@@ -89,14 +95,14 @@ def trouble(pod: Object, waited: float) -> tuple[bool, str]:
                 f"{ended.get('exitCode', 'unknown')} ({ended.get('reason', 'no reason given')}), "
                 f"{restarts} restarts"
             )
-            return restarts >= CRASHES, text
+            return reason == "CrashLoopBackOff" and restarts >= CRASHES, text
         if reason in HOPELESS:
             return True, text
         if reason in STARTING:
             hopeless = any(hint in message.lower() for hint in HOPELESS_TEXT) and reason == "ImagePullBackOff"
             return hopeless or waited >= PATIENCE, text
         running = (container.get("state") or {}).get("running")
-        if running and not container.get("ready"):
+        if running is not None and not container.get("ready"):
             return False, f"pod {name}: container {container.get('name')} runs but its readiness probe does not succeed"
     for condition in status.get("conditions") or []:
         if condition.get("type") == "PodScheduled" and condition.get("status") == "False":

@@ -101,7 +101,6 @@ def load(kube: Kube, tenant: str, names: Iterable[str]) -> dict[str, Live]:
     return live_apps(names, tenant, objects)
 
 
-
 def run_app(kube: Kube, options: dict[str, Any], check_mode: bool) -> Result:
     """Bring the apps of a task to their states."""
     apps: list[App] = options["wanted"]
@@ -120,7 +119,9 @@ def run_app(kube: Kube, options: dict[str, Any], check_mode: bool) -> Result:
         if app.state == "absent":
             continue
         if app.image is None and live.newest is None:
-            problems.append(Problem(f"app {app.key}: image", "no release of it", "an image, or an app that was deployed"))
+            problems.append(
+                Problem(f"app {app.key}: image", "no release of it", "an image, or an app that was deployed")
+            )
             continue
         plans[app.key] = plan_app(app, live)
     problems += _conflicts(kube, plans.values(), absent, warnings)
@@ -177,16 +178,19 @@ def _collect(module: str, apps: list[App], act: Callable[[App], Result], warning
     return result
 
 
-def _namespaces(
-    kube: Kube, tenants: dict[str, list[App]], lives: dict[str, Live]
-) -> tuple[list[Problem], set[str]]:
+def _namespaces(kube: Kube, tenants: dict[str, list[App]], lives: dict[str, Live]) -> tuple[list[Problem], set[str]]:
     """Return what is wrong with the tenants' namespaces, and the tenants that have none yet."""
     problems: list[Problem] = []
     absent: set[str] = set()
     for tenant, members in tenants.items():
         if all(lives[app.key].deployments for app in members):
             continue
-        found = kube.get("Namespace", None, tenant)
+        try:
+            found = kube.get("Namespace", None, tenant)
+        except ApiError as error:
+            if error.status != 403:
+                raise
+            continue  # a member of the tenant may work in the namespace without seeing it
         if found is None:
             absent.add(tenant)
         elif found["metadata"].get("deletionTimestamp"):
@@ -199,13 +203,20 @@ def _conflicts(kube: Kube, plans: Iterable[Plan], absent: set[str], warnings: li
     """Return what stands in the way of plans: names taken by others, domains of others, content that is gone."""
     problems: list[Problem] = []
     claims: dict[str, Plan] = {}
+    names: dict[tuple[str, str, str], str] = {}
     for plan in plans:
         where = f"app {plan.tenant}/{plan.name}"
         for name in missing_contents(plan):
             problems.append(Problem(where, f"no Secret {name}, which v{plan.source} refers to", "it to exist"))
         for entry in plan.applies:
             key = (entry["kind"], entry["metadata"]["name"])
-            if key in plan.live.objects or plan.tenant in absent:
+            if key in plan.live.objects:
+                continue
+            other_app = names.setdefault((plan.tenant, *key), plan.name)
+            if other_app != plan.name:
+                found = f"a {key[0]} {key[1]} that app {other_app} of this task makes too"
+                problems.append(Problem(where, found, "names that do not meet"))
+            if plan.tenant in absent:
                 continue
             other = kube.get(key[0], plan.tenant, key[1])
             if other is not None:
@@ -294,13 +305,21 @@ def _deploy(kube: Kube, plan: Plan, options: dict[str, Any], check_mode: bool) -
         return result
     if plan.changed and plan.new_release:
         _settle(kube, plan, newest)
-    release = _carry_out(kube, plan)
+    release = _claim(kube, plan)
+    try:
+        _carry_out(kube, plan)
+    except ApiError as error:
+        causes = f" ({'; '.join(error.causes)})" if error.causes else ""
+        raise _failure(kube, plan, release, Verdict(False, True, f"{error}{causes}"), options, result) from error
     if not options["wait"]:
         _prune(kube, plan)
+        _let_go(kube, plan, release)
         return result
     verdict = _wait(kube, plan, release, options["timeout"])
     if verdict.done:
-        if release.status != "good" and not plan.stopped:
+        if plan.stopped:
+            _let_go(kube, plan, release)
+        elif release.status != "good":
             ledger.mark(kube, release, "good")
             result["changed"] = True
         _prune(kube, plan)
@@ -332,11 +351,10 @@ def _settle(kube: Kube, plan: Plan, newest: Release | None) -> None:
         ledger.mark(kube, newest, "superseded", "replaced before it was seen running")
 
 
-def _carry_out(kube: Kube, plan: Plan) -> Release:
-    """Make the changes of a plan and return its release. The release comes first: it is the lock."""
-    newest = plan.live.newest
+def _claim(kube: Kube, plan: Plan) -> Release:
+    """Return the release a plan is for, made now when it is new: that is the lock, so it comes before any change."""
     if plan.new_release:
-        release = ledger.create(
+        return ledger.create(
             kube,
             plan.name,
             plan.tenant,
@@ -348,32 +366,28 @@ def _carry_out(kube: Kube, plan: Plan) -> Release:
             plan.action,
             plan.source,
         )
-    else:
-        assert newest is not None
-        release = newest
-    for entry in plan.contents:
-        try:
-            kube.create(render.content(plan.name, plan.tenant, entry), MANAGER)
-        except ApiError as error:
-            if error.status != 409:
-                raise
+    assert plan.live.newest is not None
+    return plan.live.newest
+
+
+def _let_go(kube: Kube, plan: Plan, release: Release) -> None:
+    """End the lock on a release that was not seen running."""
+    if plan.new_release:
+        ledger.mark(kube, release, "pending")
+
+
+def _carry_out(kube: Kube, plan: Plan) -> None:
+    """Make the changes of a plan."""
+    for given in plan.contents:
+        kube.apply(render.content(plan.name, plan.tenant, given), MANAGER)
     scales = {entry["metadata"]["name"]: entry for entry in plan.scales}
     for entry in plan.applies:
         name = entry["metadata"]["name"]
         if entry["kind"] == "Deployment" and name in scales and name not in plan.live.deployments:
             entry = {**entry, "spec": {**entry["spec"], "replicas": scales[name]["spec"]["replicas"]}}
-        _accepted(kube, entry, MANAGER, plan)
+        kube.apply(entry, MANAGER)
     for entry in plan.scales:
-        _accepted(kube, entry, SCALE_MANAGER, plan)
-    return release
-
-
-def _accepted(kube: Kube, entry: Object, manager: str, plan: Plan) -> None:
-    try:
-        kube.apply(entry, manager)
-    except ApiError as error:
-        causes = f" ({'; '.join(error.causes)})" if error.causes else ""
-        raise Failed(f"app {plan.tenant}/{plan.name}: {error}{causes}", changed=True) from error
+        kube.apply(entry, SCALE_MANAGER)
 
 
 def _wait(kube: Kube, plan: Plan, release: Release, timeout: float) -> Verdict:
@@ -462,7 +476,8 @@ def _go_back(kube: Kube, plan: Plan, release: Release, options: dict[str, Any], 
         gone = missing_contents(back)
         if gone:
             return f"v{good.version} cannot come back, for its Secret {gone[0]} is gone: left as it is"
-        made = _carry_out(kube, back)
+        made = _claim(kube, back)
+        _carry_out(kube, back)
         details["release"], details["rolled_back_to"] = made.version, good.version
         verdict = _wait(kube, back, made, options["timeout"])
         if not verdict.done:
@@ -471,7 +486,7 @@ def _go_back(kube: Kube, plan: Plan, release: Release, options: dict[str, Any], 
         ledger.mark(kube, made, "good")
         _prune(kube, back)
         return f"Back on v{good.version}, as release v{made.version}"
-    except (KubeError, LedgerError, Failed) as error:
+    except (KubeError, LedgerError) as error:
         details["unknown"] = isinstance(error, Unknown)
         return f"Going back did not succeed: {error}"
 
@@ -518,7 +533,6 @@ def warnings_of(events: Iterable[Object], deployments: Iterable[str]) -> list[st
 def _ready(pod: Object) -> bool:
     conditions = (pod.get("status") or {}).get("conditions") or []
     return any(entry.get("type") == "Ready" and entry.get("status") == "True" for entry in conditions)
-
 
 
 def run_scale(kube: Kube, options: dict[str, Any], check_mode: bool) -> Result:
@@ -595,7 +609,6 @@ def _wait_scaled(kube: Kube, name: str, tenant: str, target: str, wanted: int, t
     return verdict
 
 
-
 def run_release(kube: Kube, options: dict[str, Any], check_mode: bool) -> Result:
     """Bring the content of an earlier release back, as a new release."""
     name, tenant = options["name"], options["tenant"]
@@ -626,7 +639,6 @@ def run_release(kube: Kube, options: dict[str, Any], check_mode: bool) -> Result
         if outcome.get(key):
             result[key] = result["app"].pop(key)
     return result
-
 
 
 def run_info(kube: Kube, options: dict[str, Any], check_mode: bool) -> Result:

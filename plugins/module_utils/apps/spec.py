@@ -142,7 +142,7 @@ def _converted(value: Any, kind: str) -> Any:
     if kind == "raw":
         return value
     if kind in ("str", "path") and isinstance(value, (str, int, float)) and not isinstance(value, bool):
-        return os.path.expanduser(str(value)) if kind == "path" else str(value)
+        return os.path.expanduser(os.path.expandvars(str(value))) if kind == "path" else str(value)
     if kind == "int" and not isinstance(value, bool):
         if isinstance(value, int):
             return value
@@ -204,12 +204,12 @@ def _value(option: dict[str, Any], value: Any, where: str) -> tuple[Any, list[Pr
         element["options"] = option["options"]
     for number, entry in enumerate(value):
         if entry is None:
-            problems.append(Problem(f"{where}[{number}]", "nothing", _WANTED.get(element["type"], "a value")))
-            continue
-        converted, found = _value(element, entry, f"{where}[{number}]")
+            converted, found = None, [Problem(f"{where}[{number}]", "nothing", _WANTED.get(element["type"], "a value"))]
+        else:
+            converted, found = _value(element, entry, f"{where}[{number}]")
         problems += found
-        if not found:
-            entries.append(converted)
+        if element["type"] == "dict" or not found:
+            entries.append(converted if converted is not None else {})
     return entries, problems
 
 
@@ -222,7 +222,7 @@ def quantity(text: str) -> Decimal | None:
     try:
         number = Decimal(match["number"])
         if suffix in BINARY:
-            return number * 1024 ** BINARY[suffix]
+            return number * Decimal(1024) ** BINARY[suffix]
         power = POWERS[suffix] if suffix in POWERS else int(suffix[1:])
         return number.scaleb(power)
     except (InvalidOperation, ValueError):
@@ -350,7 +350,7 @@ class _Checker:
         return probe
 
     def process(self, option: str, given: dict[str, Any], app: str) -> dict[str, Any]:
-        name = given["name"]
+        name = given["name"] or ""
         if not LABEL.match(name):
             self.wrong(option + ".name", name, "lowercase letters, digits and - (RFC 1123 label)")
         elif len(app) + 1 + len(name) > 63:
@@ -369,8 +369,9 @@ class _Checker:
         return process
 
     def processes(self, app: dict[str, Any]) -> tuple[tuple[dict[str, Any], ...], dict[str, int]]:
-        given = app["processes"] or [check(dict(_process_options()), {"name": app["type"]})[0]]
-        processes = [self.process(f"processes[{n}]", entry, app["name"] or "") for n, entry in enumerate(given)]
+        given = app["processes"] or [check(_process_options(), {"name": app["type"] or "web"})[0]]
+        numbered = [(number, entry) for number, entry in enumerate(given) if entry]
+        processes = [self.process(f"processes[{number}]", entry, app["name"] or "") for number, entry in numbered]
         names = [process["name"] for process in processes]
         for number, name in enumerate(names):
             if name in names[:number]:
@@ -388,7 +389,9 @@ class _Checker:
                     first = process is routed and port is next(p for p in process["ports"] if p["protocol"] == "TCP")
                     taken = any(other["name"] == "http" for other in process["ports"])
                     port["name"] = "http" if first and not taken else f"{port['protocol'].lower()}-{port['port']}"
-        return tuple(processes), {process["name"]: entry["replicas"] for process, entry in zip(processes, given)}
+        return tuple(processes), {
+            process["name"]: entry["replicas"] for process, (_, entry) in zip(processes, numbered)
+        }
 
     def environment(self, app: dict[str, Any]) -> tuple[dict[str, str], dict[str, str]]:
         result: list[dict[str, str]] = []
@@ -431,6 +434,8 @@ class _Checker:
             secret = option == "secret_files"
             for number, given in enumerate(app[option] or []):
                 where = f"{option}[{number}]"
+                if not given or given["path"] is None or given["content"] is None:
+                    continue
                 path = given["path"]
                 if not path.startswith("/") or path.endswith("/") or ":" in path or ".." in path.split("/"):
                     self.wrong(where + ".path", path, "an absolute path of a file, without : and ..")
@@ -481,7 +486,7 @@ def main_process(app_type: str, processes: Iterable[dict[str, Any]]) -> dict[str
         return None
     listening = [entry for entry in processes if any(port["protocol"] == "TCP" for port in entry["ports"])]
     named = [entry for entry in listening if entry["name"] == "web"]
-    return (named or listening or [None])[0]
+    return next(iter(named or listening), None)
 
 
 def names(name: str | None, tenant: str | None, where: str = "") -> list[Problem]:
@@ -519,7 +524,7 @@ def parse_app(given: dict[str, Any], where: str = "") -> tuple[App | None, list[
     checker.between("drain", given["drain"], 0, 3600)
     checker.between("grace", given["grace"], 1, 86400)
     checker.between("keep_releases", given["keep_releases"], 1, 1000)
-    for number, secret in enumerate(given["image_pull_secrets"]):
+    for number, secret in enumerate(given["image_pull_secrets"] or []):
         if len(secret) > 253 or not DOMAIN.match(secret):
             checker.wrong(f"image_pull_secrets[{number}]", secret, "the name of a Secret in the tenant's namespace")
     if given["ingress_class"] is not None and not DOMAIN.match(given["ingress_class"]):
@@ -535,9 +540,9 @@ def parse_app(given: dict[str, Any], where: str = "") -> tuple[App | None, list[
         env=env,
         secret_env=secret_env,
         files=checker.files(given),
-        domains=checker.domains(given["domains"]),
+        domains=checker.domains(given["domains"] or []),
         ingress_class=given["ingress_class"],
-        image_pull_secrets=tuple(given["image_pull_secrets"]),
+        image_pull_secrets=tuple(given["image_pull_secrets"] or []),
         drain=given["drain"],
         grace=given["grace"],
         keep_releases=given["keep_releases"],
@@ -545,22 +550,28 @@ def parse_app(given: dict[str, Any], where: str = "") -> tuple[App | None, list[
     return (None if checker.problems else app), checker.problems
 
 
+def spread(given: dict[str, Any]) -> dict[str, Any]:
+    """Return the options with those given beside `apps` moved into each app that does not set them itself."""
+    listed = given.get("apps")
+    if not isinstance(listed, list):
+        return given
+    shared = {key: value for key, value in given.items() if key in APP and key != "name" and value is not None}
+    apps = [
+        {**shared, **{key: value for key, value in entry.items() if value is not None}}
+        if isinstance(entry, dict)
+        else entry
+        for entry in listed
+    ]
+    return {**{key: value for key, value in given.items() if key not in shared}, "apps": apps}
+
+
 def parse(module: str, given: dict[str, Any]) -> dict[str, Any]:
     """Return the checked options of a module; for `app` the key `wanted` has the list of `App`.
 
     Raises Invalid with every problem of the task.
     """
-    given = plain(given)
+    given = spread(plain(given))
     listed = given.get("apps") if module == "app" else None
-    if isinstance(listed, list):
-        shared = {key: value for key, value in given.items() if key in APP and key != "name" and value is not None}
-        given = {key: value for key, value in given.items() if key not in shared}
-        given["apps"] = [
-            {**shared, **{key: value for key, value in entry.items() if value is not None}}
-            if isinstance(entry, dict)
-            else entry
-            for entry in listed
-        ]
     values, problems = check(arguments(module), given)
     timeouts = _Checker("")
     for option, low in (("timeout", 1), ("request_timeout", 1), ("log_lines", 0)):
@@ -588,7 +599,7 @@ def _apps(values: dict[str, Any], problems: list[Problem], listed: bool) -> list
     domains: dict[str, str] = {}
     for number, entry in enumerate(entries):
         where = f"apps[{number}]" if listed else ""
-        if any(value is None for key, value in entry.items() if "default" in APP.get(key, {})):
+        if not entry:
             continue
         app, found = parse_app(entry, where)
         problems += [problem for problem in found if problem not in problems and not _reported(problem, problems)]
@@ -654,9 +665,7 @@ def release_spec(app: App, salt: str) -> tuple[dict[str, Any], list[Content]]:
         "type": app.type,
         "processes": [dict(process) for process in app.processes],
         "env": dict(sorted(app.env.items())),
-        "secret_env": {
-            name: fingerprint(salt, value.encode(), 12) for name, value in sorted(app.secret_env.items())
-        },
+        "secret_env": {name: fingerprint(salt, value.encode(), 12) for name, value in sorted(app.secret_env.items())},
         "files": [],
         "image_pull_secrets": list(app.image_pull_secrets),
         "drain": app.drain,

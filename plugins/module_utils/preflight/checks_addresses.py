@@ -11,10 +11,22 @@ from .inventory import EVERYWHERE, Inventory, Problem, as_address, as_network, c
 
 CIDRS = ("cloudbang_pod_cidr", "cloudbang_service_cidr")
 SHARED = (
-    "cloudbang_cluster_name", "cloudbang_network", "cloudbang_cluster_domain", "cloudbang_pod_cidr",
-    "cloudbang_service_cidr", "cloudbang_dns_address", "cloudbang_api_vip", "cloudbang_api_port",
-    "cloudbang_port_apiserver", "cloudbang_port_etcd_client", "cloudbang_port_etcd_peer", "cloudbang_port_registry",
-    "calico_vxlan", "calico_vxlan_port", "calico_vxlan_vni", "calico_block_size",
+    "cloudbang_cluster_name",
+    "cloudbang_network",
+    "cloudbang_cluster_domain",
+    "cloudbang_pod_cidr",
+    "cloudbang_service_cidr",
+    "cloudbang_dns_address",
+    "cloudbang_api_vip",
+    "cloudbang_api_port",
+    "cloudbang_port_apiserver",
+    "cloudbang_port_etcd_client",
+    "cloudbang_port_etcd_peer",
+    "cloudbang_port_registry",
+    "calico_vxlan",
+    "calico_vxlan_port",
+    "calico_vxlan_vni",
+    "calico_block_size",
 )
 DOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 LEADING_ZERO = re.compile(r"(^|\.)0\d")
@@ -28,7 +40,11 @@ def settings_are_shared(inventory: Inventory) -> Iterator[Problem]:
         values = list(inventory.shared(name))
         for host, value in values[1:]:
             yield Problem(
-                host, "differs", name, repr(value), f"{values[0][1]!r} as on {values[0][0]}",
+                host,
+                "differs",
+                name,
+                repr(value),
+                f"{values[0][1]!r} as on {values[0][0]}",
                 "set it in group_vars/all: it is one value for the whole cluster",
             )
 
@@ -55,7 +71,11 @@ def pod_and_service_networks_differ(inventory: Inventory) -> Iterator[Problem]:
         pods, services = (inventory.get(host, name) for name in CIDRS)
         if overlap(as_network(pods), as_network(services)):
             yield Problem(
-                EVERYWHERE, "cidr_overlap", CIDRS[0], str(pods), f"a network outside {services}",
+                EVERYWHERE,
+                "cidr_overlap",
+                CIDRS[0],
+                str(pods),
+                f"a network outside {services}",
                 "cloudbang_service_cidr overlaps it",
             )
 
@@ -88,14 +108,22 @@ def pod_network_size(inventory: Inventory) -> Iterator[Problem]:
         blocks = 2 ** (block - network.prefixlen) if block >= network.prefixlen else 0
         if blocks < len(nodes):
             yield Problem(
-                host, "pod_cidr_size", "cloudbang_pod_cidr", f"{value} with {blocks} blocks of /{block}",
-                f"room for {len(nodes)} nodes", "use a shorter prefix",
+                host,
+                "pod_cidr_size",
+                "cloudbang_pod_cidr",
+                f"{value} with {blocks} blocks of /{block}",
+                f"room for {len(nodes)} nodes",
+                "use a shorter prefix",
             )
         need = sum(inventory.number(one, "kube_node_max_pods", 110) for one in nodes)
         if blocks >= len(nodes) and network.num_addresses < need:
             yield Problem(
-                host, "pod_cidr_size", "cloudbang_pod_cidr", f"{value} with {network.num_addresses} addresses",
-                f"{need} for {len(nodes)} nodes", "use a shorter prefix or lower kube_node_max_pods",
+                host,
+                "pod_cidr_size",
+                "cloudbang_pod_cidr",
+                f"{value} with {network.num_addresses} addresses",
+                f"{need} for {len(nodes)} nodes",
+                "use a shorter prefix or lower kube_node_max_pods",
             )
 
 
@@ -119,7 +147,11 @@ def dns_address(inventory: Inventory) -> Iterator[Problem]:
             yield Problem(host, "dns_address", "cloudbang_dns_address", str(value), f"an address in {services}")
         elif address in (network.network_address, network.network_address + 1):
             yield Problem(
-                host, "dns_address", "cloudbang_dns_address", str(value), "another address",
+                host,
+                "dns_address",
+                "cloudbang_dns_address",
+                str(value),
+                "another address",
                 "the first two are the network and the API's service",
             )
 
@@ -144,7 +176,9 @@ def vip_form(inventory: Inventory) -> Iterator[Problem]:
             network = as_network(inventory.get(inventory.nodes[0], name)) if inventory.nodes else None
             address = as_address(value)
             if network is not None and address is not None and address in network:
-                yield Problem(host, "vip", "cloudbang_api_vip", value, f"an address outside {network}", f"{name} has it")
+                yield Problem(
+                    host, "vip", "cloudbang_api_vip", value, f"an address outside {network}", f"{name} has it"
+                )
 
 
 @check("inventory")
@@ -156,7 +190,12 @@ def vip_is_no_node(inventory: Inventory) -> Iterator[Problem]:
         for name in ("cloudbang_node_address", "ansible_host"):
             if inventory.get(host, name) == vip:
                 yield Problem(
-                    host, "vip_is_node", name, str(vip), "the host's own address", "it is cloudbang_api_vip, which moves"
+                    host,
+                    "vip_is_node",
+                    name,
+                    str(vip),
+                    "the host's own address",
+                    "it is cloudbang_api_vip, which moves",
                 )
                 break
 
@@ -187,8 +226,12 @@ def address_families(inventory: Inventory) -> Iterator[Problem]:
             network = as_network(inventory.get(host, name))
             if address is not None and network is not None and address.version != network.version:
                 yield Problem(
-                    host, "family", "cloudbang_node_address", f"IPv{address.version} address {address}",
-                    f"IPv{network.version} as {name}", f"{name} is {network}",
+                    host,
+                    "family",
+                    "cloudbang_node_address",
+                    f"IPv{address.version} address {address}",
+                    f"IPv{network.version} as {name}",
+                    f"{name} is {network}",
                 )
                 break
 
@@ -198,10 +241,13 @@ def node_addresses_differ(inventory: Inventory) -> Iterator[Problem]:
     for name in ("cloudbang_node_address", "ansible_host"):
         owner: dict[str, str] = {}
         for host in inventory.nodes:
-            # Machines behind one forwarding address differ in their port.
-            port = inventory.get(host, "ansible_port", "") if name == "ansible_host" else ""
-            value = f"{inventory.get(host, name, '')} {port}".strip()
-            if not value or (name == "ansible_host" and value == str(inventory.get(host, "cloudbang_node_address"))):
+            value = str(inventory.get(host, name, ""))
+            if name == "ansible_host":
+                if value == str(inventory.get(host, "cloudbang_node_address")):
+                    continue
+                # Machines behind one forwarding address differ in their port.
+                value = f"{value} {inventory.get(host, 'ansible_port', '')}".strip()
+            if not value:
                 continue
             if value in owner:
                 yield Problem(
@@ -218,8 +264,12 @@ def nodes_outside_cluster_networks(inventory: Inventory) -> Iterator[Problem]:
             network = as_network(inventory.get(host, name))
             if address is not None and network is not None and address in network:
                 yield Problem(
-                    host, "node_in_cluster_network", "cloudbang_node_address", str(address),
-                    f"an address outside {network}", f"{name} would hide it",
+                    host,
+                    "node_in_cluster_network",
+                    "cloudbang_node_address",
+                    str(address),
+                    f"an address outside {network}",
+                    f"{name} would hide it",
                 )
 
 

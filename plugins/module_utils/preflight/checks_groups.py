@@ -45,7 +45,11 @@ def groups_exist(inventory: Inventory) -> Iterator[Problem]:
 def etcd_group_is_used(inventory: Inventory) -> Iterator[Problem]:
     if "etcd" in inventory.groups and not inventory.groups["etcd"]:
         yield Problem(
-            "inventory", "etcd_empty", "etcd", "an empty group", "members, or no such group",
+            "inventory",
+            "etcd_empty",
+            "etcd",
+            "an empty group",
+            "members, or no such group",
             "without the group, etcd runs on the management hosts",
         )
 
@@ -56,7 +60,11 @@ def etcd_count(inventory: Inventory) -> Iterator[Problem]:
     if count and count % 2 == 0:
         group = "etcd" if inventory.groups.get("etcd") else "management"
         yield Problem(
-            "inventory", "etcd_count", group, f"{count} members", "1, 3, 5 or 7",
+            "inventory",
+            "etcd_count",
+            group,
+            f"{count} members",
+            "1, 3, 5 or 7",
             f"{count} members survive no more failures than {count - 1}",
         )
     if count > 7:
@@ -68,8 +76,13 @@ def hosts_have_groups(inventory: Inventory) -> Iterator[Problem]:
     for host in inventory.hosts:
         if host not in inventory.nodes and host not in ("localhost", "127.0.0.1"):
             yield Problem(
-                host, "no_group", "groups", "in none of the platform's groups",
-                f"in one of {', '.join(PLATFORM_GROUPS)}", "nothing is installed on it", WARNING,
+                host,
+                "no_group",
+                "groups",
+                "in none of the platform's groups",
+                f"in one of {', '.join(PLATFORM_GROUPS)}",
+                "nothing is installed on it",
+                WARNING,
             )
 
 
@@ -78,7 +91,11 @@ def no_localhost(inventory: Inventory) -> Iterator[Problem]:
     for host in inventory.nodes:
         if host in ("localhost", "127.0.0.1", "::1") or host.startswith("localhost."):
             yield Problem(
-                host, "localhost", "inventory_hostname", repr(host), "the machine's own name",
+                host,
+                "localhost",
+                "inventory_hostname",
+                repr(host),
+                "the machine's own name",
                 "other nodes cannot reach it by this name; set ansible_connection: local under its real name",
             )
 
@@ -98,8 +115,12 @@ def hostnames(inventory: Inventory) -> Iterator[Problem]:
             fault = "characters that a DNS name cannot have"
         if fault:
             yield Problem(
-                host, "hostname", "inventory_hostname", f"{host!r} with {fault}",
-                "a name of at most 63 lower-case letters, digits, '-' and '.'", "it becomes the node's name",
+                host,
+                "hostname",
+                "inventory_hostname",
+                f"{host!r} with {fault}",
+                "a name of at most 63 lower-case letters, digits, '-' and '.'",
+                "it becomes the node's name",
             )
 
 
@@ -110,8 +131,13 @@ def loadbalancer_count(inventory: Inventory) -> Iterator[Problem]:
     for host, vip in inventory.shared("cloudbang_api_vip"):
         if not vip and count > 1:
             yield Problem(
-                host, "vip_missing", "cloudbang_api_vip", "no address", f"an address that {count} load balancers share",
-                "without it the API is reached at one management host only", WARNING,
+                host,
+                "vip_missing",
+                "cloudbang_api_vip",
+                "no address",
+                f"an address that {count} load balancers share",
+                "without it the API is reached at one management host only",
+                WARNING,
             )
 
 

@@ -25,10 +25,15 @@ def reached(inventory: Inventory) -> Iterator[Problem]:
     for host in inventory.nodes:
         facts = inventory.facts.get(host)
         if facts is not None and not facts.get("reached"):
-            name = "cloudbang_node_address" if "ansible_host" not in inventory.variables.get(host, {}) else "ansible_host"
+            name = (
+                "cloudbang_node_address" if "ansible_host" not in inventory.variables.get(host, {}) else "ansible_host"
+            )
             found = str(inventory.get(host, name, host))
             yield Problem(
-                host, "unreachable", name, f"{found}: {facts.get('reason', 'no answer')}",
+                host,
+                "unreachable",
+                name,
+                f"{found}: {facts.get('reason', 'no answer')}",
                 "a host that Ansible can log in to and become root on",
             )
 
@@ -38,8 +43,14 @@ def root(inventory: Inventory) -> Iterator[Problem]:
     for host in inventory.examined:
         uid = inventory.facts[host].get("uid", 0)
         if uid != 0:
-            yield Problem(host, "root", "ansible_become", f"user id {uid}", "0 (root)",
-                          "log in as root, or allow sudo and set ansible_become")
+            yield Problem(
+                host,
+                "root",
+                "ansible_become",
+                f"user id {uid}",
+                "0 (root)",
+                "log in as root, or allow sudo and set ansible_become",
+            )
 
 
 @check("hosts")
@@ -52,7 +63,12 @@ def operating_system(inventory: Inventory) -> Iterator[Problem]:
             continue
         near = name in SUPPORTED or bool(set(system.get("like", ())) & set(SUPPORTED))
         yield Problem(
-            host, "os", "os-release", f"{name} {version}".strip(), wanted, "not tested with it" if near else "",
+            host,
+            "os",
+            "os-release",
+            f"{name} {version}".strip(),
+            wanted,
+            "not tested with it" if near else "",
             WARNING if near else "error",
         )
 
@@ -118,9 +134,10 @@ def disk(inventory: Inventory) -> Iterator[Problem]:
 def file_systems(inventory: Inventory) -> Iterator[Problem]:
     for host in inventory.examined:
         for path in inventory.facts[host].get("noexec", []):
-            hint = "set ansible_remote_tmp to another directory" if path == "/tmp" else ""  # noqa: S108 - a name in a message
-            yield Problem(host, "noexec", path, "mounted noexec", "mounted exec", hint,
-                          WARNING if path == "/tmp" else "error")  # noqa: S108
+            hint = "set ansible_remote_tmp to another directory" if path == "/tmp" else ""
+            yield Problem(
+                host, "noexec", path, "mounted noexec", "mounted exec", hint, WARNING if path == "/tmp" else "error"
+            )
         for path in inventory.facts[host].get("read_only", []):
             yield Problem(host, "read_only", path, "read-only", "writable")
 
@@ -132,9 +149,13 @@ def etcd_disk(inventory: Inventory) -> Iterator[Problem]:
         limit = inventory.number(host, "preflight_max_fsync", 10)
         if host in inventory.etcd and seconds is not None and seconds * 1000 > limit:
             yield Problem(
-                host, "fsync", str(inventory.get(host, "etcd_data_dir", "/var/lib/etcd")),
-                f"{seconds * 1000:.0f} ms for a synchronous write", f"{limit} ms or less",
-                "etcd on a slow disk loses its leader under load", WARNING,
+                host,
+                "fsync",
+                str(inventory.get(host, "etcd_data_dir", "/var/lib/etcd")),
+                f"{seconds * 1000:.0f} ms for a synchronous write",
+                f"{limit} ms or less",
+                "etcd on a slow disk loses its leader under load",
+                WARNING,
             )
 
 
@@ -145,8 +166,9 @@ def swap(inventory: Inventory) -> Iterator[Problem]:
         extra = inventory.get(host, "kube_node_kubelet_extra", {})
         allowed = isinstance(extra, Mapping) and extra.get("failSwapOn") is False
         if swaps and not allowed and inventory.member(host, "management", "compute", "loadbalancer"):
-            yield Problem(host, "swap", "/proc/swaps", ", ".join(swaps), "no swap",
-                          "swapoff --all, and remove it from /etc/fstab")
+            yield Problem(
+                host, "swap", "/proc/swaps", ", ".join(swaps), "no swap", "swapoff --all, and remove it from /etc/fstab"
+            )
 
 
 @check("hosts")
@@ -159,7 +181,11 @@ def cgroups(inventory: Inventory) -> Iterator[Problem]:
             yield Problem(host, "cgroup", "/sys/fs/cgroup", "no cgroups", "cgroup v2")
         elif version == 1 and not allowed and inventory.member(host, "management", "compute", "loadbalancer"):
             yield Problem(
-                host, "cgroup", "/sys/fs/cgroup", "cgroup v1", "cgroup v2",
+                host,
+                "cgroup",
+                "/sys/fs/cgroup",
+                "cgroup v1",
+                "cgroup v2",
                 "the kubelet refuses v1 unless kube_node_kubelet_extra has failCgroupV1: false",
             )
 
@@ -168,8 +194,9 @@ def cgroups(inventory: Inventory) -> Iterator[Problem]:
 def selinux(inventory: Inventory) -> Iterator[Problem]:
     for host in inventory.examined:
         if inventory.facts[host].get("selinux") == "enforcing":
-            yield Problem(host, "selinux", "SELinux", "enforcing", "permissive or disabled",
-                          "the platform brings no policy")
+            yield Problem(
+                host, "selinux", "SELinux", "enforcing", "permissive or disabled", "the platform brings no policy"
+            )
 
 
 @check("hosts")
@@ -185,13 +212,25 @@ def kernel_features(inventory: Inventory) -> Iterator[Problem]:
         for name in needed:
             # None: the kernel does not tell, as in a container without /lib/modules.
             if features.get(name) is False:
-                yield Problem(host, "kernel_feature", name, "not in this kernel", f"the kernel feature {name}",
-                              f"cloudbang_network {network} needs it")
+                yield Problem(
+                    host,
+                    "kernel_feature",
+                    name,
+                    "not in this kernel",
+                    f"the kernel feature {name}",
+                    f"cloudbang_network {network} needs it",
+                )
         if network == "goodnet" and features.get("openvswitch") is False:
             tun = features.get("tun") is not False
             yield Problem(
-                host, "kernel_feature", "openvswitch", "not in this kernel", "the kernel feature openvswitch",
-                "the slower userspace datapath is used" if tun else "and tun, for the userspace datapath, is not either",
+                host,
+                "kernel_feature",
+                "openvswitch",
+                "not in this kernel",
+                "the kernel feature openvswitch",
+                "the slower userspace datapath is used"
+                if tun
+                else "and tun, for the userspace datapath, is not either",
                 WARNING if tun else "error",
             )
 
@@ -203,8 +242,12 @@ def clock(inventory: Inventory) -> Iterator[Problem]:
         limit = inventory.number(host, "preflight_max_clock_skew", 30)
         if abs(skew) > limit:
             yield Problem(
-                host, "clock", "clock", f"{abs(skew):.0f} s {'ahead' if skew > 0 else 'behind'}",
-                f"at most {limit} s from the controller's", "certificates would not be valid yet, or not any more",
+                host,
+                "clock",
+                "clock",
+                f"{abs(skew):.0f} s {'ahead' if skew > 0 else 'behind'}",
+                f"at most {limit} s from the controller's",
+                "certificates would not be valid yet, or not any more",
             )
 
 
@@ -220,7 +263,9 @@ def system_names_differ(inventory: Inventory) -> Iterator[Problem]:
             if not value:
                 continue
             if value in owner:
-                yield Problem(host, f"duplicate_{fact}", name, value, "one of its own", f"{owner[value]} has the same; {hint}")
+                yield Problem(
+                    host, f"duplicate_{fact}", name, value, "one of its own", f"{owner[value]} has the same; {hint}"
+                )
             owner.setdefault(value, host)
 
 
@@ -228,8 +273,9 @@ def system_names_differ(inventory: Inventory) -> Iterator[Problem]:
 def machine_id(inventory: Inventory) -> Iterator[Problem]:
     for host in inventory.examined:
         if not inventory.facts[host].get("machine_id", "?"):
-            yield Problem(host, "machine_id", "/etc/machine-id", "nothing", "32 hexadecimal digits",
-                          "systemd-machine-id-setup")
+            yield Problem(
+                host, "machine_id", "/etc/machine-id", "nothing", "32 hexadecimal digits", "systemd-machine-id-setup"
+            )
 
 
 @check("hosts")
@@ -239,8 +285,14 @@ def system_name(inventory: Inventory) -> Iterator[Problem]:
         if name == "localhost" or name.startswith("localhost."):
             yield Problem(host, "hostname", "hostname", name, "the machine's own name", "hostnamectl set-hostname")
         elif name != name.lower() or "_" in name or len(name) > 63:
-            yield Problem(host, "hostname", "hostname", name, "lower-case letters, digits, '-' and '.', 63 at most",
-                          severity=WARNING)
+            yield Problem(
+                host,
+                "hostname",
+                "hostname",
+                name,
+                "lower-case letters, digits, '-' and '.', 63 at most",
+                severity=WARNING,
+            )
 
 
 @check("hosts")
@@ -248,5 +300,11 @@ def removed_member(inventory: Inventory) -> Iterator[Problem]:
     """An etcd whose unit is here, but which the inventory does not know as a member."""
     for host in inventory.examined:
         if "etcd.service" in inventory.facts[host].get("units", []) and host not in inventory.etcd:
-            yield Problem(host, "etcd_left", "etcd.service", "installed", "no etcd on a host outside its group",
-                          "remove the member, or put the host back into the group")
+            yield Problem(
+                host,
+                "etcd_left",
+                "etcd.service",
+                "installed",
+                "no etcd on a host outside its group",
+                "remove the member, or put the host back into the group",
+            )

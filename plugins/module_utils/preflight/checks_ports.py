@@ -30,15 +30,21 @@ PORTS = (
     Port(2379, "cloudbang_port_etcd_client", "etcd", "etcd.service", ("etcd",), ("management",)),
     Port(2380, "cloudbang_port_etcd_peer", "etcd", "etcd.service", ("etcd",), ("etcd",)),
     Port(2381, "cloudbang_port_etcd_metrics", "etcd", "etcd.service", ("etcd",), loopback=True),
-    Port(6443, "cloudbang_port_apiserver", "kube-apiserver", "kube-apiserver.service", ("management",),
-         ("loadbalancer", "management")),
+    Port(
+        6443,
+        "cloudbang_port_apiserver",
+        "kube-apiserver",
+        "kube-apiserver.service",
+        ("management",),
+        ("loadbalancer", "management"),
+    ),
     Port(10257, "", "kube-controller-manager", "kube-controller-manager.service", ("management",), loopback=True),
     Port(10259, "", "kube-scheduler", "kube-scheduler.service", ("management",), loopback=True),
     Port(10250, "", "kubelet", "kubelet.service", KUBELETS, ("management",)),
     Port(10248, "", "kubelet", "kubelet.service", KUBELETS, loopback=True),
     Port(10249, "", "kube-proxy", "kube-proxy.service", KUBELETS, loopback=True),
     Port(10256, "", "kube-proxy", "kube-proxy.service", KUBELETS, loopback=True),
-    Port(5000, "cloudbang_port_registry", "registry", "cloudbang-registry.service", ("storage",), KUBELETS),
+    Port(5000, "cloudbang_port_registry", "registry", "registry.service", ("storage",), KUBELETS),
     Port(6443, "cloudbang_api_port", "haproxy", "haproxy.service", ("loadbalancer",), on_vip=True),
     Port(8404, "api_loadbalancer_health_port", "haproxy", "haproxy.service", ("loadbalancer",), loopback=True),
     Port(80, "gateway_http_port", "traefik", "traefik.service", ("loadbalancer",)),
@@ -46,21 +52,26 @@ PORTS = (
     Port(8405, "gateway_health_port", "traefik", "traefik.service", ("loadbalancer",), loopback=True),
     Port(8406, "gateway_metrics_port", "traefik", "traefik.service", ("loadbalancer",), loopback=True),
 )
+FELIX = Port(9099, "", "calico-node", "calico-felix.service", KUBELETS, loopback=True)
 VXLAN = Port(4789, "calico_vxlan_port", "", "calico-felix.service", KUBELETS, KUBELETS, "udp")
 # Who may hold a port of ours without being in the way: a kernel name has 15 characters, and systemd opens sockets.
 KERNEL_NAME = 15
-ANY = ("0.0.0.0", "::", "*")  # noqa: S104 - compared with, not bound
+ANY = ("0.0.0.0", "::", "*")
 
 
 def ports(inventory: Inventory) -> list[Port]:
     network = next((inventory.get(host, "cloudbang_network", "calico") for host in inventory.nodes), "")
     mode = next((inventory.get(host, "calico_vxlan", "Always") for host in inventory.nodes), "")
-    return [*PORTS, VXLAN] if network == "calico" and mode != "Never" else [*PORTS]
+    if network != "calico":
+        return [*PORTS]
+    return [*PORTS, FELIX] if mode == "Never" else [*PORTS, FELIX, VXLAN]
 
 
 def members(inventory: Inventory, groups: tuple[str, ...]) -> tuple[str, ...]:
     """Return the hosts of some groups; ``etcd`` stands for where etcd runs."""
-    found = {host for group in groups for host in (inventory.etcd if group == "etcd" else inventory.groups.get(group, ()))}
+    found = {
+        host for group in groups for host in (inventory.etcd if group == "etcd" else inventory.groups.get(group, ()))
+    }
     return tuple(host for host in inventory.nodes if host in found)
 
 
@@ -74,15 +85,15 @@ def ways(inventory: Inventory) -> dict[str, list[list[str | int]]]:
     The key is the names of the groups joined by ``,``, so that the plan stays small however many hosts there are.
     """
     plan: dict[str, list[list[str | int]]] = {}
+    etcd = "etcd" if inventory.groups.get("etcd") else "management"
     for port in ports(inventory):
         if not port.users:
             continue
+        users = ",".join(dict.fromkeys(etcd if group == "etcd" else group for group in port.users))
         for host in members(inventory, port.groups):
             address = inventory.address(host)
             if address is not None and not address.is_loopback:
-                plan.setdefault(",".join(port.users), []).append(
-                    [host, str(address), number(inventory, host, port), port.protocol]
-                )
+                plan.setdefault(users, []).append([host, str(address), number(inventory, host, port), port.protocol])
     return plan
 
 
@@ -97,7 +108,8 @@ def ports_are_free(inventory: Inventory) -> Iterator[Problem]:
             ours = {
                 one.program[:KERNEL_NAME]
                 for one in ports(inventory)
-                if number(inventory, host, one) == wanted and one.unit in facts.get("units", [])
+                if number(inventory, host, one) == wanted
+                and one.unit in facts.get("units", [])
                 and host in members(inventory, one.groups)
             }
             vip = str(inventory.get(host, "cloudbang_api_vip") or "")
@@ -112,7 +124,9 @@ def ports_are_free(inventory: Inventory) -> Iterator[Problem]:
                 if process in ours or (not process and port.unit in facts.get("units", [])):
                     continue
                 yield Problem(
-                    host, "port_used", port.setting or f"port {wanted}",
+                    host,
+                    "port_used",
+                    port.setting or f"port {wanted}",
                     f"{port.protocol} {one.get('address')}:{wanted} used by {process or 'an unknown process'}",
                     f"free for {port.program or 'VXLAN'}",
                     f"stop it, or change {port.setting}" if port.setting else "stop it",
@@ -150,11 +164,17 @@ def ways_are_open(inventory: Inventory) -> Iterator[Problem]:
         if protocol == "udp" and busy:
             # A socket that is open takes the packet and says nothing.
             continue
-        found = "large packets do not get through" if result == "mtu" else (
-            "no answer" if result == "timeout" else "no route"
+        found = (
+            "large packets do not get through"
+            if result == "mtu"
+            else ("no answer" if result == "timeout" else "no route")
         )
         yield Problem(
-            peer, "mtu_path" if result == "mtu" else "filtered", f"{protocol} port {port}",
+            peer,
+            "mtu_path" if result == "mtu" else "filtered",
+            f"{protocol} port {port}",
             f"{found} from {', '.join(sources[:4])}{' ...' if len(sources) > 4 else ''}",
-            "open between these hosts", "a firewall between them or on the host", WARNING if protocol == "udp" else "error",
+            "open between these hosts",
+            "a firewall between them or on the host",
+            WARNING if protocol == "udp" else "error",
         )

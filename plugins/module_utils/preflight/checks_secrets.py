@@ -80,8 +80,12 @@ def certificate_faults(path: Path, certificate: Any, now: float) -> Iterator[Pro
         ends = f"ends on {certificate.not_valid_after_utc:%Y-%m-%d}"
         yield problem(path, ends, f"{SOON_DAYS} days or more", severity=WARNING)
     if certificate.not_valid_before_utc > moment:
-        yield problem(path, f"valid only from {certificate.not_valid_before_utc:%Y-%m-%d %H:%M} UTC",
-                      "a valid certificate", "is the clock right?")
+        yield problem(
+            path,
+            f"valid only from {certificate.not_valid_before_utc:%Y-%m-%d %H:%M} UTC",
+            "a valid certificate",
+            "is the clock right?",
+        )
     try:
         basic = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value
     except x509.ExtensionNotFound:

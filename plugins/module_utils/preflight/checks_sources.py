@@ -81,18 +81,26 @@ def one_file(path: Path) -> Iterator[Problem]:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        yield Problem(HOST, "file_encoding", where, f"a byte in line {line} that is not UTF-8", "UTF-8",
-                      "convert it with iconv")
+        yield Problem(
+            HOST, "file_encoding", where, f"a byte in line {line} that is not UTF-8", "UTF-8", "convert it with iconv"
+        )
         return
     if "\r\n" in text:
-        yield Problem(HOST, "file_crlf", where, "lines that end in CRLF", "lines that end in LF",
-                      "convert it with dos2unix")
+        yield Problem(
+            HOST, "file_crlf", where, "lines that end in CRLF", "lines that end in LF", "convert it with dos2unix"
+        )
     if text.startswith("$ANSIBLE_VAULT;") or not HAS_YAML:
         return
     if path.suffix in YAML_ENDINGS or path.parent.name in ("group_vars", "host_vars"):
         try:
             for key, line, first in duplicates(text):
-                yield Problem(HOST, "file_duplicate_key", f"{where}:{line}", f"{key} a second time",
-                              "each key once", f"the first in line {first} has no effect")
+                yield Problem(
+                    HOST,
+                    "file_duplicate_key",
+                    f"{where}:{line}",
+                    f"{key} a second time",
+                    "each key once",
+                    f"the first in line {first} has no effect",
+                )
         except yaml.YAMLError as error:
             yield Problem(HOST, "file_yaml", where, " ".join(str(error).split()), "YAML")

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from .inventory import EVERYWHERE, WARNING, Inventory, Option, Problem, check, shown
+from .inventory import WARNING, Inventory, Option, Problem, check, shown
 
 OWN_PREFIX = "cloudbang_"
 NUMBER_WITH_UNIT = re.compile(r"\s*\d+(\.\d+)?\s*[a-zA-Z]+\s*")
@@ -21,6 +21,8 @@ TYPE_NAMES = {
     "str": "a string",
     "path": "a path",
 }
+# Roles that make machines; what an inventory says about those is no business of the platform.
+UNJUDGED = ("lab",)
 CONNECTION = ("ansible_host", "ansible_user", "ansible_port")
 REMOVED: Mapping[str, str] = {
     "cloudbang_vip": "cloudbang_api_vip",
@@ -38,67 +40,42 @@ def known_to_user(inventory: Inventory, host: str) -> Iterator[tuple[str, Any, O
             yield name, inventory.settings.get(host, {}).get(name), option
 
 
-def merged(problems: Iterator[Problem], hosts: tuple[str, ...]) -> Iterator[Problem]:
-    """Return the problems; one that every host has in the same way becomes one of all hosts."""
-    grouped: dict[tuple[str, ...], list[Problem]] = {}
-    for one in problems:
-        grouped.setdefault((one.check, one.variable, one.found, one.wanted), []).append(one)
-    for same in grouped.values():
-        first = same[0]
-        if len(hosts) > 1 and {one.host for one in same} >= set(hosts):
-            yield Problem(
-                EVERYWHERE, first.check, first.variable, first.found, first.wanted, first.hint, first.severity
-            )
-        else:
-            yield from same
-
-
 @check("inventory")
 def values_can_be_used(inventory: Inventory) -> Iterator[Problem]:
     """Jinja that refers to nothing, or a vault that was not opened."""
-
-    def every() -> Iterator[Problem]:
-        for host, errors in inventory.errors.items():
-            for name, message in errors.items():
-                vault = "vault" in message.lower() or "decrypt" in message.lower()
-                wanted = "a value that the given vault password opens" if vault else "an expression that has a value"
-                yield Problem(host, "vault" if vault else "undefined", name, message, wanted)
-
-    return merged(every(), inventory.nodes)
+    for host, errors in inventory.errors.items():
+        for name, message in errors.items():
+            vault = "vault" in message.lower() or "decrypt" in message.lower()
+            wanted = "a value that the given vault password opens" if vault else "an expression that has a value"
+            yield Problem(host, "vault" if vault else "undefined", name, message, wanted)
 
 
 @check("inventory")
 def vault_text_is_opened(inventory: Inventory) -> Iterator[Problem]:
-    def every() -> Iterator[Problem]:
-        for host in inventory.nodes:
-            for name, value in inventory.settings.get(host, {}).items():
-                if isinstance(value, str) and value.lstrip().startswith("$ANSIBLE_VAULT;"):
-                    yield Problem(host, "vault", name, "encrypted text", "its content", "the tag !vault is missing")
-
-    return merged(every(), inventory.nodes)
+    for host in inventory.nodes:
+        for name, value in inventory.settings.get(host, {}).items():
+            if isinstance(value, str) and value.lstrip().startswith("$ANSIBLE_VAULT;"):
+                yield Problem(host, "vault", name, "encrypted text", "its content", "the tag !vault is missing")
 
 
 @check("inventory")
 def names_are_known(inventory: Inventory) -> Iterator[Problem]:
     """A variable with one of our prefixes that no role has is a typing error: nothing would ever read it."""
-    prefixes = tuple(f"{role}_" for role in inventory.roles)
+    prefixes = tuple(f"{role}_" for role in inventory.roles if role not in UNJUDGED)
 
-    def every() -> Iterator[Problem]:
-        for host in inventory.nodes:
-            for name in inventory.variables.get(host, {}):
-                if name in inventory.options or name.startswith(("_", "ansible_")):
-                    continue
-                close = difflib.get_close_matches(name, inventory.options, 1, 0.75)
-                wanted = "a variable of a role"
-                hint = f"did you mean {close[0]}?" if close else "docs/ and the roles' READMEs list them"
-                if name in REMOVED:
-                    yield Problem(host, "unknown_variable", name, "an old name", REMOVED[name], "it was renamed")
-                elif name.startswith(OWN_PREFIX) or (name.startswith(prefixes) and close):
-                    yield Problem(host, "unknown_variable", name, "no such variable", wanted, hint)
-                elif name.startswith(prefixes) or difflib.get_close_matches(name, inventory.options, 1, 0.92):
-                    yield Problem(host, "unknown_variable", name, "no such variable", wanted, hint, WARNING)
-
-    return merged(every(), inventory.nodes)
+    for host in inventory.nodes:
+        for name in inventory.variables.get(host, {}):
+            if name in inventory.options or name.startswith(("_", "ansible_")):
+                continue
+            close = difflib.get_close_matches(name, inventory.options, 1, 0.75)
+            wanted = "a variable of a role"
+            hint = f"did you mean {close[0]}?" if close else "docs/ and the roles' READMEs list them"
+            if name in REMOVED:
+                yield Problem(host, "unknown_variable", name, "an old name", REMOVED[name], "it was renamed")
+            elif name.startswith(OWN_PREFIX) or (name.startswith(prefixes) and close):
+                yield Problem(host, "unknown_variable", name, "no such variable", wanted, hint)
+            elif name.startswith(prefixes) or difflib.get_close_matches(name, inventory.options, 1, 0.92):
+                yield Problem(host, "unknown_variable", name, "no such variable", wanted, hint, WARNING)
 
 
 def type_fault(option: Option, value: Any) -> str:
@@ -118,28 +95,25 @@ def type_fault(option: Option, value: Any) -> str:
 
 @check("inventory")
 def types(inventory: Inventory) -> Iterator[Problem]:
-    def every() -> Iterator[Problem]:
-        for host in inventory.nodes:
-            for name, value, option in known_to_user(inventory, host):
-                found = shown(name, value, inventory.options)
-                if value is None:
-                    if not option.optional:
-                        wanted = f"{TYPE_NAMES.get(option.type, 'a value')}, or no such line"
-                        yield Problem(host, "null", name, found, wanted, "a name without a value is null in YAML")
-                    continue
-                wanted = type_fault(option, value)
-                if not wanted:
-                    continue
-                hint = ""
-                if isinstance(value, float):
-                    hint = "quote it: YAML reads 1.30 as the number 1.3"
-                elif option.type == "bool" and isinstance(value, str):
-                    hint = "in an INI inventory or with -e name=value, write True or use YAML"
-                elif option.type == "int" and isinstance(value, str) and NUMBER_WITH_UNIT.fullmatch(value):
-                    hint = "the unit is not part of the value"
-                yield Problem(host, "type", name, f"{found} ({type_name(value)})", wanted, hint)
-
-    return merged(every(), inventory.nodes)
+    for host in inventory.nodes:
+        for name, value, option in known_to_user(inventory, host):
+            found = shown(name, value, inventory.options)
+            if value is None:
+                if not option.optional:
+                    wanted = f"{TYPE_NAMES.get(option.type, 'a value')}, or no such line"
+                    yield Problem(host, "null", name, found, wanted, "a name without a value is null in YAML")
+                continue
+            wanted = type_fault(option, value)
+            if not wanted:
+                continue
+            hint = ""
+            if isinstance(value, float):
+                hint = "quote it: YAML reads 1.30 as the number 1.3"
+            elif option.type == "bool" and isinstance(value, str):
+                hint = "in an INI inventory or with -e name=value, write True or use YAML"
+            elif option.type == "int" and isinstance(value, str) and NUMBER_WITH_UNIT.fullmatch(value):
+                hint = "the unit is not part of the value"
+            yield Problem(host, "type", name, f"{found} ({type_name(value)})", wanted, hint)
 
 
 def type_name(value: Any) -> str:
@@ -151,52 +125,45 @@ def type_name(value: Any) -> str:
 
 @check("inventory")
 def elements(inventory: Inventory) -> Iterator[Problem]:
-    def every() -> Iterator[Problem]:
-        for host in inventory.nodes:
-            for name, value, option in known_to_user(inventory, host):
-                if not isinstance(value, list) or not option.elements:
-                    continue
-                for number, one in enumerate(value):
-                    wanted = "a value" if one is None else type_fault(Option(name, option.elements), one)
-                    if wanted:
-                        yield Problem(host, "type", f"{name}[{number}]", shown(name, one, inventory.options), wanted)
-
-    return merged(every(), inventory.nodes)
+    for host in inventory.nodes:
+        for name, value, option in known_to_user(inventory, host):
+            if not isinstance(value, list) or not option.elements:
+                continue
+            for number, one in enumerate(value):
+                wanted = "a value" if one is None else type_fault(Option(name, option.elements), one)
+                if wanted:
+                    yield Problem(host, "type", f"{name}[{number}]", shown(name, one, inventory.options), wanted)
 
 
 @check("inventory")
 def choices(inventory: Inventory) -> Iterator[Problem]:
-    def every() -> Iterator[Problem]:
-        for host in inventory.nodes:
-            for name, value, option in known_to_user(inventory, host):
-                if option.choices and isinstance(value, str) and value not in option.choices:
-                    close = difflib.get_close_matches(value, [str(one) for one in option.choices], 1)
-                    yield Problem(
-                        host, "choice", name, shown(name, value, inventory.options),
-                        f"one of {', '.join(str(one) for one in option.choices)}",
-                        f"did you mean {close[0]}?" if close else "",
-                    )
-
-    return merged(every(), inventory.nodes)
+    for host in inventory.nodes:
+        for name, value, option in known_to_user(inventory, host):
+            if option.choices and isinstance(value, str) and value not in option.choices:
+                close = difflib.get_close_matches(value, [str(one) for one in option.choices], 1)
+                yield Problem(
+                    host,
+                    "choice",
+                    name,
+                    shown(name, value, inventory.options),
+                    f"one of {', '.join(str(one) for one in option.choices)}",
+                    f"did you mean {close[0]}?" if close else "",
+                )
 
 
 @check("inventory")
 def text_is_clean(inventory: Inventory) -> Iterator[Problem]:
     """A blank at the end of a token, or a carriage return from another system's editor, is sent as it is."""
-
-    def every() -> Iterator[Problem]:
-        for host in inventory.nodes:
-            names = [name for name, _value, option in known_to_user(inventory, host) if option.type in ("str", "path")]
-            for name in [*names, *(one for one in CONNECTION if one in inventory.variables.get(host, {}))]:
-                value = inventory.settings.get(host, {}).get(name)
-                if not isinstance(value, str):
-                    continue
-                if "\r" in value:
-                    yield Problem(host, "text", name, "a carriage return in it", "text without it", "the file has CRLF")
-                elif value != value.strip():
-                    yield Problem(host, "text", name, "blanks around it", "text without them")
-
-    return merged(every(), inventory.nodes)
+    for host in inventory.nodes:
+        names = [name for name, _value, option in known_to_user(inventory, host) if option.type in ("str", "path")]
+        for name in [*names, *(one for one in CONNECTION if one in inventory.variables.get(host, {}))]:
+            value = inventory.settings.get(host, {}).get(name)
+            if not isinstance(value, str):
+                continue
+            if "\r" in value:
+                yield Problem(host, "text", name, "a carriage return in it", "text without it", "the file has CRLF")
+            elif value != value.strip():
+                yield Problem(host, "text", name, "blanks around it", "text without them")
 
 
 @check("inventory")
@@ -218,6 +185,11 @@ def variables_are_where_they_work(inventory: Inventory) -> Iterator[Problem]:
                 if any(name in inventory.variables.get(one, {}) for one in used):
                     continue
                 yield Problem(
-                    host, "wrong_group", name, "set on a host that does not use it",
-                    f"set for group {' or '.join(groups)}", "no host that uses it has it", WARNING,
+                    host,
+                    "wrong_group",
+                    name,
+                    "set on a host that does not use it",
+                    f"set for group {' or '.join(groups)}",
+                    "no host that uses it has it",
+                    WARNING,
                 )

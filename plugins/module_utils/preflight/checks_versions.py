@@ -40,8 +40,14 @@ def versions_have_form(inventory: Inventory) -> Iterator[Problem]:
                 hint = f"did you mean {close[0]}?" if close else ""
                 yield Problem(host, "version", name, "no such component", "one of the catalogue", hint)
             elif isinstance(value, (int, float)):
-                yield Problem(host, "version", name, f"the number {value}", "a quoted version like '1.36.3'",
-                              "YAML reads 1.30 as 1.3")
+                yield Problem(
+                    host,
+                    "version",
+                    name,
+                    f"the number {value}",
+                    "a quoted version like '1.36.3'",
+                    "YAML reads 1.30 as 1.3",
+                )
             elif isinstance(value, str) and value.startswith("v"):
                 yield Problem(host, "version", name, repr(str(value)), repr(str(value)[1:]), "without the v")
             elif not isinstance(value, str) or not VERSION.fullmatch(value):
@@ -58,7 +64,10 @@ def kubernetes_is_supported(inventory: Inventory) -> Iterator[Problem]:
         version = parse(value) if isinstance(value, str) else None
         if version and (version[0] != newest[0] or not newest[1] - OLDER_MINORS <= version[1] <= newest[1]):
             yield Problem(
-                host, "kubernetes_version", "artifacts_versions.kubernetes", str(value),
+                host,
+                "kubernetes_version",
+                "artifacts_versions.kubernetes",
+                str(value),
                 f"{newest[0]}.{newest[1] - OLDER_MINORS} to {newest[0]}.{newest[1]}",
             )
 
@@ -76,12 +85,20 @@ def kubernetes_step(inventory: Inventory) -> Iterator[Problem]:
             text = ".".join(map(str, wanted))
             if wanted < found:
                 yield Problem(
-                    host, "downgrade", "artifacts_versions.kubernetes", text, f"{installed[program]} or newer",
+                    host,
+                    "downgrade",
+                    "artifacts_versions.kubernetes",
+                    text,
+                    f"{installed[program]} or newer",
                     f"the host runs {program} {installed[program]}",
                 )
             elif wanted[1] - found[1] > 1:
                 yield Problem(
-                    host, "version_skip", "artifacts_versions.kubernetes", text, f"{found[0]}.{found[1] + 1} next",
+                    host,
+                    "version_skip",
+                    "artifacts_versions.kubernetes",
+                    text,
+                    f"{found[0]}.{found[1] + 1} next",
                     f"the host runs {program} {installed[program]}",
                 )
             else:
@@ -102,7 +119,10 @@ def etcd_step(inventory: Inventory) -> Iterator[Problem]:
             yield Problem(host, "downgrade", "artifacts_versions.etcd", text, f"{found[0]}.{found[1]} or newer")
         elif found[:2] == (3, 5) and wanted >= (3, 6, 0) and found[2] < ETCD_SAFE_PATCH:
             yield Problem(
-                host, "etcd_version", "artifacts_versions.etcd", f"{text} after {'.'.join(map(str, found))}",
+                host,
+                "etcd_version",
+                "artifacts_versions.etcd",
+                f"{text} after {'.'.join(map(str, found))}",
                 f"3.5.{ETCD_SAFE_PATCH} or newer first",
             )
 
@@ -113,5 +133,10 @@ def architecture(inventory: Inventory) -> Iterator[Problem]:
         machine = str(inventory.facts[host].get("arch", ""))
         wanted = str(inventory.get(host, "artifacts_arch", "amd64"))
         if MACHINES.get(machine) != MACHINES.get(wanted, wanted):
-            yield Problem(host, "arch", "artifacts_arch", f"{wanted} for a {machine} machine",
-                          MACHINES.get(machine, "amd64 or arm64 machines"))
+            yield Problem(
+                host,
+                "arch",
+                "artifacts_arch",
+                f"{wanted} for a {machine} machine",
+                MACHINES.get(machine, "amd64 or arm64 machines"),
+            )

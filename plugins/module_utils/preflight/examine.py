@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 LISTEN = "0A"
@@ -36,6 +36,9 @@ FEATURES = {
     "tun": "CONFIG_TUN",
 }
 VERSIONED = {"kubelet": "--version", "kube-apiserver": "--version", "etcd": "--version"}
+# A lost TCP packet is sent again after a second; a closed UDP port answers at once, an open one not at all.
+PROBE_SECONDS = {"tcp": 2.5, "udp": 0.5}
+VIP_SECONDS = 0.4
 IP_MTU_DISCOVER, IP_PMTUDISC_DO = 10, 2
 UDP_HEADERS = 28
 
@@ -130,7 +133,10 @@ def listeners() -> list[dict[str, Any]]:
     """Return ``{protocol, address, port, process}`` of every socket that waits for others."""
     found: list[tuple[str, str, int, str]] = []
     for name, protocol, state in (
-        ("tcp", "tcp", LISTEN), ("tcp6", "tcp", LISTEN), ("udp", "udp", UDP_BOUND), ("udp6", "udp", UDP_BOUND)
+        ("tcp", "tcp", LISTEN),
+        ("tcp6", "tcp", LISTEN),
+        ("udp", "udp", UDP_BOUND),
+        ("udp6", "udp", UDP_BOUND),
     ):
         for line in text(f"/proc/net/{name}").splitlines()[1:]:
             fields = line.split()
@@ -226,12 +232,11 @@ def features() -> dict[str, bool | None]:
         for name in ("modules.dep", "modules.builtin")
         for line in (text(f"{base}/{name}").splitlines() if base else ())
     }
+    systems = text("/proc/filesystems").split()
     options = built_options(release)
     result: dict[str, bool | None] = {}
     for name, option in FEATURES.items():
-        if name in loaded or name in listed or os.path.isdir(f"/sys/module/{name}"):
-            result[name] = True
-        elif name == "overlay" and re.search(r"\boverlay$", text("/proc/filesystems"), re.MULTILINE):
+        if name in loaded or name in listed or name in systems or os.path.isdir(f"/sys/module/{name}"):
             result[name] = True
         elif options:
             # An option that the kernel was built with may still lack its module file.
@@ -349,15 +354,14 @@ def outcome(code: int) -> str:
     return "unreachable"
 
 
-def probe(
-    targets: Sequence[tuple[str, int, str, int]], seconds: float, clock: Callable[[], float] = time.monotonic
-) -> list[str]:
+def probe(targets: Sequence[tuple[str, int, str, int]], seconds: dict[str, float]) -> list[str]:
     """Try all targets ``(address, port, protocol, packet size)`` at once; return one result each.
 
-    ``open``, ``refused``, ``timeout``, ``unreachable`` or ``mtu``. No data is sent over TCP, an empty or zero-filled
-    datagram over UDP: the answer of a UDP port that nobody listens on is that it is closed.
+    ``open``, ``refused``, ``timeout``, ``unreachable`` or ``mtu``; ``seconds`` is how long to wait by protocol. No data
+    is sent over TCP, an empty or zero-filled datagram over UDP: a port that nobody listens on says that it is closed.
     """
     results = ["timeout"] * len(targets)
+    start = time.monotonic()
     with selectors.DefaultSelector() as waiting:
         for number, target in enumerate(targets):
             started = connect(*target)
@@ -366,34 +370,54 @@ def probe(
                 continue
             events = selectors.EVENT_WRITE if target[2] == "tcp" else selectors.EVENT_READ
             waiting.register(started, events, number)
-        end = clock() + seconds
-        while waiting.get_map() and clock() < end:
-            for key, _events in waiting.select(max(end - clock(), 0)):
+        while waiting.get_map():
+            now = time.monotonic()
+            left = []
+            for key in list(waiting.get_map().values()):
+                rest = start + seconds[targets[key.data][2]] - now
+                if rest > 0:
+                    left.append(rest)
+                else:
+                    finish(waiting, key)
+            for key, _events in waiting.select(min(left)) if left else []:
                 way = key.fileobj
                 if isinstance(way, socket.socket):
                     results[key.data] = outcome(way.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
-                    waiting.unregister(way)
-                    way.close()
-        for key in list(waiting.get_map().values()):
-            if isinstance(key.fileobj, socket.socket):
-                key.fileobj.close()
+                finish(waiting, key)
     return results
 
 
+def finish(waiting: selectors.BaseSelector, key: selectors.SelectorKey) -> None:
+    waiting.unregister(key.fileobj)
+    if isinstance(key.fileobj, socket.socket):
+        key.fileobj.close()
+
+
+def probe_peers(peers: Sequence[Sequence[Any]], mtu: int) -> list[str]:
+    """Return the result for each ``[name, address, port, protocol]``; UDP is tried with small and with full packets."""
+    targets = [(str(one[1]), int(one[2]), str(one[3]), size) for one in peers for size in sizes(str(one[3]), mtu)]
+    results = iter(probe(targets, PROBE_SECONDS))
+    merged = []
+    for one in peers:
+        small, *large = [next(results) for _size in sizes(str(one[3]), mtu)]
+        merged.append("mtu" if small in ("open", "refused") and large and large[0] in ("mtu", "timeout") else small)
+    return merged
+
+
+def sizes(protocol: str, mtu: int) -> tuple[int, ...]:
+    return (0, mtu) if protocol == "udp" and mtu else (0,)
+
+
 def neighbour(address: str) -> bool:
-    """Return whether somebody answered ARP for an address."""
-    for line in text("/proc/net/arp").splitlines()[1:]:
-        fields = line.split()
-        if len(fields) > 3 and fields[0] == address and int(fields[2], 16) & 2 and fields[3] != "00:00:00:00:00:00":
-            return True
-    return False
+    """Return whether somebody has just answered ARP for an address; what the cache still has of old does not count."""
+    return "REACHABLE" in command("ip", "neighbour", "show", "to", address)
 
 
-def ask_address(address: str, port: int, seconds: float, mine: Iterable[str]) -> dict[str, str]:
+def ask_address(address: str, port: int, mine: Iterable[str]) -> dict[str, str]:
     """Return who answers at the virtual IP: ``{address, answers}``, with ``answers`` empty for nobody."""
     if address in mine:
         return {"address": address, "answers": "held by this host"}
-    result = probe([(address, port, "tcp", 0)], seconds)[0]
+    result = probe([(address, port, "tcp", 0)], {"tcp": VIP_SECONDS})[0]
     if result in ("open", "refused"):
         return {"address": address, "answers": f"TCP port {port} is {'open' if result == 'open' else 'closed'}"}
     return {"address": address, "answers": "ARP" if neighbour(address) else ""}
@@ -403,14 +427,15 @@ def examine(wanted: dict[str, Any]) -> dict[str, Any]:
     """Return everything about this host.
 
     ``wanted``: ``disks`` paths to measure, ``units`` names to look for, ``probes`` lists of peer, address, port,
-    protocol, ``probe_seconds``, ``vip`` and ``vip_port`` an address that should be free, ``fsync`` a directory.
+    protocol, ``address`` the node's own, ``vip`` and ``vip_port`` what should be free, ``fsync`` a directory.
     """
     links = interfaces()
     units = installed(wanted.get("units") or [])
-    seconds = float(wanted.get("probe_seconds") or 1)
     mine = {address.split("/")[0] for one in links.values() for address in one["addresses"]}
     probes = [one for one in wanted.get("probes") or [] if one[1] not in mine]
-    results = probe([(str(one[1]), int(one[2]), str(one[3]), 0) for one in probes], seconds)
+    own = str(wanted.get("address") or "")
+    mtus = [one["mtu"] for one in links.values() if own in {address.split("/")[0] for address in one["addresses"]}]
+    results = probe_peers(probes, min(mtus) if mtus else 0)
     vip = str(wanted.get("vip") or "")
     return {
         "reached": True,
@@ -440,6 +465,6 @@ def examine(wanted: dict[str, Any]) -> dict[str, Any]:
         "versions": versions(units),
         "fsync": fsync_seconds(wanted["fsync"]) if wanted.get("fsync") else None,
         "probes": [[*one[:4], result] for one, result in zip(probes, results)],
-        "vip": ask_address(vip, int(wanted.get("vip_port") or 6443), seconds, mine) if vip else {},
+        "vip": ask_address(vip, int(wanted.get("vip_port") or 6443), mine) if vip else {},
         "time": time.time(),
     }

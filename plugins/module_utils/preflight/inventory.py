@@ -112,6 +112,8 @@ class Inventory:
         """Return each different value of a setting with the host it is for, ``all hosts`` when it is one value."""
         seen: list[tuple[str, Any]] = []
         for host in self.nodes or self.hosts[:1]:
+            if name in self.errors.get(host, {}):
+                continue
             value = self.get(host, name)
             if all(value != other for _host, other in seen):
                 seen.append((host, value))

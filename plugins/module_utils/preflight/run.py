@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from dataclasses import replace
 
 from . import (  # noqa: F401 - importing the checks registers them
     checks_addresses,
@@ -17,16 +18,19 @@ from . import (  # noqa: F401 - importing the checks registers them
     checks_variables,
     checks_versions,
 )
-from .inventory import ERROR, WARNING, Inventory, Problem, registered
+from .inventory import ERROR, EVERYWHERE, WARNING, Inventory, Problem, registered
+
+# How wide host, check and variable may be where the table does not fit, and how narrow the others.
+NARROW = (24, 28, 32)
+NARROWEST = 24
+GAP = 2
 
 
 def evaluate(inventory: Inventory, stages: Iterable[str] = ("inventory", "hosts")) -> list[Problem]:
     """Return every problem, errors first, in the order of the inventory; each problem once."""
     found = [problem for stage in stages for one in registered(stage) for problem in one(inventory)]
     place = {host: number for number, host in enumerate(inventory.hosts)}
-    return sorted(
-        dict.fromkeys(found), key=lambda one: (one.severity != ERROR, place.get(one.host, -1), one.check)
-    )
+    return sorted(dict.fromkeys(found), key=lambda one: (one.severity != ERROR, place.get(one.host, -1), one.check))
 
 
 def demote(problems: Iterable[Problem], ignored: Iterable[str]) -> list[Problem]:
@@ -35,9 +39,21 @@ def demote(problems: Iterable[Problem], ignored: Iterable[str]) -> list[Problem]
     result = []
     for one in problems:
         if one.check in chosen and one.severity == ERROR:
-            one = Problem(one.host, one.check, one.variable, one.found, one.wanted, one.hint, WARNING)
+            one = replace(one, severity=WARNING)
         result.append(one)
     return sorted(result, key=lambda one: one.severity != ERROR)
+
+
+def condensed(problems: Iterable[Problem], nodes: Collection[str]) -> list[Problem]:
+    """Return the problems; one that all nodes have in the same way becomes one of all hosts."""
+    same: dict[Problem, list[Problem]] = {}
+    for one in problems:
+        same.setdefault(replace(one, host=EVERYWHERE), []).append(one)
+    return [
+        row
+        for general, members in same.items()
+        for row in ([general] if len(members) > 1 and {one.host for one in members} >= set(nodes) else members)
+    ]
 
 
 def table(problems: Iterable[Problem], width: int = 160) -> str:
@@ -56,15 +72,17 @@ def table(problems: Iterable[Problem], width: int = 160) -> str:
     if not rows:
         return ""
     widest = [max(len(row[column]) for row in [heads, *rows]) for column in range(len(heads))]
-    fixed = [min(widest[0], 30), min(widest[1], 32), min(widest[2], 40)]
-    rest = max(width - sum(fixed) - 2 * len(heads), 40)
-    found = min(widest[3], max(rest * 2 // 5, rest - widest[4]))
-    sizes = [*fixed, found, max(min(widest[4], rest - found), 20)]
+    gaps = GAP * (len(heads) - 1)
+    sizes = [min(size, most) if sum(widest) + gaps > width else size for size, most in zip(widest, NARROW)]
+    rest = max(width - sum(sizes) - gaps, 2 * NARROWEST)
+    found = min(widest[3], max(rest - widest[4], rest * 2 // 5, NARROWEST))
+    sizes += [found, min(widest[4], max(rest - found, NARROWEST))]
     lines = []
-    for row in [heads, tuple("-" * size for size in sizes), *rows]:
+    rule = tuple("-" * size for size in sizes)
+    for row in [heads, rule, *rows]:
         cells = [textwrap.wrap(cell, size, break_on_hyphens=False) or [""] for cell, size in zip(row, sizes)]
         for number in range(max(len(cell) for cell in cells)):
-            line = "  ".join(
+            line = (" " * GAP).join(
                 (cell[number] if number < len(cell) else "").ljust(size) for cell, size in zip(cells, sizes)
             )
             lines.append(line.rstrip())

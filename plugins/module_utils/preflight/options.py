@@ -1,0 +1,69 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What the roles say about their variables, read from the collection itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from .inventory import Option
+
+ROLES = Path(__file__).resolve().parents[3] / "roles"
+CATALOGUE = ROLES / "artifacts" / "files" / "catalogue.yml"
+# Roles without tasks, whose variables have a prefix of their own.
+SHARED_ROLES = ("cluster",)
+
+Load = Callable[[str], Any]
+
+
+def role_names() -> tuple[str, ...]:
+    return tuple(
+        sorted(one.name for one in ROLES.iterdir() if (one / "tasks").is_dir() and one.name not in SHARED_ROLES)
+    )
+
+
+def defaults(load: Load) -> dict[str, Any]:
+    """Return the defaults of all roles, untemplated."""
+    result: dict[str, Any] = {}
+    for path in sorted(ROLES.glob("*/defaults/main.yml")):
+        result.update(load(str(path)) or {})
+    return result
+
+
+def specifications(load: Load) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    for path in sorted(ROLES.glob("*/meta/argument_specs.yml")):
+        for entry in ((load(str(path)) or {}).get("argument_specs") or {}).values():
+            yield from (entry.get("options") or {}).items()
+
+
+def guessed(name: str, value: Any) -> Option:
+    """Return an option for a default without specification; a string may be Jinja for anything."""
+    for kind, word in ((bool, "bool"), (int, "int"), (list, "list"), (dict, "dict")):
+        if isinstance(value, kind):
+            return Option(name, word)
+    plain = isinstance(value, str) and "{{" not in value and "{%" not in value
+    return Option(name, "str" if plain else "raw")
+
+
+def options(load: Load) -> dict[str, Option]:
+    """Return every variable that a role has; a specification says more than a default."""
+    known = {name: guessed(name, value) for name, value in defaults(load).items()}
+    for name, spec in specifications(load):
+        known[name] = Option(
+            name,
+            str(spec.get("type", "str")),
+            tuple(spec.get("choices") or ()),
+            str(spec.get("elements") or ""),
+            bool(spec.get("no_log")),
+            "default" not in spec and not spec.get("required") and name not in known,
+        )
+    return known
+
+
+def versions(load: Load) -> dict[str, str]:
+    """Return the version of each component of the artifact catalogue."""
+    if not CATALOGUE.exists():
+        return {}
+    components = (load(str(CATALOGUE)) or {}).get("components") or {}
+    return {name: str(one.get("version", "")) for name, one in components.items() if isinstance(one, Mapping)}

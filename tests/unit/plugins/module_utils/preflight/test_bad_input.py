@@ -1,0 +1,314 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The bad-input catalogue: one thing is spoilt in a good inventory, and exactly that has to be named."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from ansible_collections.cloudbang.platform.plugins.module_utils.preflight.inventory import (
+    ERROR,
+    WARNING,
+    Inventory,
+    Problem,
+)
+from ansible_collections.cloudbang.platform.plugins.module_utils.preflight.run import evaluate
+
+from .good import VIP, good
+
+Spoil = Callable[[Inventory], None]
+ALL = "all hosts"
+
+
+def groups(**changed: tuple[str, ...] | None) -> Spoil:
+    def spoil(inventory: Inventory) -> None:
+        for name, hosts in changed.items():
+            inventory.groups.pop(name.replace("__", "-"), None)
+            if hosts is not None:
+                inventory.groups[name.replace("__", "-")] = hosts
+
+    return spoil
+
+
+def var(name: str, value: Any, *hosts: str) -> Spoil:
+    """Return a change of a variable as if the user had written it, on all hosts when none is named."""
+
+    def spoil(inventory: Inventory) -> None:
+        for host in hosts or inventory.hosts:
+            inventory.variables[host][name] = value
+            inventory.settings[host][name] = value
+
+    return spoil
+
+
+def fact(host: str, **changed: Any) -> Spoil:
+    def spoil(inventory: Inventory) -> None:
+        inventory.facts[host].update(changed)
+
+    return spoil
+
+
+def error(host: str, name: str, message: str) -> Spoil:
+    def spoil(inventory: Inventory) -> None:
+        inventory.variables[host][name] = "{{ x }}"
+        inventory.settings[host].pop(name, None)
+        inventory.errors.setdefault(host, {})[name] = message
+
+    return spoil
+
+
+def rename(old: str, new: str) -> Spoil:
+    def spoil(inventory: Inventory) -> None:
+        inventory.hosts = tuple(new if host == old else host for host in inventory.hosts)
+        inventory.groups = {
+            name: tuple(new if host == old else host for host in hosts) for name, hosts in inventory.groups.items()
+        }
+        for part in (inventory.variables, inventory.settings, inventory.facts):
+            part[new] = part.pop(old)
+        inventory.facts[new]["hostname"] = new.lower().replace("_", "-")[:63].replace("localhost", "local")
+
+    return spoil
+
+
+def feature(host: str, name: str) -> Spoil:
+    def spoil(inventory: Inventory) -> None:
+        inventory.facts[host]["features"][name] = False
+
+    return spoil
+
+
+def listen(host: str, port: int, process: str, address: str = "0.0.0.0", protocol: str = "tcp") -> Spoil:
+    one = {"protocol": protocol, "address": address, "port": port, "process": process}
+
+    def spoil(inventory: Inventory) -> None:
+        inventory.facts[host]["listeners"].append(one)
+
+    return spoil
+
+
+def address(host: str, value: str) -> Spoil:
+    """Return a change of a node's address, on the interface too."""
+
+    def spoil(inventory: Inventory) -> None:
+        for name in ("ansible_host", "cloudbang_node_address"):
+            inventory.settings[host][name] = value
+        inventory.variables[host]["ansible_host"] = value
+        prefix = 64 if ":" in value else 24
+        inventory.facts[host]["interfaces"]["eth0"]["addresses"] = [f"{value}/{prefix}"]
+
+    return spoil
+
+
+def interface(host: str, name: str, value: str, mtu: int = 1500) -> Spoil:
+    def spoil(inventory: Inventory) -> None:
+        inventory.facts[host]["interfaces"][name] = {"mtu": mtu, "addresses": [value]}
+
+    return spoil
+
+
+def both(*spoils: Spoil) -> Spoil:
+    def spoil(inventory: Inventory) -> None:
+        for one in spoils:
+            one(inventory)
+
+    return spoil
+
+
+@dataclass(frozen=True)
+class Row:
+    """``number`` is the entry of the catalogue of bad input, 0 for none; ``also`` are checks that notice it too."""
+
+    number: int
+    spoil: Spoil
+    check: str
+    host: str
+    variable: str
+    found: str = ""
+    severity: str = ERROR
+    also: tuple[str, ...] = field(default=())
+
+
+DISK = {"/var/lib": {"free": 2 * 1024**3, "inodes": 10**7, "inodes_free": 9 * 10**6, "device": 1}}
+INODES = {"/var/lib": {"free": 50 * 1024**3, "inodes": 10**7, "inodes_free": 12, "device": 1}}
+LB2 = ("loadbalancer1", "loadbalancer2")
+
+ROWS = [
+    # Inventory
+    Row(1, groups(management=()), "groups", "inventory", "management", "no host", also=("no_group",)),
+    Row(1, groups(storage=None), "groups", "inventory", "storage", "no such group", also=("no_group",)),
+    Row(2, groups(etcd=()), "etcd_empty", "inventory", "etcd"),
+    Row(3, groups(etcd=("management1", "management2", "storage1", "compute1")), "etcd_count", "inventory", "etcd", "4"),
+    Row(4, groups(management=("management1", "management2")), "etcd_count", "inventory", "management", "2 members",
+        also=("no_group",)),
+    Row(5, fact("compute2", hostname="compute1"), "duplicate_hostname", "compute2", "hostname", "compute1"),
+    Row(6, address("compute2", "10.92.0.21"), "duplicate_address", "compute2", "cloudbang_node_address", "10.92.0.21"),
+    Row(6, both(var("cloudbang_node_address", "10.92.0.22", "compute2"), var("ansible_host", "192.0.2.9", *LB2)),
+        "duplicate_address", "loadbalancer2", "ansible_host", "192.0.2.9"),
+    Row(7, fact("storage1", machine_id=f"{1:032x}"), "duplicate_machine_id", "storage1", "/etc/machine-id"),
+    Row(7, fact("storage1", machine_id=""), "machine_id", "storage1", "/etc/machine-id", "nothing"),
+    Row(8, rename("compute1", "Compute1"), "hostname", "Compute1", "inventory_hostname", "uppercase"),
+    Row(8, rename("compute1", "compute_1"), "hostname", "compute_1", "inventory_hostname", "underscore"),
+    Row(8, rename("compute1", "c" * 64), "hostname", "c" * 64, "inventory_hostname", "64 characters"),
+    Row(8, rename("compute1", "compute-"), "hostname", "compute-", "inventory_hostname", "characters that"),
+    Row(8, fact("compute1", hostname="localhost"), "hostname", "compute1", "hostname", "localhost"),
+    Row(10, var("gateway_https_port", 6443), "port_clash", "loadbalancer1", "gateway_https_port", "6443"),
+    Row(10, var("cloudbang_port_etcd_peer", 2379), "port_clash", ALL, "cloudbang_port_etcd_peer", "2379"),
+    Row(11, both(var("ansible_host", VIP, "loadbalancer1")), "vip_is_node", "loadbalancer1", "ansible_host", VIP),
+    Row(12, var("cloudbang_node_address", "10.92.0.99", "compute1"), "address_missing", "compute1",
+        "cloudbang_node_address", "10.92.0.99"),
+    Row(13, address("compute1", "127.0.0.1"), "node_address", "compute1", "cloudbang_node_address", "127.0.0.1"),
+    Row(14, address("compute1", "fd00::21"), "family", "compute1", "cloudbang_node_address", "IPv6"),
+    Row(15, groups(compute=None, kube__node=("compute1", "compute2")), "groups", "inventory", "compute",
+        also=("no_group",)),
+    Row(15, groups(management=None, masters=("management1",)), "groups", "inventory", "management",
+        also=("no_group",)),
+    Row(17, fact("storage1", units=["etcd.service"]), "etcd_left", "storage1", "etcd.service"),
+    Row(19, rename("compute1", "localhost"), "localhost", "localhost", "inventory_hostname"),
+    Row(20, var("gateway_http_port", 8080, "compute1"), "wrong_group", "compute1", "gateway_http_port",
+        severity=WARNING),
+    Row(20, var("cloudbang_pod_cidr", "10.250.0.0/16", "compute1", "compute2"), "differs", "compute1",
+        "cloudbang_pod_cidr", "10.250"),
+    # Addresses
+    Row(21, fact("loadbalancer1", vip={"address": VIP, "answers": "ARP"}), "vip_taken", "loadbalancer1",
+        "cloudbang_api_vip", "ARP"),
+    Row(22, var("cloudbang_api_vip", "10.99.0.100"), "vip_subnet", "loadbalancer1", "cloudbang_api_vip", "10.99.0.100"),
+    Row(22, var("cloudbang_api_vip", "10.92.0.100/24"), "vip", ALL, "cloudbang_api_vip", "10.92.0.100/24"),
+    Row(23, var("cloudbang_api_vip", "10.92.0.11"), "vip_is_node", "management1", "cloudbang_node_address"),
+    Row(24, var("cloudbang_pod_cidr", "10.96.0.0/12"), "cidr_overlap", ALL, "cloudbang_pod_cidr", "10.96.0.0/12"),
+    Row(25, both(var("cloudbang_pod_cidr", "10.80.0.0/12")), "node_in_cluster_network", "management1",
+        "cloudbang_node_address", "10.92.0.11", also=("vip", "cidr_overlap")),
+    Row(26, interface("compute1", "docker0", "10.244.3.1/24"), "cidr_overlap", "compute1", "cloudbang_pod_cidr"),
+    Row(27, var("cloudbang_service_cidr", "10.96.0.0/29"), "dns_address", ALL, "cloudbang_dns_address",
+        also=("service_cidr_size",)),
+    Row(27, both(var("cloudbang_service_cidr", "10.96.0.8/30")), "service_cidr_size", ALL, "cloudbang_service_cidr"),
+    Row(27, both(var("cloudbang_service_cidr", "10.96.0.0/11")), "service_cidr_size", ALL, "cloudbang_service_cidr"),
+    Row(28, var("cloudbang_pod_cidr", "10.244.0.5/16"), "cidr", ALL, "cloudbang_pod_cidr", "10.244.0.5/16"),
+    Row(28, var("cloudbang_pod_cidr", "010.244.0.0/16"), "cidr", ALL, "cloudbang_pod_cidr", "010."),
+    Row(28, var("cloudbang_pod_cidr", "10.244.0.0"), "cidr", ALL, "cloudbang_pod_cidr", "10.244.0.0"),
+    Row(29, var("cloudbang_pod_cidr", "10.244.0.0/24"), "pod_cidr_size", ALL, "cloudbang_pod_cidr", "4 blocks"),
+    Row(30, var("cloudbang_pod_cidr", "10.244.0.0/23"), "pod_cidr_size", ALL, "cloudbang_pod_cidr", "512 addresses"),
+    Row(31, var("cloudbang_dns_address", "10.97.0.10"), "dns_address", ALL, "cloudbang_dns_address", "10.97.0.10"),
+    Row(31, var("cloudbang_dns_address", "10.96.0.1"), "dns_address", ALL, "cloudbang_dns_address", "10.96.0.1"),
+    Row(32, var("calico_vxlan_vni", 0), "vni", ALL, "calico_vxlan_vni", "0"),
+    Row(32, var("calico_vxlan_vni", 16777216), "vni", ALL, "calico_vxlan_vni", "16777216"),
+    Row(32, var("goodnet_tenants", {"red": {"vni": 7}, "blue": {"vni": 7}}), "vni", ALL, "goodnet_tenants.blue", "7"),
+    Row(33, var("api_loadbalancer_router_id", 0, *LB2), "vrid", "loadbalancer1", "api_loadbalancer_router_id", "0"),
+    Row(33, var("api_loadbalancer_router_id", 256, *LB2), "vrid", "loadbalancer2", "api_loadbalancer_router_id", "256"),
+    Row(33, both(interface("loadbalancer1", "vip", f"{VIP}/32"), interface("loadbalancer2", "vip", f"{VIP}/32")),
+        "vip_twice", "loadbalancer2", "cloudbang_api_vip"),
+    Row(34, var("calico_mtu", 9000), "mtu", "compute1", "calico_mtu", "9000"),
+    Row(34, interface("compute1", "eth0", "10.92.0.21/24", 9000), "mtu", "compute1", "mtu", "9000", WARNING),
+    Row(34, fact("management1", probes=[["compute1", "10.92.0.21", 4789, "udp", "mtu"]]), "mtu_path", "compute1",
+        "udp port 4789", "management1", WARNING),
+    Row(35, fact("compute1", resolv={"nameservers": [], "search": []}), "nameserver", "compute1", "/etc/resolv.conf"),
+    Row(35, fact("compute1", resolv={"nameservers": ["127.0.0.53"], "search": []}), "nameserver_loop", "compute1",
+        "/etc/resolv.conf", "127.0.0.53", WARNING),
+    Row(35, fact("compute1", resolv={"nameservers": ["10.96.0.10"], "search": []}), "nameserver_loop", "compute1",
+        "/etc/resolv.conf", "10.96.0.10"),
+    Row(35, fact("compute1", resolv={"nameservers": ["10.92.0.1"], "search": [f"d{n}" for n in range(33)]}), "search",
+        "compute1", "/etc/resolv.conf", "33"),
+    Row(36, fact("compute1", skew=31.5), "clock", "compute1", "clock", "32 s ahead"),
+    Row(36, fact("compute1", skew=-3600.0), "clock", "compute1", "clock", "3600 s behind"),
+    # Versions
+    Row(37, var("artifacts_versions", {"kubernetes": "1.99.0"}), "kubernetes_version", ALL,
+        "artifacts_versions.kubernetes", "1.99.0"),
+    Row(37, var("artifacts_versions", {"kubernets": "1.36.3"}), "version", ALL, "artifacts_versions.kubernets"),
+    Row(38, fact("compute1", versions={"kubelet": "1.37.0"}), "downgrade", "compute1", "artifacts_versions.kubernetes"),
+    Row(39, fact("compute1", versions={"kubelet": "1.34.1"}), "version_skip", "compute1",
+        "artifacts_versions.kubernetes"),
+    Row(41, fact("management1", versions={"etcd": "3.5.21"}), "etcd_version", "management1", "artifacts_versions.etcd",
+        "3.5.21"),
+    Row(43, fact("compute1", arch="aarch64"), "arch", "compute1", "artifacts_arch", "amd64"),
+    Row(45, var("artifacts_versions", {"kubernetes": 1.36}), "version", ALL, "artifacts_versions.kubernetes", "1.36"),
+    Row(46, var("artifacts_versions", {"kubernetes": "v1.36.3"}), "version", ALL, "artifacts_versions.kubernetes", "v"),
+    Row(47, fact("compute1", os={"id": "fedora", "version": "43", "like": []}), "os", "compute1", "os-release",
+        "fedora 43"),
+    Row(47, fact("compute1", os={"id": "debian", "version": "11", "like": []}), "os", "compute1", "os-release",
+        "debian 11", WARNING),
+    Row(47, fact("compute1", cgroup=1), "cgroup", "compute1", "/sys/fs/cgroup", "v1"),
+    Row(47, fact("compute1", kernel="4.19.0-26-amd64"), "kernel", "compute1", "kernel", "4.19"),
+    Row(47, fact("compute1", python="3.8.10"), "python", "compute1", "ansible_python_interpreter", "3.8.10"),
+    Row(47, feature("compute1", "vxlan"), "kernel_feature", "compute1", "vxlan"),
+    Row(47, both(var("cloudbang_network", "goodnet"), feature("compute1", "openvswitch")), "kernel_feature", "compute1",
+        "openvswitch", severity=WARNING),
+    # Types
+    Row(48, var("gateway_access_log", "false", *LB2), "type", "loadbalancer1", "gateway_access_log", "'false'"),
+    Row(49, var("node_base_modules", "overlay"), "type", "compute1", "node_base_modules", "'overlay'"),
+    Row(49, var("cloudbang_pod_cidr", ["10.244.0.0/16"]), "type", "compute1", "cloudbang_pod_cidr", "list"),
+    Row(49, var("preflight_ignore", ["swap", None]), "type", "compute1", "preflight_ignore[1]", "null"),
+    Row(50, var("cloudbang_network", None), "null", "compute1", "cloudbang_network", "null"),
+    Row(51, var("etcd_quota_bytes", "8G", "management1", "management2", "management3"), "type", "management1",
+        "etcd_quota_bytes", "'8G'"),
+    Row(52, var("cloudbang_pod_cdir", "10.0.0.0/16"), "unknown_variable", "compute1", "cloudbang_pod_cdir"),
+    Row(52, var("etcd_data_directory", "/x", "management1"), "unknown_variable", "management1", "etcd_data_directory"),
+    Row(52, var("artifacts_source", "biuld"), "choice", "compute1", "artifacts_source", "biuld"),
+    Row(53, var("cloudbang_vip", VIP), "unknown_variable", "compute1", "cloudbang_vip", "an old name"),
+    Row(54, error("compute1", "cloudbang_cluster_name", "Attempting to decrypt but no vault secrets found."), "vault",
+        "compute1", "cloudbang_cluster_name"),
+    Row(54, var("registry_images", "$ANSIBLE_VAULT;1.1;AES256\n6162", "storage1"), "vault", "storage1",
+        "registry_images", also=("type",)),
+    Row(55, error("compute1", "ansible_host", "'wrong' is undefined"), "undefined", "compute1", "ansible_host"),
+    Row(59, var("cloudbang_cluster_name", "lab "), "text", "compute1", "cloudbang_cluster_name", "blanks"),
+    Row(57, var("cloudbang_cluster_name", "lab\r"), "text", "compute1", "cloudbang_cluster_name", "carriage return"),
+    # Capacity
+    Row(71, fact("management1", cores=1), "cores", "management1", "cores", "1"),
+    Row(71, fact("compute1", memory=512 * 1024**2), "memory", "compute1", "memory", "512 MiB"),
+    Row(71, fact("compute1", disks=DISK), "disk", "compute1", "/var/lib", "2 GiB"),
+    Row(71, fact("compute1", disks=INODES), "inodes", "compute1", "/var/lib", "12"),
+    Row(72, fact("management1", fsync=0.05), "fsync", "management1", "/var/lib/etcd", "50 ms", WARNING),
+    Row(73, listen("management1", 2379, "etcd"), "port_used", "management1", "cloudbang_port_etcd_client", "etcd"),
+    Row(73, listen("loadbalancer1", 80, "nginx"), "port_used", "loadbalancer1", "gateway_http_port", "nginx"),
+    Row(73, listen("compute1", 10250, "k3s", "::"), "port_used", "compute1", "port 10250", "k3s"),
+    Row(74, fact("compute1", swaps=["/dev/sda2"]), "swap", "compute1", "/proc/swaps", "/dev/sda2"),
+    Row(75, fact("compute1", uid=1000), "root", "compute1", "ansible_become", "1000"),
+    Row(75, fact("compute1", reached=False, reason="Missing sudo password"), "unreachable", "compute1", "ansible_host",
+        "Missing sudo password"),
+    Row(76, fact("compute1", noexec=["/tmp"]), "noexec", "compute1", "/tmp", severity=WARNING),
+    Row(76, fact("compute1", noexec=["/usr/local/bin"]), "noexec", "compute1", "/usr/local/bin"),
+    Row(77, fact("compute1", read_only=["/etc"]), "read_only", "compute1", "/etc"),
+    Row(78, fact("compute1", selinux="enforcing"), "selinux", "compute1", "SELinux"),
+    Row(79, fact("compute1", proxies={"https_proxy": "http://proxy:3128", "no_proxy": "10.92.0.11"}), "no_proxy",
+        "compute1", "no_proxy", "10.92.0.11"),
+    Row(79, fact("compute1", proxies={"http_proxy": "proxy:3128", "no_proxy": "10.92.0.0/24"}), "proxy", "compute1",
+        "http_proxy"),
+    # Ways between hosts
+    Row(0, fact("compute1", probes=[["storage1", "10.92.0.41", 5000, "tcp", "timeout"]]), "filtered", "storage1",
+        "tcp port 5000", "compute1"),
+    Row(0, fact("compute1", probes=[["compute2", "10.92.0.22", 4789, "udp", "timeout"]]), "filtered", "compute2",
+        "udp port 4789", "compute1", WARNING),
+]
+
+
+def found(spoil: Spoil) -> list[Problem]:
+    inventory = good()
+    spoil(inventory)
+    return evaluate(inventory)
+
+
+def name(row: Row) -> str:
+    return f"{row.number}-{row.check}-{row.variable}"[:60]
+
+
+def test_nothing_is_wrong_with_a_good_inventory() -> None:
+    assert evaluate(good()) == []
+
+
+@pytest.mark.parametrize("row", ROWS, ids=name)
+def test_one_fault_is_named(row: Row) -> None:
+    problems = found(row.spoil)
+    mine = [one for one in problems if (one.check, one.host, one.variable) == (row.check, row.host, row.variable)]
+    assert len(mine) == 1, [one.message for one in problems]
+    assert row.found in mine[0].found
+    assert mine[0].severity == row.severity
+    assert mine[0].wanted
+    for part in (row.host, row.variable, mine[0].found, mine[0].wanted):
+        assert part in mine[0].message
+    others = {one.check for one in problems} - {row.check} - set(row.also)
+    assert not others, [one.message for one in problems]
+
+
+def test_many_entries_of_the_catalogue_are_covered() -> None:
+    assert len({row.number for row in ROWS}) >= 60
+    assert len(ROWS) >= 90
