@@ -389,9 +389,7 @@ class _Checker:
                     first = process is routed and port is next(p for p in process["ports"] if p["protocol"] == "TCP")
                     taken = any(other["name"] == "http" for other in process["ports"])
                     port["name"] = "http" if first and not taken else f"{port['protocol'].lower()}-{port['port']}"
-        return tuple(processes), {
-            process["name"]: entry["replicas"] for process, (_, entry) in zip(processes, numbered)
-        }
+        return tuple(processes), {process["name"]: entry[1]["replicas"] for process, entry in zip(processes, numbered)}
 
     def environment(self, app: dict[str, Any]) -> tuple[dict[str, str], dict[str, str]]:
         result: list[dict[str, str]] = []

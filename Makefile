@@ -1,0 +1,69 @@
+# Everything a developer or a newcomer calls. Each target can run at any time, over what a stopped run left behind.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+BUILD := build
+VENV := $(BUILD)/venv
+COLLECTION := $(BUILD)/collections/ansible_collections/cloudbang/platform
+LAB := inventories/lab
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
+export KUBECONFIG := $(CURDIR)/$(BUILD)/lab/admin.conf
+PLAY := ansible-playbook -i $(LAB)
+
+.PHONY: help setup demo test lab lab-down site lint unit api molecule e2e bench lock clean
+
+help: ## Show what can be called
+	@grep -hE '^[a-z0-9-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: $(VENV)/.ready $(COLLECTION) ## Install system packages and the locked Python environment
+
+$(VENV)/.ready: requirements.lock tests/setup.sh
+	@tests/setup.sh $(VENV)
+
+$(COLLECTION):
+	@mkdir -p $(@D)
+	@ln -sfn ../../../.. $@
+
+demo: setup ## Boot the lab, install the platform, deploy an application and fetch a page from it
+	@tests/phases.py demo
+
+lab: setup ## Boot the lab
+	@$(PLAY) cloudbang.platform.lab_up
+
+lab-down: setup ## Remove the lab, keep the caches
+	@$(PLAY) cloudbang.platform.lab_down
+
+site: lab ## Install the platform on the lab, or bring it up to date
+	@$(PLAY) cloudbang.platform.site
+
+lint: setup ## Check style, types and the collection's rules
+	@tests/lint.sh
+
+unit: setup ## Run the unit tests
+	@pytest -q tests/unit
+
+api: setup ## Run the application modules against a real API server
+	@pytest -q tests/api
+
+molecule: setup ## Run every role's scenario
+	@tests/molecule.py
+
+e2e: site ## Run the end-to-end tests on the lab
+	@$(PLAY) cloudbang.platform.demo
+	@pytest -v tests/e2e
+
+bench: setup ## Measure and write docs/benchmarks.md
+	@tests/bench/bench.py
+
+test: ## Run everything that can fail, fast checks first
+	@tests/all.sh
+
+lock: setup ## Resolve requirements.in into requirements.lock
+	@pip install --quiet uv
+	@uv pip compile --universal --python-version 3.10 --generate-hashes --quiet requirements.in -o requirements.lock
+
+clean: ## Remove what was built here, not the caches
+	@rm -rf $(BUILD)

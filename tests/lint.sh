@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# Style, types and the rules of Ansible collections; the fastest first.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+ruff check .
+mypy
+yamllint --strict .
+ansible-lint --offline --quiet
+tests/sanity.sh
