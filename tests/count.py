@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/env python
 """Print how many tests of a JUnit report passed and failed.
 
 Usage: count.py REPORT STATUS
@@ -10,8 +10,8 @@ even when no single test did.
 from __future__ import annotations
 
 import sys
-import xml.etree.ElementTree as ElementTree
 from pathlib import Path
+from xml.etree import ElementTree
 
 
 def count(report: Path, status: int) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/env python
 """Run the phases of the demo and show how long each took.
 
 Usage: phases.py demo
@@ -27,7 +27,7 @@ def main() -> int:
         status = subprocess.call(["ansible-playbook", "-i", "inventories/lab", playbook])
         rows.append((name, time.monotonic() - begin))
         if status:
-            print(f"\nThe phase '{name}' failed; the message is above. Running the same command again goes on from there.")
+            print(f"\nThe phase '{name}' failed; the message is above. The same command goes on from there.")
             return status
     print("\n{:<20} {:>10}".format("phase", "seconds"))
     for name, seconds in [*rows, ("all", sum(seconds for _name, seconds in rows))]:

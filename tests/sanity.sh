@@ -50,7 +50,8 @@ if not os.path.exists(path):
         stream.write(text)
 PYTHON
 
-# The names of paths are checked with git's view of the copy.
+# A repository of its own: in the one around it, the copy is ignored, and ansible-test asks git what there is.
 cd "$work"
+git init --quiet
 export ANSIBLE_CONFIG=/dev/null
 exec ansible-test sanity --color no --requirements --python "$version" "$@"

@@ -8,6 +8,7 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
+
 from ansible_collections.cloudbang.platform.plugins.module_utils.artifacts import (
     ArtifactError,
     Settings,

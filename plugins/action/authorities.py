@@ -9,13 +9,14 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.cloudbang.platform.plugins.module_utils.authority import (
+from ansible_collections.cloudbang.platform.plugins.plugin_utils.authority import (
     Authority,
     AuthorityError,
     ensure_htpasswd,
     ensure_key_pair,
     ensure_secret,
     locked,
+    require_libraries,
 )
 
 
@@ -46,6 +47,7 @@ class ActionModule(ActionBase):
             return {**result, "changed": bool(made), "made": made}
         made = []
         try:
+            require_libraries()
             with locked(directory):
                 for name, common_name in options["authorities"].items():
                     if Authority.ensure(directory, name, str(common_name)):

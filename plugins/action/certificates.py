@@ -12,7 +12,12 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.cloudbang.platform.plugins.module_utils.authority import Authority, AuthorityError, Wanted
+from ansible_collections.cloudbang.platform.plugins.plugin_utils.authority import (
+    Authority,
+    AuthorityError,
+    Wanted,
+    require_libraries,
+)
 
 DEFAULTS: dict[str, Any] = {
     "organizations": [],
@@ -38,13 +43,14 @@ class ActionModule(ActionBase):
         wanted = [self._entry(one) for one in self._task.args["certificates"]]
         answer = self._execute_module(
             module_name="cloudbang.platform.certificates",
-            module_args={"keys": [{key: one[key] for key in ("path", "owner", "group")} for one in wanted]},
+            module_args={"authorities": str(directory), "certificates": wanted},
             task_vars=task_vars,
         )
         if answer.get("failed"):
             answer.pop("invocation", None)
             return {**result, **answer}
         try:
+            require_libraries()
             issued, files = self._decide(directory, wanted, answer["found"])
         except AuthorityError as error:
             raise AnsibleActionFail(str(error)) from error

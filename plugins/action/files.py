@@ -9,10 +9,15 @@ import zlib
 from pathlib import Path
 from typing import Any
 
-from ansible.errors import AnsibleActionFail
+from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.cloudbang.platform.plugins.module_utils.sending import artifacts_of, render, send_blobs
+from ansible_collections.cloudbang.platform.plugins.plugin_utils.sending import (
+    artifacts_of,
+    not_made_yet,
+    render,
+    send_blobs,
+)
 
 SOURCES = ("template", "src", "content", "artifact", "link")
 KEYS = {*SOURCES, "path", "state", "mode", "owner", "group", "validate", "secret"}
@@ -83,7 +88,12 @@ class ActionModule(ActionBase):
         plain.setdefault("mode", "0755" if source == "artifact" else "0644")
         if source == "artifact":
             return {**plain, "sha256": self._artifact(entry["artifact"], blobs)}
-        data = self._content(source, entry[source])
+        try:
+            data = self._content(source, entry[source])
+        except AnsibleError:
+            if not_made_yet(self, self._variables):
+                return {**plain, "sha256": ""}
+            raise
         digest = hashlib.sha256(data).hexdigest()
         return {**plain, "sha256": digest, "data": base64.b64encode(zlib.compress(data)).decode()}
 
@@ -95,6 +105,9 @@ class ActionModule(ActionBase):
         return render(self, value, self._variables).encode()
 
     def _artifact(self, name: str, blobs: dict[str, str]) -> str:
-        artifact = artifacts_of(self, [name], self._variables)[name]
+        """Return the digest of an artifact; in check mode an empty one when it is not cached."""
+        artifact = artifacts_of(self, [name], self._variables).get(name)
+        if artifact is None:
+            return ""
         blobs[artifact.sha256] = str(artifact.path)
         return str(artifact.sha256)

@@ -9,7 +9,7 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.cloudbang.platform.plugins.module_utils.sending import artifacts_of, render
+from ansible_collections.cloudbang.platform.plugins.plugin_utils.sending import artifacts_of, not_made_yet, render
 
 
 class ActionModule(ActionBase):
@@ -22,12 +22,17 @@ class ActionModule(ActionBase):
         result: dict[str, Any] = super().run(tmp, task_vars)
         arguments = dict(self._task.args)
         variables = task_vars or {}
+        if not_made_yet(self, variables):
+            return {**result, "changed": True, "objects": []}
         names = arguments.pop("artifacts", None) or []
         artifacts = artifacts_of(self, names, variables) if names else {}
-        documents = [Path(artifacts[name].path).read_text("utf-8") for name in names]
+        documents = [Path(artifacts[name].path).read_text("utf-8") for name in artifacts]
         documents += [render(self, name, variables) for name in arguments.pop("templates", None) or []]
+        if len(artifacts) < len(names):
+            return {**result, "changed": True, "objects": []}
+        documents += [arguments["manifest"]] if arguments.get("manifest") else []
         if not documents:
-            raise AnsibleActionFail("manifests: found neither templates nor artifacts, wanted at least one of them")
+            raise AnsibleActionFail("manifests: found no templates, artifacts or manifest, wanted at least one of them")
         text = "\n---\n".join(documents)
         answer = self._execute_module(
             module_name="cloudbang.platform.manifests", module_args={**arguments, "manifest": text}, task_vars=task_vars

@@ -18,6 +18,7 @@ from typing import Any
 from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
+
 from ansible_collections.cloudbang.platform.plugins.module_utils.preflight import options
 from ansible_collections.cloudbang.platform.plugins.module_utils.preflight.checks_ports import ways
 from ansible_collections.cloudbang.platform.plugins.module_utils.preflight.inventory import (
@@ -125,7 +126,7 @@ class ActionModule(ActionBase):
                     value = templar.template(value)
                 # ansible-core before 2.19 decrypts a value only when it is used.
                 values[name] = str(value) if type(value).__name__ == "AnsibleVaultEncryptedUnicode" else value
-            except Exception as error:  # noqa: BLE001 - filters and vaults raise what they like
+            except Exception as error:
                 # Facts are gathered later than this.
                 if name in own and LATER not in str(error):
                     errors[name] = " ".join(str(getattr(error, "message", error)).split())

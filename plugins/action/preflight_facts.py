@@ -8,6 +8,7 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.plugins.action import ActionBase
+
 from ansible_collections.cloudbang.platform.plugins.module_utils.preflight.checks_ports import FELIX, PORTS, VXLAN
 
 OPTIONS = {"plan", "disks"}

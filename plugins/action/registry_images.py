@@ -11,7 +11,7 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.cloudbang.platform.plugins.module_utils.sending import artifacts_of, send_blobs
+from ansible_collections.cloudbang.platform.plugins.plugin_utils.sending import artifacts_of, send_blobs
 
 
 def image_digest(archive: Path) -> str:
@@ -37,14 +37,16 @@ class ActionModule(ActionBase):
         arguments = dict(self._task.args)
         wanted = arguments.pop("images")
         artifacts = artifacts_of(self, [one["artifact"] for one in wanted], task_vars or {})
+        if len(artifacts) < len({one["artifact"] for one in wanted}):
+            return {**result, "changed": True, "digests": {}}
         paths: dict[str, str] = {}
         images: list[dict[str, Any]] = []
         for one in wanted:
             archive = Path(artifacts[one["artifact"]].path)
             digest = image_digest(archive)
             paths[digest] = str(archive)
-            images.append({"reference": f"{one['repository']}:{one['tag']}", "digest": digest})
-        digests = {one["reference"]: one["digest"] for one in images}
+            images.append({**one, "digest": digest})
+        digests = {f"{one['repository']}:{one['tag']}": one["digest"] for one in images}
         answer = self._ask(arguments, images, task_vars)
         if answer.get("missing") and not answer.get("failed") and not self._task.check_mode:
             sent = send_blobs(self, answer["missing"], paths)

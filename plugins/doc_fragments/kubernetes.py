@@ -12,7 +12,8 @@ options:
   kubeconfig:
     description:
       - Path of a kubeconfig, on the controller or, with O(execute=target), on the target.
-      - Without it, E(K8S_AUTH_KUBECONFIG), then E(KUBECONFIG), then C(~/.kube/config), then the account of the pod it runs in.
+      - Without it, E(K8S_AUTH_KUBECONFIG), then E(KUBECONFIG), then C(~/.kube/config), then the account of the pod it
+        runs in.
     type: path
   context:
     description:
@@ -58,9 +59,11 @@ options:
   execute:
     description:
       - Where the work is done.
-      - V(controller) does it in the controller's process, which needs the Python library C(kubernetes) there. It is fast, and
+      - V(controller) does it in the controller's process, which needs the Python library C(kubernetes) there. It is
+        fast, and
         the same for every host of the play.
-      - V(target) runs the module on the host of the task, for when only that host reaches the API. It needs the library there.
+      - V(target) runs the module on the host of the task, for when only that host reaches the API. It needs the
+        library there.
     type: str
     choices: [controller, target]
     default: controller

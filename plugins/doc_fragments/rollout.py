@@ -21,7 +21,8 @@ options:
     default: 300
   on_failure:
     description:
-      - What to do when the rollout fails or does not finish in time. The task fails either way, with the reason, events and log.
+      - What to do when the rollout fails or does not finish in time. The task fails either way, with the reason,
+        events and log.
       - V(rollback) goes back to the last release that ran, as a new release. When there is none, the objects of
         the app are removed and the record of the failed release stays.
       - V(keep) leaves everything as it is.

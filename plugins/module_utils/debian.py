@@ -67,7 +67,7 @@ def host_mirror() -> str:
     except (OSError, subprocess.TimeoutExpired):
         return ""
     for line in answer.stdout.splitlines():
-        origin, codename, uri = (line.split("|") + ["", ""])[:3]
+        origin, codename, uri = [*line.split("|"), "", ""][:3]
         if origin == "Debian" and "-" not in codename and uri.startswith(("http://", "https://", "file:")):
             return uri.rstrip("/")
     return ""
@@ -80,7 +80,7 @@ def bootstrap(
     progress: Progress,
     overlay: Path | None = None,
 ) -> None:
-    """Make the recipe's root file system in the directory ``root``; downloaded packages are kept in ``packages_dir``."""
+    """Make the recipe's root file system in the directory ``root``; ``packages_dir`` keeps downloaded packages."""
     check_recipe(recipe)
     root.mkdir(parents=True, exist_ok=True)
     packages_dir.mkdir(parents=True, exist_ok=True)

@@ -10,11 +10,14 @@ short_description: Deploy, start, stop and remove applications
 version_added: 1.0.0
 description:
   - Brings one app, or all apps of a list, to a state on a Kubernetes cluster.
-  - Each change of image or configuration makes a release, which is never changed afterwards. The replicas are not part of it, so
+  - Each change of image or configuration makes a release, which is never changed afterwards. The replicas are not
+    part of it, so
     deploying never resets a scale.
-  - An app is plain Kubernetes in the namespace of its tenant, one Deployment and PodDisruptionBudget per process, Services,
+  - An app is plain Kubernetes in the namespace of its tenant, one Deployment and PodDisruptionBudget per process,
+    Services,
     an Ingress, and Secrets for releases and configuration. Objects that somebody changed or removed are repaired.
-  - No request fails during a rollout when the app ends its requests on SIGTERM. A new pod is ready before an old one goes, and an
+  - No request fails during a rollout when the app ends its requests on SIGTERM. A new pod is ready before an old one
+    goes, and an
     old one that has ports still serves for O(drain) seconds.
   - All options of all apps are checked, and every problem is reported, before anything changes.
 author:
@@ -57,7 +60,8 @@ options:
       - V(started) starts a stopped app with the replicas it had.
       - V(stopped) takes all replicas away and remembers how many there were.
       - V(absent) removes the app with its releases. The namespace stays.
-      - With V(started) and V(stopped), an O(image) makes sure of the release too. Without one the app is left as it was deployed.
+      - With V(started) and V(stopped), an O(image) makes sure of the release too. Without one the app is left as it
+        was deployed.
     type: str
     choices: [present, absent, started, stopped]
     default: present
@@ -72,7 +76,8 @@ options:
     default: false
   type: &type
     description:
-      - V(web) takes requests. One process must have a TCP port, V(web) if there is a process of that name, else the first with a port.
+      - V(web) takes requests. One process must have a TCP port, V(web) if there is a process of that name, else the
+        first with a port.
         The Service O(name) and the O(domains) lead there.
       - V(worker) takes none from the gateway.
     type: str
@@ -90,14 +95,16 @@ options:
         type: str
         required: true
       command:
-        description: Replaces the image's entry point. A list, or a text that is split as a shell would, without running one.
+        description: Replaces the image's entry point. A list, or a text that is split as a shell would, without
+          running one.
         type: raw
       args:
         description: Arguments of the command or entry point, in the same forms.
         type: raw
       ports:
         description:
-          - Ports the process listens on, as numbers or as mappings with V(port), V(name) and V(protocol) (V(TCP) or V(UDP)).
+          - Ports the process listens on, as numbers or as mappings with V(port), V(name) and V(protocol) (V(TCP) or
+            V(UDP)).
           - A process with ports gets a Service with the same port numbers. That of the main process has the app's name,
             others C(APP-PROCESS).
         type: list

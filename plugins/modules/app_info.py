@@ -78,7 +78,8 @@ apps:
       type: str
     status:
       description:
-        - V(running), V(stopped), V(rolling) (a release is coming up), V(failing) (and will not), V(degraded) (fewer than wanted are
+        - V(running), V(stopped), V(rolling) (a release is coming up), V(failing) (and will not), V(degraded) (fewer
+          than wanted are
           ready), V(failed) (the first release was removed again) or V(absent) (only its history is left).
       type: str
     release:

@@ -9,8 +9,10 @@ module: app_release
 short_description: Go back to an earlier release of an app
 version_added: 1.0.0
 description:
-  - Brings the image and configuration of an earlier release back, by making a new release of the same content. The history only grows.
-  - The replicas and domains stay as they are. When the pods of the old release are still known it starts as fast as scaling does.
+  - Brings the image and configuration of an earlier release back, by making a new release of the same content. The
+    history only grows.
+  - The replicas and domains stay as they are. When the pods of the old release are still known it starts as fast as
+    scaling does.
   - A second run changes nothing.
 author:
   - Cloudbang Team (@cloudbang)

@@ -10,7 +10,8 @@ short_description: Make a cluster's certificate authorities, key pairs and secre
 version_added: 1.0.0
 author: Cloudbang Team (@cloudbang)
 description:
-  - Makes what is missing in a directory of the controller that only its owner can read. What exists is checked and kept.
+  - Makes what is missing in a directory of the controller that only its owner can read. What exists is checked and
+    kept.
   - Runs on the controller whatever the host of the task is; use C(run_once).
 options:
   directory:

@@ -10,8 +10,9 @@ short_description: Keep keys and certificates of a host
 version_added: 1.0.0
 author: Cloudbang Team (@cloudbang)
 description:
-  - Makes EC P-256 keys on the host, signs them on the controller with an authority of the M(cloudbang.platform.authorities)
-    module, and renews certificates that end soon or no longer say what is wanted. A key never leaves its host.
+  - Makes EC P-256 keys on the host, signs them on the controller with an authority that
+    M(cloudbang.platform.authorities) made, and renews certificates that end soon or no longer say what is wanted.
+    A key never leaves its host.
   - A converged host costs one round trip.
 options:
   authorities:
@@ -143,7 +144,9 @@ def make_key(module: AnsibleModule, path: str) -> None:
 def own(module: AnsibleModule, path: str, owner: str, group: str) -> bool:
     """Give a key to its owner; return whether that was, or in check mode would be, a change."""
     try:
-        wanted = (pwd.getpwnam(owner).pw_uid, grp.getgrnam(group).gr_gid)
+        wanted = (os.geteuid(), os.getegid())
+        if not os.geteuid():
+            wanted = (pwd.getpwnam(owner).pw_uid, grp.getgrnam(group).gr_gid)
         info = os.stat(path)
     except (KeyError, FileNotFoundError) as error:
         if module.check_mode:
@@ -158,19 +161,29 @@ def own(module: AnsibleModule, path: str, owner: str, group: str) -> bool:
 
 
 def main() -> None:
-    key_spec = {
+    certificate_spec = {
         "path": {"type": "path", "required": True},
+        "authority": {"type": "str", "required": True},
+        "common_name": {"type": "str", "required": True},
+        "organizations": {"type": "list", "elements": "str", "default": []},
+        "names": {"type": "list", "elements": "str", "default": []},
+        "usages": {"type": "list", "elements": "str", "choices": ["server", "client"], "default": ["client"]},
+        "days": {"type": "int", "default": 365},
+        "renew_before": {"type": "int", "default": 30},
         "owner": {"type": "str", "default": "root"},
         "group": {"type": "str", "default": "root"},
     }
     module = AnsibleModule(
-        argument_spec={"keys": {"type": "list", "elements": "dict", "options": key_spec, "no_log": False}},
+        argument_spec={
+            "authorities": {"type": "path", "required": True},
+            "certificates": {"type": "list", "elements": "dict", "required": True, "options": certificate_spec},
+        },
         supports_check_mode=True,
     )
     found: dict[str, dict[str, Any]] = {}
     made = []
     changed = False
-    for one in module.params["keys"]:
+    for one in module.params["certificates"]:
         path = one["path"]
         public = public_half(module, path + ".key")
         if public is None:

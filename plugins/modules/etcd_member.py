@@ -12,7 +12,8 @@ author: Cloudbang Team (@cloudbang)
 description:
   - Writes the environment that etcd reads while its data directory is empty. A member that has data is left alone.
   - A cluster that was founded before gets the host as a new member, which is started and waited for. A member that lost
-    its data is removed and added again. Without a quorum the task fails, because an empty member that starts alone would
+    its data is removed and added again. Without a quorum the task fails, because an empty member that starts alone
+    would
     found a second cluster.
   - Otherwise the host takes part in founding the cluster.
 options:
@@ -209,7 +210,7 @@ def main() -> None:
                 f"{', '.join(others) or 'no other members'}, but this cluster was founded before. Starting now would "
                 "found a second, empty cluster. Bring the other members back, or restore a snapshot, and run again."
             )
-        if not module.check_mode:
+        elif not module.check_mode:
             join(module, etcdctl, members, others)
         module.exit_json(changed=True, how="joined")
     text = environment("new", parameters["founders"])

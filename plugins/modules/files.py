@@ -41,9 +41,9 @@ options:
         description: Where the symbolic link at O(files[].path) points to.
         type: str
       state:
-        description: What is to be at O(files[].path) when there is no source.
+        description: What is to be at O(files[].path). V(link) is implied by O(files[].link).
         type: str
-        choices: [file, directory, absent]
+        choices: [file, directory, link, absent]
         default: file
       mode:
         description: Permission bits in octal. Default V(0644), V(0755) for directories and artifacts.
@@ -63,6 +63,15 @@ options:
         description: Never show the content in a diff. Files without access for others are secret in any case.
         type: bool
         default: false
+      sha256:
+        description: Digest of the content. Set by the action plugin, as are O(files[].data) and O(files[].blob).
+        type: str
+      data:
+        description: The content, compressed by zlib, in base64, when it is small.
+        type: str
+      blob:
+        description: Path of the content in the task's temporary directory on the host, when it had to be sent.
+        type: path
   services:
     description: systemd units, converged in order after all files.
     type: list
@@ -247,6 +256,8 @@ def replace(path: str, data: bytes, mode: int, uid: int, gid: int) -> None:
 
 def owner_ids(entry: dict[str, Any], lenient: bool) -> tuple[int, int] | None:
     """Return uid and gid of an entry. In check mode an owner may be one that an earlier task would have made."""
+    if os.geteuid():
+        return os.geteuid(), os.getegid()  # only root can give files away
     try:
         return pwd.getpwnam(entry["owner"]).pw_uid, grp.getgrnam(entry["group"]).gr_gid
     except KeyError as error:
@@ -339,8 +350,7 @@ class Files:
         self._show(entry, data)
         if not self._change(path):
             return
-        ids = owner_ids(entry, False)
-        assert ids is not None
+        ids = owner_ids(entry, False) or (0, 0)
         self._parents(path)
         source = self._stage(entry, data)
         try:
@@ -441,7 +451,9 @@ class Services:
                 self.changed.append(name)
                 return
             raise Problem(f"{unit}: there is no such unit on this host; its files must come before it")
-        if self.module.check_mode and any(path in self.changed_files for path in uses):
+        # Whoever changed a file may have restarted the unit with it, which its mark does not tell.
+        repaired = any(path in self.changed_files for path in uses)
+        if self.module.check_mode and repaired:
             self.changed.append(name)
             return
         wanted = self._wanted(status.get("FragmentPath") or f"/etc/systemd/system/{unit}", uses)
@@ -449,7 +461,7 @@ class Services:
         self._enable(unit, name, service, status)
         if status.get("ActiveState") not in ("active", "activating", "reloading"):
             self._act("restart", unit, service, wanted, uses)
-        elif self._running(unit, status) != wanted:
+        elif repaired or self._running(unit, status) != wanted:
             if service["rolling"]:
                 self.stale.append(name)
             else:
@@ -587,12 +599,16 @@ class Services:
 def main() -> None:
     file_spec = {
         "path": {"type": "path", "required": True},
+        "template": {"type": "str"},
+        "src": {"type": "str"},
+        "content": {"type": "str"},
+        "artifact": {"type": "str"},
         "state": {"type": "str", "choices": ["file", "directory", "link", "absent"], "default": "file"},
         "data": {"type": "str", "no_log": True},
         "blob": {"type": "path"},
         "sha256": {"type": "str"},
         "link": {"type": "str"},
-        "mode": {"type": "str", "default": "0644"},
+        "mode": {"type": "str"},
         "owner": {"type": "str", "default": "root"},
         "group": {"type": "str", "default": "root"},
         "validate": {"type": "str"},
@@ -627,7 +643,12 @@ def main() -> None:
             digests.save()
     except (Problem, OSError) as error:
         module.fail_json(
-            msg=str(error), changed=bool(files.changed), changed_files=files.changed, restarted=services.changed, stale=[], missing=files.missing
+            msg=str(error),
+            changed=bool(files.changed),
+            changed_files=files.changed,
+            restarted=services.changed,
+            stale=[],
+            missing=files.missing,
         )
     module.exit_json(
         changed=bool(files.changed or services.changed),

@@ -10,7 +10,7 @@ short_description: Apply Kubernetes manifests with server-side apply
 version_added: 1.0.0
 author: Cloudbang Team (@cloudbang)
 description:
-  - Renders a template on the controller and applies it on a management host with C(kubectl apply --server-side).
+  - Renders templates on the controller and applies them on a management host with C(kubectl apply --server-side).
   - The controller itself needs no access to the API.
 options:
   templates:
@@ -23,6 +23,9 @@ options:
     type: list
     elements: str
     default: []
+  manifest:
+    description: YAML documents as they are; applied after O(templates).
+    type: str
   state:
     description: Whether the objects are to exist.
     type: str
@@ -103,14 +106,16 @@ def patiently(module: AnsibleModule, text: str, *arguments: str) -> str:
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
-            "manifest": {"type": "str", "required": True, "no_log": True},
+            "templates": {"type": "list", "elements": "str", "default": []},
+            "artifacts": {"type": "list", "elements": "str", "default": []},
+            "manifest": {"type": "str", "no_log": True},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "timeout": {"type": "int", "default": 60},
             "kubeconfig": {"type": "path", "default": "/etc/kubernetes/super-admin.conf"},
         },
         supports_check_mode=True,
     )
-    text = module.params["manifest"]
+    text = module.params["manifest"] or ""
     if not os.path.exists(module.params["kubeconfig"]) and module.check_mode:
         module.exit_json(changed=True, objects=[])
     _code, out, _err = run(module, text, "get", "--ignore-not-found", "--output=json", "--filename=-")

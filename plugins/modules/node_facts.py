@@ -10,7 +10,8 @@ short_description: Gather the facts that the roles of a cluster use
 version_added: 1.0.0
 author: Cloudbang Team (@cloudbang)
 description:
-  - Finds the interface that holds the node's address, and what the kernel offers. Much cheaper than gathering all facts.
+  - Finds the interface that holds the node's address, and what the kernel offers. Much cheaper than gathering all
+    facts.
 options:
   address:
     description: IPv4 address of the node.

@@ -45,6 +45,7 @@ removed:
   returned: success
 """
 
+import contextlib
 import json
 import os
 import shutil
@@ -95,10 +96,8 @@ class Reset:
             if not self._note(f"{len(found)} processes of containers"):
                 return
             for process in found:
-                try:
+                with contextlib.suppress(ProcessLookupError):
                     os.kill(process, signal.SIGKILL)
-                except ProcessLookupError:
-                    pass
             time.sleep(0.1)
 
     def _of_a_pod(self, process: str) -> bool:

@@ -47,7 +47,7 @@ APT = ["apt-get", "--yes", "--quiet", "-o", "DPkg::Lock::Timeout=300"]
 def missing(module: AnsibleModule, names: list[str]) -> list[str]:
     """Return the names that are not installed, those of packages that others provide included."""
     _code, out, _err = module.run_command(["dpkg-query", "-W", "-f=${db:Status-Status} ${Package} ${Provides}\n"])
-    present = set()
+    present: set[str] = set()
     for line in out.splitlines():
         status, _space, rest = line.partition(" ")
         if status == "installed":

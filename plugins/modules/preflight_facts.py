@@ -70,6 +70,7 @@ facts:
 """
 
 from ansible.module_utils.basic import AnsibleModule
+
 from ansible_collections.cloudbang.platform.plugins.module_utils.preflight.examine import examine
 
 

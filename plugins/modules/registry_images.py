@@ -10,8 +10,8 @@ short_description: Have images in a registry
 version_added: 1.0.0
 author: Cloudbang Team (@cloudbang)
 description:
-  - Pushes image artifacts from the controller's cache with C(crane) on the host of the registry. An image whose tag has the
-    wanted digest already is neither sent nor pushed.
+  - Pushes image artifacts from the controller's cache with C(crane) on the host of the registry. An image whose tag has
+    the wanted digest already is neither sent nor pushed.
 options:
   registry:
     description: Host and port of the registry, as seen from the host of the task.
@@ -35,6 +35,12 @@ options:
         description: Tag that the image gets.
         type: str
         required: true
+      digest:
+        description: Digest of the image. Set by the action plugin, as is O(images[].archive).
+        type: str
+      archive:
+        description: Path of the artifact in the task's temporary directory on the host, when it had to be sent.
+        type: path
   config_dir:
     description: Directory on the host with the registry's C(ca.crt) and C(docker/config.json).
     type: path
@@ -73,8 +79,10 @@ from ansible.module_utils.basic import AnsibleModule
 
 def main() -> None:
     image_spec = {
-        "reference": {"type": "str", "required": True},
-        "digest": {"type": "str", "required": True},
+        "artifact": {"type": "str", "required": True},
+        "repository": {"type": "str", "required": True},
+        "tag": {"type": "str", "required": True},
+        "digest": {"type": "str"},
         "archive": {"type": "path"},
     }
     module = AnsibleModule(
@@ -90,7 +98,8 @@ def main() -> None:
     crane = "/usr/local/bin/crane"
     missing, pushed = [], []
     for image in module.params["images"]:
-        reference = f"{module.params['registry']}/{image['reference']}"
+        name = f"{image['repository']}:{image['tag']}"
+        reference = f"{module.params['registry']}/{name}"
         code, out, err = 1, "", ""
         if os.path.exists(crane):
             code, out, err = module.run_command([crane, "digest", reference], environ_update=environment)
@@ -113,7 +122,7 @@ def main() -> None:
             shutil.rmtree(layout, ignore_errors=True)
         if code:
             module.fail_json(msg=f"{reference}: the registry refused the image: {err.strip()[-2000:]}")
-        pushed.append(image["reference"])
+        pushed.append(name)
     module.exit_json(changed=bool(missing or pushed), missing=missing, pushed=pushed)
 
 

@@ -13,7 +13,7 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.apps.runner imp
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.spec import Invalid, parse, plain, spread
 
 
-class AppAction(ActionBase):  # type: ignore[misc]
+class AppAction(ActionBase):
     """Everything runs here unless `execute: target` asks for the module on the host.
 
     The kubernetes client is imported with this file, which the strategy loads before it forks: workers inherit it.

@@ -32,7 +32,7 @@ COLLECTIONS = ROOT / "build" / "collections"
 if str(COLLECTIONS) not in sys.path:
     sys.path.insert(0, str(COLLECTIONS))
 
-from ansible_collections.cloudbang.platform.plugins.module_utils.apps import client  # noqa: E402
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps import client
 
 BINARIES = ("etcd", "kube-apiserver", "kube-controller-manager")
 START_SECONDS = 90
@@ -134,7 +134,7 @@ def _kubeconfig(url: str, ca: bytes, certificate: bytes, key: bytes) -> dict[str
 
 
 def _free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
+    sockets = [socket.socket() for _number in range(count)]
     for entry in sockets:
         entry.bind(("127.0.0.1", 0))
     ports = [entry.getsockname()[1] for entry in sockets]

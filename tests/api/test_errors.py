@@ -101,7 +101,7 @@ class Cutter(threading.Thread):
 
     def run(self) -> None:
         while True:
-            near, _ = self._listener.accept()
+            near, _address = self._listener.accept()
             far = socket.create_connection(("127.0.0.1", self._target))
             for source, sink, answers in ((near, far, False), (far, near, True)):
                 threading.Thread(target=self._pump, args=(source, sink, answers), daemon=True).start()
@@ -221,8 +221,10 @@ def test_play_shows_no_secret(api: Api, nodes: Nodes, tenant: str, tmp_path: Pat
             "local",
             "-e",
             "ansible_python_interpreter={{ansible_playbook_python}}",
-        ]
-        + ["-vvvv", "--diff", str(play)],
+            "-vvvv",
+            "--diff",
+            str(play),
+        ],
         cwd=ROOT,
         env={**os.environ, "ANSIBLE_HOME": str(tmp_path / "home"), "ANSIBLE_LOCAL_TEMP": str(tmp_path / "tmp")},
         capture_output=True,

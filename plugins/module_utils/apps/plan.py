@@ -148,7 +148,8 @@ def plan_app(app: App, live: Live) -> Plan:
     newest = live.newest
     salt = newest.salt if newest else new_salt()
     if app.image is None:
-        assert newest is not None
+        if newest is None:
+            raise AssertionError("an app without an image and without a release was to be refused before")
         return build(live, app.state, newest.spec, salt, [], live.route, newest.replicas, app.keep_releases)
     spec, wanted = release_spec(app, salt)
     route = Route(app.domains, app.ingress_class)

@@ -366,7 +366,8 @@ def _claim(kube: Kube, plan: Plan) -> Release:
             plan.action,
             plan.source,
         )
-    assert plan.live.newest is not None
+    if plan.live.newest is None:
+        raise AssertionError("a plan that makes no release goes on with the newest, and there is none")
     return plan.live.newest
 
 

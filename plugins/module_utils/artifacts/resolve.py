@@ -244,8 +244,7 @@ class _Run:
                 self.progress(f"{error}; building it instead")
                 with self.store.work(component.name) as fresh:
                     return self._make_from("build", component, wanted, fresh, lock)
-        elif source == "mirror":
-            assert self._mirror is not None
+        elif source == "mirror" and self._mirror is not None:
             made = self._mirror.fetch(component, wanted, work)
         else:
             made = self._build(component, work, lock)

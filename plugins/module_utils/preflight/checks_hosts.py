@@ -85,7 +85,7 @@ def python(inventory: Inventory) -> Iterator[Problem]:
 def kernel(inventory: Inventory) -> Iterator[Problem]:
     for host in inventory.examined:
         version = str(inventory.facts[host].get("kernel", ""))
-        parts = version.split("-")[0].split(".")
+        parts = version.split("-", maxsplit=1)[0].split(".")
         if len(parts) > 1 and parts[0].isdigit() and parts[1].isdigit() and (int(parts[0]), int(parts[1])) < MIN_KERNEL:
             yield Problem(host, "kernel", "kernel", version, f"{MIN_KERNEL[0]}.{MIN_KERNEL[1]} or newer")
 

@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Collection, Iterable
 from dataclasses import replace
 
-from . import (  # noqa: F401 - importing the checks registers them
+from . import (
     checks_addresses,
     checks_groups,
     checks_hosts,
@@ -19,6 +19,19 @@ from . import (  # noqa: F401 - importing the checks registers them
     checks_versions,
 )
 from .inventory import ERROR, EVERYWHERE, WARNING, Inventory, Problem, registered
+
+# Importing them registers the checks.
+CHECKS = (
+    checks_addresses,
+    checks_groups,
+    checks_hosts,
+    checks_network,
+    checks_ports,
+    checks_secrets,
+    checks_sources,
+    checks_variables,
+    checks_versions,
+)
 
 # How wide host, check and variable may be where the table does not fit, and how narrow the others.
 NARROW = (24, 28, 32)

@@ -41,7 +41,7 @@ def wanted(**more: Any) -> spec.App:
 
 def objects(**more: Any) -> dict[tuple[str, str], dict[str, Any]]:
     app = wanted(**more)
-    content, _ = spec.release_spec(app, "salt")
+    content, _wanted = spec.release_spec(app, "salt")
     route = render.Route(app.domains, app.ingress_class)
     found = render.render(app.name, app.tenant, content, "d1", 3, route)
     return {(entry["kind"], entry["metadata"]["name"]): entry for entry in found}
@@ -271,7 +271,7 @@ def test_plan_keeps_scale_and_stop() -> None:
 
 
 def test_difference_masks_secrets_and_shows_that_they_changed() -> None:
-    _, live = live_of()
+    _kube, live = live_of()
     difference = plan.difference(plan.plan_app(wanted(secret_env={"B": "another-value"}), live))
     text = json.dumps(difference)
     assert "hidden-value" not in text and "another-value" not in text

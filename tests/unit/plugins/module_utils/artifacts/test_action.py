@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
+
 from ansible_collections.cloudbang.platform.plugins.module_utils.artifacts import Settings, mirror, names, plan
 
 COLLECTIONS = next(path for path in sys.path if path.endswith("build/collections"))

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
+
 from ansible_collections.cloudbang.platform.plugins.module_utils.artifacts import Settings, names, recipes, upstream
 from ansible_collections.cloudbang.platform.plugins.module_utils.artifacts.catalogue import (
     DEFAULT_CATALOGUE,

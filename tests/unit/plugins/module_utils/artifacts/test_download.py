@@ -5,6 +5,7 @@ import hashlib
 from pathlib import Path
 
 import pytest
+
 from ansible_collections.cloudbang.platform.plugins.module_utils.artifacts import download as http
 from ansible_collections.cloudbang.platform.plugins.module_utils.artifacts.errors import ArtifactError
 from ansible_collections.cloudbang.platform.plugins.module_utils.artifacts.store import Store

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
+
 from ansible_collections.cloudbang.platform.plugins.module_utils.artifacts import (
     ArtifactError,
     bundle,

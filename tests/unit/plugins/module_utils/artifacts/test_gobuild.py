@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from ansible_collections.cloudbang.platform.plugins.module_utils.artifacts import ArtifactError, ensure, gobuild
 from ansible_collections.cloudbang.platform.plugins.module_utils.artifacts.store import Store
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from ansible_collections.cloudbang.platform.plugins.module_utils.artifacts.errors import ArtifactError
 from ansible_collections.cloudbang.platform.plugins.module_utils.artifacts.lockfile import LockFile
 

@@ -8,6 +8,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
+
 from ansible_collections.cloudbang.platform.plugins.module_utils.artifacts import oci
 
 from .conftest import tar_of

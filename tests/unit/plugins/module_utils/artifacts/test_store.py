@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from ansible_collections.cloudbang.platform.plugins.module_utils.artifacts import store as store_module
 from ansible_collections.cloudbang.platform.plugins.module_utils.artifacts.errors import ArtifactError
 from ansible_collections.cloudbang.platform.plugins.module_utils.artifacts.store import Store

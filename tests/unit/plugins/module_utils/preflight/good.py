@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
 from ansible_collections.cloudbang.platform.plugins.module_utils.preflight import options
 from ansible_collections.cloudbang.platform.plugins.module_utils.preflight.inventory import Inventory
 

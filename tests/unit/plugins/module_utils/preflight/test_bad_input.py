@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+
 from ansible_collections.cloudbang.platform.plugins.module_utils.preflight.inventory import (
     ERROR,
     WARNING,

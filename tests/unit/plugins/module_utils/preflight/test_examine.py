@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from ansible_collections.cloudbang.platform.plugins.module_utils.preflight import examine as examine_module
 from ansible_collections.cloudbang.platform.plugins.module_utils.preflight.examine import (
     disks,

@@ -6,6 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from ansible_collections.cloudbang.platform.plugins.module_utils.preflight.checks_sources import inventory_files
 
 from .good import good

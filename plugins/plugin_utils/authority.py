@@ -14,15 +14,18 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
-import bcrypt
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+MISSING: ImportError | None = None
+try:
+    import bcrypt
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+except ImportError as error:
+    MISSING = error
 
 AUTHORITY_DAYS = 3650
 BACKDATED = timedelta(hours=1)  # a host whose clock is a little behind must not see a certificate from the future
-USAGES = {"server": ExtendedKeyUsageOID.SERVER_AUTH, "client": ExtendedKeyUsageOID.CLIENT_AUTH}
 
 
 class AuthorityError(Exception):
@@ -43,6 +46,14 @@ class Wanted:
     usages: tuple[str, ...] = ("client",)
     days: int = 365
     renew_before: int = 30
+
+
+def require_libraries() -> None:
+    """Say which Python library the controller lacks."""
+    if MISSING:
+        raise AuthorityError(
+            f"the controller's Python has no {MISSING.name}: {MISSING}; install cryptography and bcrypt there"
+        )
 
 
 def write_private(path: Path, data: bytes, mode: int = 0o600) -> None:
@@ -74,6 +85,12 @@ def general_names(names: Iterable[str]) -> list[x509.GeneralName]:
         except ValueError:
             result.append(x509.DNSName(name))
     return result
+
+
+def extended_usages(usages: Iterable[str]) -> list[x509.ObjectIdentifier]:
+    """Return the object identifiers of ``server`` and ``client``."""
+    known = {"server": ExtendedKeyUsageOID.SERVER_AUTH, "client": ExtendedKeyUsageOID.CLIENT_AUTH}
+    return [known[one] for one in usages]
 
 
 def subject(common_name: str, organizations: Iterable[str]) -> x509.Name:
@@ -172,7 +189,7 @@ class Authority:
                 ),
                 critical=True,
             )
-            .add_extension(x509.ExtendedKeyUsage([USAGES[one] for one in wanted.usages]), critical=False)
+            .add_extension(x509.ExtendedKeyUsage(extended_usages(wanted.usages)), critical=False)
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key()), critical=False)
         )
         if wanted.names:
@@ -192,14 +209,14 @@ class Authority:
             return "it does not belong to the key beside it"
         try:
             found.verify_directly_issued_by(self.certificate)
-        except Exception:  # noqa: BLE001 - the library raises several kinds, all of which say no
+        except Exception:  # the library raises several kinds, all of which say no
             return "another authority signed it"
         if found.not_valid_after_utc - datetime.now(timezone.utc) < timedelta(days=wanted.renew_before):
             return f"it ends on {found.not_valid_after_utc:%Y-%m-%d}"
         if found.subject != subject(wanted.common_name, wanted.organizations):
             return f"its subject is {found.subject.rfc4514_string()}"
         usage = found.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
-        if set(usage) != {USAGES[one] for one in wanted.usages}:
+        if set(usage) != set(extended_usages(wanted.usages)):
             return "its usages differ"
         try:
             names = set(found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value)

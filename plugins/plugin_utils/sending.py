@@ -1,25 +1,42 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What action plugins share that bring artifacts to hosts. Controller only."""
+"""What action plugins share that bring artifacts to hosts."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.plugins.loader import lookup_loader
 from ansible.utils.display import Display
 
-from ansible_collections.cloudbang.platform.plugins.module_utils.artifacts import Settings, ensure
+from ansible_collections.cloudbang.platform.plugins.module_utils.artifacts import Artifact, Settings, ensure, plan
 
 if TYPE_CHECKING:
     from ansible.plugins.action import ActionBase
 
 
-def artifacts_of(action: ActionBase, names: list[str], variables: dict[str, Any]) -> dict[str, Any]:
-    """Return the artifacts by name, fetched or built first where the cache lacks them."""
+def artifacts_of(action: ActionBase, names: list[str], variables: dict[str, Any]) -> dict[str, Artifact]:
+    """Return the artifacts by name, fetched or built first where the cache lacks them.
+
+    In check mode nothing is fetched or built, and what the cache lacks is not in the result.
+    """
     given = {name: value for name, value in variables.items() if name.startswith("artifacts_")}
     settings = Settings.from_vars(action._templar.template(given))
-    return dict(ensure(names, settings, Display().display))
+    if action._task.check_mode:
+        names = [name for name, planned in plan(names, settings).items() if planned.cached]
+    return ensure(names, settings, Display().display)
+
+
+def not_made_yet(action: ActionBase, variables: dict[str, Any]) -> bool:
+    """Return whether this is a check of a cluster whose authorities and secrets are still to be made.
+
+    What is rendered from them cannot be known then, only that it would change.
+    """
+    directory = variables.get("cloudbang_pki_dir")
+    return bool(
+        action._task.check_mode and directory and not Path(action._templar.template(directory)).expanduser().exists()
+    )
 
 
 def render(action: ActionBase, name: str, variables: dict[str, Any]) -> str:
@@ -35,8 +52,8 @@ def render(action: ActionBase, name: str, variables: dict[str, Any]) -> str:
 def send_blobs(action: ActionBase, missing: list[str], paths: dict[str, str]) -> dict[str, str]:
     """Put files that a host asked for into its temporary directory, each once.
 
-    ``missing`` holds the keys that the host asked for, ``paths`` where the controller has them. Returns the paths on the
-    host; the caller removes the temporary directory.
+    ``missing`` holds the keys that the host asked for, ``paths`` where the controller has them. Returns the paths on
+    the host; the caller removes the temporary directory.
     """
     if not action._connection._shell.tmpdir:
         action._make_tmp_path()

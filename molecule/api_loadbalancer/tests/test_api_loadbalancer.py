@@ -1,0 +1,98 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""One of two hosts holds the virtual IP, leads it to a healthy API server, and the other takes over."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from scenario import STATE, changes, converge, node, run, wait_for
+
+VIP = "10.94.7.100"
+HOSTS = ["loadbalancer1", "loadbalancer2"]
+
+
+def answers() -> bool:
+    """Ask the API through the virtual IP, as a client that trusts the cluster's authority does."""
+    trust = ("--cacert", str(STATE / "pki" / "kubernetes-ca.crt"), "--noproxy", "*")
+    result = run("curl", "--silent", "--fail", "--max-time", "2", *trust, f"https://{VIP}:6443/readyz")
+    return result.returncode == 0 and result.stdout == "ok"
+
+
+def holders() -> list[str]:
+    return [name for name in HOSTS if f" {VIP}/" in node(name).check_output("ip -4 -o address show")]
+
+
+def holder() -> str:
+    """Return the name of the one host with the virtual IP, as soon as there is one only."""
+    found: list[str] = wait_for(lambda: names if len(names := holders()) == 1 else [])
+    return found[0]
+
+
+def takes_over(old: str) -> None:
+    """Wait until the API answers at the virtual IP and the other host has it."""
+    started = time.monotonic()
+    wait_for(lambda: answers() and holder() != old, 15)
+    # Looking at both hosts takes time too: this is no measurement.
+    assert time.monotonic() - started < 15
+
+
+def test_the_api_answers_at_the_virtual_ip() -> None:
+    wait_for(answers)
+    assert holder() in HOSTS
+
+
+@pytest.mark.parametrize("name", HOSTS)
+def test_haproxy_is_healthy_on_each_host(name: str) -> None:
+    host = node(name)
+    assert host.run("curl --silent --fail http://127.0.0.1:8404/healthz").rc == 0
+    assert host.run("/usr/local/libexec/cloudbang-vip-check").rc == 0
+
+
+@pytest.mark.parametrize("name", HOSTS)
+def test_health_is_not_for_others(name: str) -> None:
+    address = {"loadbalancer1": "10.94.7.31", "loadbalancer2": "10.94.7.32"}[name]
+    assert run("curl", "--silent", "--max-time", "2", "--noproxy", "*", f"http://{address}:8404/healthz").returncode != 0
+
+
+def test_a_server_of_another_authority_gets_no_request() -> None:
+    """The stand-in speaks TLS with the cluster's certificate; with another one it counts as down."""
+    wait_for(answers)
+    host = node("management1")
+    host.check_output(
+        "cp -p /etc/stand-in.crt /etc/kept.crt && cp -p /etc/stand-in.key /etc/kept.key && "
+        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 1 -subj /CN=kubernetes "
+        "-addext subjectAltName=DNS:kubernetes -keyout /etc/stand-in.key -out /etc/stand-in.crt && "
+        "systemctl restart stand-in"
+    )
+    try:
+        wait_for(lambda: run("curl", "--silent", "-k", "--max-time", "2", "--noproxy", "*", f"https://{VIP}:6443/readyz").returncode != 0)
+    finally:
+        host.check_output("mv /etc/kept.crt /etc/stand-in.crt && mv /etc/kept.key /etc/stand-in.key && systemctl restart stand-in")
+    wait_for(answers)
+
+
+@pytest.mark.disruptive
+@pytest.mark.parametrize("service", ["keepalived", "haproxy"])
+def test_the_virtual_ip_leaves_a_host_whose_service_stops(service: str) -> None:
+    old = holder()
+    node(old).check_output(f"systemctl stop {service}")
+    takes_over(old)
+    assert [line for line in changes(converge()) if line.startswith(f"{old}:")]
+    wait_for(answers)
+    assert changes(converge()) == []
+
+
+@pytest.mark.disruptive
+def test_the_virtual_ip_leaves_a_host_that_is_gone() -> None:
+    old = holder()
+    container = f"cloudbang-molecule-api-loadbalancer-{old}"
+    assert run("docker", "pause", container).returncode == 0
+    other = next(name for name in HOSTS if name != old)
+    try:
+        wait_for(answers, 15)
+        assert f" {VIP}/" in node(other).check_output("ip -4 -o address show")
+    finally:
+        run("docker", "unpause", container)
+    wait_for(lambda: len(holders()) == 1)
+    wait_for(answers)

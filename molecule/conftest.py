@@ -1,0 +1,129 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What the tests of all scenarios share: their hosts, and ways to run Ansible on them again."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import testinfra
+from testinfra.host import Host
+
+SCENARIO = Path(os.environ["MOLECULE_SCENARIO_DIRECTORY"])
+INVENTORY = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"]) / "inventory"
+BUILD = Path(os.environ["MOLECULE_PROJECT_DIRECTORY"]) / "build" / "molecule" / os.environ["MOLECULE_SCENARIO_NAME"]
+STATE = BUILD / "state"
+
+
+def run(*command: str, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """Run a command on the controller; the caller judges the exit code."""
+    return subprocess.run(
+        command,
+        cwd=SCENARIO,
+        env={**os.environ, **(environment or {})},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=900,
+    )
+
+
+def _json_of(result: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    start = result.stdout.find("{")
+    if start < 0:
+        raise AssertionError(f"exit code {result.returncode}, no result:\n{result.stdout}\n{result.stderr}")
+    return dict(json.loads(result.stdout[start:]))
+
+
+def converge(*arguments: str) -> dict[str, Any]:
+    """Run converge.yml once more. Return what the json callback prints: plays, and stats by host."""
+    result = run(
+        "ansible-playbook",
+        f"--inventory={INVENTORY}",
+        *arguments,
+        str(SCENARIO / "converge.yml"),
+        environment={"ANSIBLE_STDOUT_CALLBACK": "ansible.posix.json"},
+    )
+    report = _json_of(result)
+    assert result.returncode == 0, failures(report) or result.stderr
+    return report
+
+
+def failures(report: dict[str, Any]) -> list[str]:
+    """Return one line for each failed task of each host."""
+    return [
+        f"{host}: {task['task']['name']}: {outcome.get('msg')}"
+        for play in report["plays"]
+        for task in play["tasks"]
+        for host, outcome in task["hosts"].items()
+        if outcome.get("failed") or outcome.get("unreachable")
+    ]
+
+
+def changes(report: dict[str, Any]) -> list[str]:
+    """Return one line for each task that changed a host."""
+    return [
+        f"{host}: {task['task']['name']}"
+        for play in report["plays"]
+        for task in play["tasks"]
+        for host, outcome in task["hosts"].items()
+        if outcome.get("changed")
+    ]
+
+
+def module(host: str, name: str, **options: Any) -> dict[str, Any]:
+    """Run one module on one host. Return its result, also when it failed."""
+    result = run(
+        "ansible",
+        f"--inventory={INVENTORY}",
+        host,
+        "--module-name",
+        name,
+        "--args",
+        json.dumps(options),
+        environment={"ANSIBLE_STDOUT_CALLBACK": "ansible.posix.json", "ANSIBLE_LOAD_CALLBACK_PLUGINS": "true"},
+    )
+    return dict(_json_of(result)["plays"][0]["tasks"][0]["hosts"][host])
+
+
+def wait_for(check: Callable[[], Any], seconds: float = 30) -> Any:
+    """Return what check returns as soon as that is true; fail when it stays false."""
+    deadline = time.monotonic() + seconds
+    while not (found := check()):
+        assert time.monotonic() < deadline, f"still {found!r} after {seconds} s"
+        time.sleep(0.5)
+    return found
+
+
+def inventory() -> dict[str, Any]:
+    """Return the inventory as ansible-inventory --list has it."""
+    return _json_of(run("ansible-inventory", f"--inventory={INVENTORY}", "--list"))
+
+
+def node(name: str) -> Host:
+    """Return testinfra's view of a node, by its name in the inventory."""
+    address = inventory()["_meta"]["hostvars"][name]["ansible_host"]
+    options = f"-o IdentitiesOnly=yes -o UserKnownHostsFile={BUILD}/known_hosts"
+    return testinfra.get_host(
+        f"ssh://root@{address}", ssh_identity_file=str(BUILD / "id_ed25519"), ssh_extra_args=options
+    )
+
+
+# Tests import the functions above as a module.
+sys.modules.setdefault("scenario", sys.modules[__name__])
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run what disturbs the nodes last."""
+    items.sort(key=lambda item: item.get_closest_marker("disruptive") is not None)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "disruptive: breaks something that the test then has repaired")

@@ -1,0 +1,139 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""One machine in all four groups is a cluster: its node is ready, pods run, names resolve, an Ingress answers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from scenario import STATE, module, node, run, wait_for
+
+VIP = "10.94.8.100"
+WEB = """
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: web}
+data:
+  Corefile: |
+    .:1053 {
+        health :8080
+    }
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web}
+spec:
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec:
+      containers:
+        - name: web
+          image: registry.cloudbang.internal:5000/coredns:current
+          args: [-conf, /etc/web/Corefile]
+          readinessProbe: {httpGet: {path: /health, port: 8080}, periodSeconds: 1}
+          volumeMounts: [{name: config, mountPath: /etc/web}]
+      volumes: [{name: config, configMap: {name: web}}]
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec:
+  selector: {app: web}
+  ports: [{port: 80, targetPort: 8080}]
+---
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {name: web}
+spec:
+  ingressClassName: cloudbang
+  rules:
+    - host: web.example.org
+      http:
+        paths: [{path: /, pathType: Prefix, backend: {service: {name: web, port: {number: 80}}}}]
+"""
+
+
+def kubectl(command: str) -> str:
+    return str(node("node1").check_output(f"kubectl --kubeconfig=/root/admin.conf {command}"))
+
+
+def get(what: str) -> list[dict[str, Any]]:
+    return list(json.loads(kubectl(f"get {what} --output=json"))["items"])
+
+
+@pytest.fixture(scope="module", autouse=True)
+def administrator() -> Iterator[None]:
+    """The administrator's kubeconfig stays on the controller: lend it to the node for the time of the tests."""
+    lent = module("node1", "ansible.builtin.copy", src=str(STATE / "admin.conf"), dest="/root/admin.conf", mode="0600")
+    assert not lent.get("failed"), lent
+    yield
+    node("node1").check_output("rm /root/admin.conf")
+
+
+@pytest.fixture(scope="module")
+def web(administrator: None) -> Iterator[dict[str, Any]]:
+    kubectl("create namespace molecule")
+    module("node1", "ansible.builtin.copy", content=WEB, dest="/root/web.yaml", mode="0600")
+    kubectl("--namespace=molecule apply --filename=/root/web.yaml")
+    kubectl("--namespace=molecule rollout status deployment/web --timeout=90s")
+    yield get("pods --namespace=molecule")[0]
+    kubectl("delete namespace molecule --wait=true --timeout=60s")
+
+
+def in_pod(pod: dict[str, Any], command: str) -> str:
+    """Run a program of the node with the network and the resolv.conf of a pod."""
+    identifier = pod["status"]["containerStatuses"][0]["containerID"].removeprefix("containerd://")
+    host = node("node1")
+    pid = host.check_output(f"ctr --namespace=k8s.io tasks ls | awk '$1 == \"{identifier}\" {{print $2}}'")
+    inner = f"mount --bind /proc/{pid}/root/etc/resolv.conf /etc/resolv.conf && {command}"
+    return str(host.check_output("nsenter --target %s --net unshare --mount sh -c %s", pid, inner))
+
+
+def test_the_node_is_ready() -> None:
+    nodes = get("nodes")
+    assert [one["metadata"]["name"] for one in nodes] == ["node1"]
+    conditions = {one["type"]: one["status"] for one in nodes[0]["status"]["conditions"]}
+    assert conditions["Ready"] == "True"
+    assert conditions.get("NetworkUnavailable", "False") == "False"
+
+
+def test_all_pods_run() -> None:
+    def waiting() -> list[str]:
+        return [
+            f"{pod['metadata']['name']}: {pod['status']['phase']}"
+            for pod in get("pods --all-namespaces")
+            if not all(one["ready"] for one in pod["status"].get("containerStatuses", [{"ready": False}]))
+        ]
+
+    wait_for(lambda: not waiting(), 90)
+    names = " ".join(pod["metadata"]["name"] for pod in get("pods --namespace=kube-system"))
+    assert "coredns" in names
+    assert "metrics-server" in names
+
+
+def test_names_of_services_resolve_in_a_pod(web: dict[str, Any]) -> None:
+    address = json.loads(kubectl("--namespace=molecule get service web --output=json"))["spec"]["clusterIP"]
+    assert in_pod(web, "getent ahostsv4 web").split()[0] == address
+    assert in_pod(web, "getent ahostsv4 kubernetes.default.svc.cluster.local").split()[0] == "10.96.0.1"
+
+
+def test_a_pod_reaches_a_service(web: dict[str, Any]) -> None:
+    assert in_pod(web, "curl --silent --fail --max-time 5 http://web/health") == "OK"
+
+
+def test_the_ingress_answers_at_the_virtual_ip(web: dict[str, Any]) -> None:
+    def page(domain: str) -> str:
+        url = ("--resolve", f"{domain}:80:{VIP}", f"http://{domain}/health")
+        return run("curl", "--silent", "--max-time", "5", "--noproxy", "*", "--write-out", " %{http_code}", *url).stdout
+
+    wait_for(lambda: page("web.example.org") == "OK 200", 20)
+    assert page("other.example.org").endswith(" 404")
+
+
+def test_the_api_refuses_who_has_no_certificate() -> None:
+    trust = ("--cacert", str(STATE / "pki" / "kubernetes-ca.crt"), "--noproxy", "*", "--max-time", "5")
+    url = f"https://{VIP}:6443/api/v1/secrets"
+    assert run("curl", "--silent", "--output", "/dev/null", "--write-out", "%{http_code}", *trust, url).stdout in ("401", "403")

@@ -1,0 +1,333 @@
+#!/usr/bin/env python3
+"""Measure the platform on the lab and write docs/benchmarks.md.
+
+Usage: bench.py [--keep] [--without-mitogen]
+
+The lab is made anew, so whatever runs on it is lost. Nothing is asserted: these are reports.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import ansible_runner
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+LAB = ROOT / "inventories" / "lab"
+EXTRA_NODE = ROOT / "tests" / "bench" / "compute3.yml"
+KUBECONFIG = ROOT / "build" / "lab" / "admin.conf"
+DOMAIN = "httpbin.example.org"
+OBJECTS = 20
+
+
+@dataclass
+class Run:
+    """One run of a playbook: seconds of wall time, and what its tasks took."""
+
+    seconds: float = 0.0
+    status: int = 0
+    changed: int = 0
+    executions: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    tasks: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    roles: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    plays: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+
+
+def play(playbook: str | Path, inventories: list[Path], environment: dict[str, str], *arguments: str) -> Run:
+    """Run a playbook with ansible-runner and add up what its events say."""
+    result = Run()
+    current: dict[str, Any] = {}
+
+    def close(now: float) -> None:
+        if current:
+            seconds = now - current["begin"]
+            result.tasks[current["task"]] += seconds
+            result.roles[current["role"]] += seconds
+            result.plays[current["play"]] += seconds
+            current.clear()
+
+    def listen(event: dict[str, Any]) -> bool:
+        data = event.get("event_data", {})
+        now = time.monotonic()
+        if event["event"] == "playbook_on_task_start":
+            close(now)
+            role = data.get("role") or "playbook"
+            current.update(begin=now, task=data.get("task", ""), role=role, play=data.get("play", ""))
+        elif event["event"] in ("runner_on_ok", "runner_on_failed", "runner_on_unreachable"):
+            result.executions[data["host"]] += 1
+            result.changed += bool(data.get("res", {}).get("changed"))
+        elif event["event"] in ("playbook_on_play_start", "playbook_on_stats"):
+            close(now)
+        return False
+
+    begin = time.monotonic()
+    with tempfile.TemporaryDirectory() as directory:
+        done = ansible_runner.run(
+            private_data_dir=directory,
+            project_dir=str(ROOT),
+            playbook=str(playbook),
+            inventory=[str(one) for one in inventories],
+            envvars={"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), **environment},
+            cmdline=" ".join(arguments) or None,
+            event_handler=listen,
+            quiet=True,
+            rotate_artifacts=1,
+        )
+        result.status = done.rc
+        if done.rc:
+            print(done.stdout.read()[-4000:], file=sys.stderr)
+    result.seconds = time.monotonic() - begin
+    if result.status:
+        raise SystemExit(f"bench: {playbook} ended with {result.status}; the end of its output is above")
+    return result
+
+
+def say(text: str) -> None:
+    print(f"bench: {text}", flush=True)
+
+
+def table(header: list[str], rows: list[list[Any]]) -> str:
+    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
+    lines += ["| " + " | ".join(str(cell) for cell in row) + " |" for row in rows]
+    return "\n".join(lines)
+
+
+def seconds(value: float) -> str:
+    return f"{value:.1f} s"
+
+
+def lab_memory() -> float:
+    """Return how much memory the processes of the lab's containers use, in GiB (anonymous and kernel, without caches)."""
+    names = subprocess.run(
+        ["docker", "ps", "--filter", "name=cloudbang-lab-", "--format", "{{.ID}}"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split()
+    total = 0
+    for name in names:
+        full = subprocess.run(
+            ["docker", "inspect", "--format", "{{.Id}}", name], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        for top, file in (
+            (Path("/sys/fs/cgroup/memory/docker") / full, "memory.stat"),
+            (Path("/sys/fs/cgroup/system.slice") / f"docker-{full}.scope", "memory.stat"),
+            (Path("/sys/fs/cgroup/docker") / full, "memory.stat"),
+        ):
+            if (top / file).exists():
+                values = dict(line.split() for line in (top / file).read_text().splitlines())
+                total += int(values.get("total_rss") or values.get("anon") or 0)
+                break
+    return total / 2**30
+
+
+def page(vip: str) -> int:
+    request = urllib.request.Request(f"http://{vip}/get", headers={"Host": DOMAIN})
+    with urllib.request.urlopen(request, timeout=2) as answer:
+        return int(answer.status)
+
+
+def longest_gap(ask: Callable[[], Any], act: Callable[[], Any], lasting: float) -> float:
+    """Return the longest time in seconds without an answer, while something is done and for some seconds after."""
+    gaps: list[float] = []
+    last = time.monotonic()
+    stop = threading.Event()
+
+    def loop() -> None:
+        nonlocal last
+        while not stop.is_set():
+            try:
+                ask()
+                now = time.monotonic()
+                gaps.append(now - last)
+                last = now
+            except (OSError, urllib.error.URLError):
+                pass
+            time.sleep(0.05)
+
+    asking = threading.Thread(target=loop)
+    asking.start()
+    time.sleep(1)
+    act()
+    time.sleep(lasting)
+    stop.set()
+    asking.join()
+    return max([*gaps, time.monotonic() - last])
+
+
+def vip_failover(vip: str) -> float:
+    """Kill the load balancer that holds the virtual IP and return the longest gap in page views; start it again."""
+    holder = ""
+    for name in ("cloudbang-lab-loadbalancer1", "cloudbang-lab-loadbalancer2"):
+        found = subprocess.run(["docker", "exec", name, "ip", "-4", "addr"], capture_output=True, text=True, check=True)
+        if f"{vip}/" in found.stdout:
+            holder = name
+    try:
+        return longest_gap(lambda: page(vip), lambda: subprocess.run(["docker", "kill", holder], check=True), 10)
+    finally:
+        subprocess.run(["docker", "start", holder], check=True, capture_output=True)
+
+
+def module_plays(directory: Path) -> dict[str, Path]:
+    """Write the plays that are compared: the same 20 deployments, unchanged."""
+    image = "registry.cloudbang.internal:5000/demo/httpbin:1"
+    processes = [{"name": "web", "ports": [8000], "replicas": 0}]
+    apps = [{"name": f"bench{number}", "image": image, "processes": processes} for number in range(OBJECTS)]
+    common = {"tenant": "bench", "wait": False}
+    deployments = [
+        {
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": {"name": f"plain{number}", "namespace": "bench"},
+            "spec": {
+                "replicas": 0,
+                "selector": {"matchLabels": {"app": f"plain{number}"}},
+                "template": {
+                    "metadata": {"labels": {"app": f"plain{number}"}},
+                    "spec": {"containers": [{"name": "web", "image": image, "ports": [{"containerPort": 8000}]}]},
+                },
+            },
+        }
+        for number in range(OBJECTS)
+    ]
+    tasks = {
+        "debug (floor), 20 tasks": [{"name": "Say", "ansible.builtin.debug": {"msg": "x"}} for _one in apps],
+        "app, 20 tasks": [{"name": "App", "cloudbang.platform.app": {**common, **one}} for one in apps],
+        "app, one task": [{"name": "Apps", "cloudbang.platform.app": {**common, "apps": apps}}],
+        "kubernetes.core.k8s, 20 tasks": [
+            {"name": "Deployment", "kubernetes.core.k8s": {"state": "present", "definition": one}} for one in deployments
+        ],
+    }
+    paths = {}
+    for number, (name, list_of_tasks) in enumerate(tasks.items()):
+        paths[name] = directory / f"{number}.yml"
+        content = [{"name": "Measure", "hosts": "localhost", "gather_facts": False, "tasks": list_of_tasks}]
+        paths[name].write_text(yaml.safe_dump(content, sort_keys=False))
+    return paths
+
+
+def modules() -> list[list[Any]]:
+    """Return rows of the comparison: median seconds of three unchanged runs of whole ansible-playbook commands."""
+    environment = {**os.environ, "K8S_AUTH_KUBECONFIG": str(KUBECONFIG), "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")}
+    rows = []
+    with tempfile.TemporaryDirectory() as directory:
+        for name, path in module_plays(Path(directory)).items():
+            command = ["ansible-playbook", "-i", "localhost,", "-c", "local", str(path)]
+            times = []
+            for _round in range(4):
+                begin = time.monotonic()
+                done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+                times.append(time.monotonic() - begin)
+                if done.returncode:
+                    raise SystemExit(f"bench: {name}: {done.stdout[-2000:]}")
+            rows.append([name, f"{statistics.median(times[1:]):.2f} s"])
+    return rows
+
+
+def report(first: Run, second: Run, add: Run, numbers: list[list[Any]], speed: list[list[Any]]) -> str:
+    hosts = sorted(host for host in first.executions if host != "localhost")
+    executions = [[host, first.executions[host], second.executions[host]] for host in hosts]
+    roles = sorted(first.roles, key=lambda role: -first.roles[role])
+    plays = [[name, seconds(value), seconds(second.plays.get(name, 0))] for name, value in first.plays.items()]
+    slowest = sorted(first.tasks.items(), key=lambda item: -item[1])[:10]
+    memory = round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30)
+    return "\n\n".join(
+        [
+            "# Benchmarks",
+            f"Measured on {date.today().isoformat()} by `make bench`: {os.cpu_count()} cores, {memory} GiB, "
+            f"Linux {platform.release()}, Python {platform.python_version()}. Eight lab nodes run on the same machine, "
+            "artifacts are cached, and the default strategy is used unless another is named.",
+            "## Installation",
+            table(["what", "measured", "target"], numbers),
+            "## Phases",
+            table(["play", "first run", "second run"], plays),
+            "## Roles",
+            table(
+                ["role", "first run", "second run", "add a node"],
+                [[one, seconds(first.roles[one]), seconds(second.roles[one]), seconds(add.roles[one])] for one in roles],
+            ),
+            "## Task executions",
+            table(["host", "first run", "second run"], executions),
+            "## The slowest ten tasks of the first run",
+            table(["task", "seconds"], [[name, seconds(value)] for name, value in slowest]),
+            "## Modules",
+            f"{OBJECTS} unchanged objects against the API of the lab; the whole `ansible-playbook` command, median of three.",
+            table(["what", "measured"], speed),
+            "",
+        ]
+    ).rstrip() + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--keep", action="store_true", help="leave the lab running")
+    parser.add_argument("--without-mitogen", action="store_true", help="do not measure the mitogen strategy")
+    options = parser.parse_args()
+    os.chdir(ROOT)
+    numbers: list[list[Any]] = []
+    vip = yaml.safe_load((LAB / "group_vars" / "all.yml").read_text())["cloudbang_api_vip"]
+
+    def fresh_lab() -> Run:
+        play("cloudbang.platform.lab_down", [LAB, EXTRA_NODE], {})
+        return play("cloudbang.platform.lab_up", [LAB], {})
+
+    if not options.without_mitogen:
+        import ansible_mitogen
+
+        strategies = Path(ansible_mitogen.__file__).parent / "plugins" / "strategy"
+        mitogen = {"ANSIBLE_STRATEGY": "mitogen_linear", "ANSIBLE_STRATEGY_PLUGINS": str(strategies)}
+        say("first and second run with mitogen")
+        fresh_lab()
+        try:
+            numbers.append(["first run, mitogen", seconds(play("cloudbang.platform.site", [LAB], mitogen).seconds), "150 s"])
+            numbers.append(["second run, mitogen", seconds(play("cloudbang.platform.site", [LAB], mitogen).seconds), "45 s"])
+        except SystemExit as error:
+            numbers.append(["with mitogen", f"failed: {error}", ""])
+    say("lab boot")
+    numbers.insert(0, ["boot of eight nodes", seconds(fresh_lab().seconds), "30 s"])
+    say("first run")
+    first = play("cloudbang.platform.site", [LAB], {})
+    numbers.insert(1, ["first run on eight nodes", seconds(first.seconds), "300 s"])
+    say("second run")
+    second = play("cloudbang.platform.site", [LAB], {})
+    numbers.insert(2, ["second run", f"{seconds(second.seconds)}, {second.changed} changed", "90 s, 0 changed"])
+    time.sleep(30)
+    numbers.insert(3, ["memory of eight nodes, idle", f"{lab_memory():.2f} GiB", "4 GiB"])
+    say("demo application and failover")
+    play("cloudbang.platform.demo", [LAB], {"KUBECONFIG": str(KUBECONFIG)})
+    numbers.insert(4, ["virtual IP, holder killed: longest gap", seconds(vip_failover(vip)), "3 s"])
+    say("module speed")
+    subprocess.run(["sleep", "10"], check=True)
+    speed = modules()
+    say("add a node")
+    play("cloudbang.platform.lab_up", [LAB, EXTRA_NODE], {})
+    add = play("cloudbang.platform.site", [LAB, EXTRA_NODE], {}, "--limit compute3")
+    numbers.insert(3, ["add a compute node", seconds(add.seconds), "90 s"])
+    (ROOT / "docs" / "benchmarks.md").write_text(report(first, second, add, numbers, speed))
+    measurements = {"numbers": numbers, "modules": speed}
+    (ROOT / "build" / "benchmarks.json").write_text(json.dumps(measurements, indent=2))
+    say("wrote docs/benchmarks.md")
+    if not options.keep:
+        play("cloudbang.platform.lab_down", [LAB, EXTRA_NODE], {})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,35 @@
+"""End-to-end tests, on a lab on which the platform is installed and the demo application runs.
+
+`make e2e` prepares it. CLOUDBANG_LAB is the directory of the lab's keys and kubeconfig, build/lab by default.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+COLLECTIONS = ROOT / "build" / "collections"
+if str(COLLECTIONS) not in sys.path:
+    sys.path.insert(0, str(COLLECTIONS))
+
+from .lab import Lab
+
+# What only looks comes before what breaks things.
+ORDER = ["cluster", "apps", "hardening", "idempotence", "failover", "add_node", "repair"]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: ORDER.index(item.path.stem.removeprefix("test_")))
+
+
+@pytest.fixture(scope="session")
+def lab() -> Iterator[Lab]:
+    found = Lab.load()
+    if not found.kubeconfig.exists():
+        pytest.fail(f"{found.kubeconfig} does not exist: run `make site` first", pytrace=False)
+    found.healthy()
+    yield found

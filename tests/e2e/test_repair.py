@@ -1,0 +1,94 @@
+"""Runs that were killed, and hosts that lost what they had, are repaired by the next run."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from .lab import Lab, Node, etcdctl, wait_for
+
+SITE = "cloudbang.platform.site"
+
+
+@pytest.fixture(autouse=True)
+def whole(lab: Lab) -> Iterator[None]:
+    yield
+    lab.healthy(120)
+
+
+def pids_limit(lab: Lab, node: Node) -> int:
+    """Return what the running kubelet has, not what its file says."""
+    import json
+
+    answer = lab.core().connect_get_node_proxy_with_path(node.name, "configz", _preload_content=False).data
+    return int(json.loads(answer)["kubeletconfig"]["podPidsLimit"])
+
+
+def in_file(node: Node) -> str:
+    return node.sh("grep podPidsLimit /var/lib/kubelet/config.yaml").split()[-1]
+
+
+def test_a_killed_run_is_finished_by_the_next(lab: Lab) -> None:
+    """Kill the run when the new configuration is on the disk of a host and its service may not know it yet."""
+    node = lab.nodes["compute1"]
+    change = ("-e", "kube_node_pids_limit=4000", "--limit", "compute")
+    assert pids_limit(lab, node) == 4096
+    run = subprocess.Popen(
+        lab.command(SITE, *change),
+        env=lab.environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        wait_for("the new configuration is on the disk", lambda: in_file(node) == "4000", seconds=90, pause=0.02)
+    finally:
+        os.killpg(run.pid, signal.SIGKILL)
+        run.wait()
+    time.sleep(1)
+    done = lab.play(SITE, *change)
+    lab.measured("repair after a killed run, tasks that changed something", done.changed)
+    for host in lab.group("compute"):
+        assert (in_file(host), pids_limit(lab, host)) == ("4000", 4000), host.name
+    assert lab.play(SITE, "--limit", "compute").changed.keys() == {"compute1", "compute2"}
+    assert pids_limit(lab, node) == 4096
+
+
+def test_a_changed_file_whose_restart_got_lost(lab: Lab) -> None:
+    """A file with the wanted content, a service that runs with another one: the run sees the difference."""
+    node = lab.nodes["compute2"]
+    node.sh(
+        "sed -i 's/^podPidsLimit: .*/podPidsLimit: 3000/' /var/lib/kubelet/config.yaml && systemctl restart kubelet && sleep 2 && "
+        "sed -i 's/^podPidsLimit: .*/podPidsLimit: 4096/' /var/lib/kubelet/config.yaml"
+    )
+    wait_for("the kubelet runs with the other limit", lambda: pids_limit(lab, node) == 3000, seconds=30)
+    lab.play(SITE, "--limit", node.name)
+    assert pids_limit(lab, node) == 4096
+
+
+def test_a_member_of_etcd_that_lost_its_data_joins_again(lab: Lab) -> None:
+    node = lab.nodes["management3"]
+    other = lab.nodes["management1"]
+
+    def cluster(asked: Node) -> str:
+        return etcdctl(asked, "endpoint status --write-out=fields | grep ClusterID")
+
+    before = cluster(other)
+    node.sh("systemctl stop etcd && rm -rf /var/lib/etcd/member && systemctl start --no-block etcd")
+    time.sleep(5)
+    # Started on nothing it must not found a cluster of its own.
+    alone = node.sh("systemctl is-active etcd", check=False).strip()
+    if alone == "active":
+        assert cluster(node) == before
+    begin = time.monotonic()
+    lab.play(SITE, "--limit", node.name)
+    lab.measured("a member of etcd that lost its data, seconds", round(time.monotonic() - begin, 1))
+    assert cluster(node) == before == cluster(other)
+    members = etcdctl(other, "member list").splitlines()
+    assert len(members) == 3
+    assert all("started" in member for member in members)

@@ -1,0 +1,163 @@
+#!/usr/bin/env python3
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Runs the molecule scenarios, a few at a time.
+
+Each writes build/molecule/SCENARIO.log and, as JUnit, build/molecule/SCENARIO.xml; all of them build/molecule/junit.xml.
+What an earlier run left of a scenario is removed first. Names on the command line choose scenarios; all without.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as ET
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+BUILD = ROOT / "build" / "molecule"
+# Those that take long start first.
+FIRST = ["single", "etcd", "api_loadbalancer"]
+TAIL = 60
+
+
+@dataclass
+class Outcome:
+    """How a scenario ended; tests and failures count its test functions."""
+
+    name: str
+    seconds: float
+    passed: bool
+    tests: int
+    failures: int
+    step: str
+    log: Path
+
+
+def scenarios() -> list[str]:
+    found = sorted(path.parent.name for path in ROOT.glob("molecule/*/molecule.yml"))
+    return sorted(found, key=lambda name: FIRST.index(name) if name in FIRST else len(FIRST))
+
+
+def call(log: Path, *command: str, seconds: int = 1200) -> int:
+    """Run a command with its output in a file. Return its exit code, or 124 when it took too long."""
+    environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "NO_COLOR": "1", "PYTHONUNBUFFERED": "1"}
+    with log.open("ab") as stream:
+        try:
+            return subprocess.run(
+                command, cwd=ROOT, env=environment, stdout=stream, stderr=stream, stdin=subprocess.DEVNULL,
+                timeout=seconds, check=False,
+            ).returncode  # fmt: skip
+        except subprocess.TimeoutExpired:
+            stream.write(f"\nnot finished after {seconds} s: {' '.join(command)}\n".encode())
+            return 124
+
+
+def counts(path: Path) -> tuple[int, int]:
+    """Return how many tests a JUnit file has, and how many of them failed."""
+    try:
+        suites = list(ET.parse(path).getroot().iter("testsuite"))
+    except (OSError, ET.ParseError):
+        return 0, 0
+    return (
+        sum(int(one.get("tests", 0)) for one in suites),
+        sum(int(one.get("failures", 0)) + int(one.get("errors", 0)) for one in suites),
+    )
+
+
+def failed_step(log: Path) -> str:
+    """Return the last step that molecule began."""
+    step = "start"
+    for line in log.read_text(errors="replace").splitlines():
+        if line.startswith("INFO") and line.endswith("Executing") and "➜" in line:
+            step = line.split("➜")[1].split(":")[0].strip()
+        if "Executed: Failed" in line and "➜" in line:
+            return line.split("➜")[1].split(":")[0].strip()
+    return step
+
+
+def run(name: str) -> Outcome:
+    log, report = BUILD / f"{name}.log", BUILD / f"{name}.xml"
+    log.write_bytes(b"")
+    report.unlink(missing_ok=True)
+    started = time.monotonic()
+    code = call(log, "molecule", "test", "--scenario-name", name, "--destroy", "always")
+    if code:
+        # A scenario that was stopped half way has not removed its nodes.
+        call(BUILD / f"{name}-destroy.log", "molecule", "destroy", "--scenario-name", name, seconds=180)
+    tests, failures = counts(report)
+    step = failed_step(log) if code else ""
+    return Outcome(name, time.monotonic() - started, code == 0, tests, failures, step, log)
+
+
+def write_junit(outcomes: Sequence[Outcome]) -> None:
+    """Write the scenarios as test cases of one suite."""
+    suite = ET.Element(
+        "testsuite",
+        name="molecule",
+        tests=str(len(outcomes)),
+        failures=str(sum(not one.passed for one in outcomes)),
+        errors="0",
+        skipped="0",
+        time=f"{sum(one.seconds for one in outcomes):.1f}",
+    )
+    for one in outcomes:
+        case = ET.SubElement(suite, "testcase", classname="molecule", name=one.name, time=f"{one.seconds:.1f}")
+        if not one.passed:
+            ET.SubElement(case, "failure", message=f"failed at {one.step}").text = str(one.log)
+    root = ET.Element("testsuites")
+    root.append(suite)
+    ET.ElementTree(root).write(BUILD / "junit.xml", encoding="utf-8", xml_declaration=True)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("scenarios", nargs="*", metavar="SCENARIO", help="all of them when none is named")
+    parser.add_argument("--jobs", type=int, default=2, help="how many at a time, 2 by default")
+    arguments = parser.parse_args()
+    known = scenarios()
+    if unknown := sorted(set(arguments.scenarios) - set(known)):
+        parser.error(f"no such scenario: {', '.join(unknown)}; there are: {', '.join(sorted(known))}")
+    wanted = [name for name in known if not arguments.scenarios or name in arguments.scenarios]
+    BUILD.mkdir(parents=True, exist_ok=True)
+
+    # One engine for all, so that no scenario stops what another one uses.
+    engine = BUILD / "engine.log"
+    engine.write_bytes(b"")
+    if call(engine, "ansible-playbook", "molecule/shared/engine_up.yml", seconds=600):
+        print(f"molecule: the container engine does not start: see {engine}", flush=True)
+        return 1
+    started = time.monotonic()
+    outcomes: list[Outcome] = []
+    try:
+        with ThreadPoolExecutor(max_workers=max(1, arguments.jobs)) as pool:
+            for done in as_completed([pool.submit(run, name) for name in wanted]):
+                one = done.result()
+                outcomes.append(one)
+                state = "passed" if one.passed else f"FAILED at {one.step}"
+                print(
+                    f"molecule: {one.name:<20} {state} in {one.seconds:.0f} s, {one.tests} tests"
+                    + (f", {one.failures} failed" if one.failures else ""),
+                    flush=True,
+                )
+                if not one.passed:
+                    print("\n".join(one.log.read_text(errors="replace").splitlines()[-TAIL:]), flush=True)
+    finally:
+        call(engine, "ansible-playbook", "molecule/shared/engine_down.yml", seconds=120)
+    write_junit(outcomes)
+    failed = sum(not one.passed for one in outcomes)
+    tests = sum(one.tests for one in outcomes)
+    print(
+        f"molecule: {len(outcomes) - failed} passed, {failed} failed ({tests} tests in {time.monotonic() - started:.0f} s)",
+        flush=True,
+    )
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,56 @@
+"""Filters that read the inventory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible.errors import AnsibleFilterError
+
+from ansible_collections.cloudbang.platform.plugins.filter import cluster
+
+
+@pytest.mark.parametrize(
+    ("variables", "address"),
+    [
+        ({}, "a"),
+        ({"ansible_host": "10.0.0.1"}, "10.0.0.1"),
+        ({"ansible_host": "10.0.0.1", "cloudbang_node_address": "10.1.0.1"}, "10.1.0.1"),
+        ({"ansible_host": "", "cloudbang_node_address": None}, "a"),
+    ],
+)
+def test_nodes(variables: dict[str, Any], address: str) -> None:
+    assert cluster.nodes(["a"], {"a": variables}) == [{"name": "a", "address": address}]
+
+
+def test_nodes_keep_their_order_and_must_exist() -> None:
+    hostvars: dict[str, dict[str, Any]] = {"b": {}, "a": {}}
+    assert [one["name"] for one in cluster.nodes(["b", "a"], hostvars)] == ["b", "a"]
+    with pytest.raises(AnsibleFilterError, match="'c' is not a host"):
+        cluster.nodes(["c"], hostvars)
+
+
+@pytest.mark.parametrize(
+    ("cidr", "number", "address"),
+    [("10.96.0.0/16", 10, "10.96.0.10"), ("10.96.0.0/16", 0, "10.96.0.0"), ("10.0.0.0/30", -1, "10.0.0.3")],
+)
+def test_nth_address(cidr: str, number: int, address: str) -> None:
+    assert cluster.nth_address(cidr, number) == address
+
+
+@pytest.mark.parametrize(("cidr", "number"), [("10.0.0.0/30", 4), ("10.0.0.1/24", 1), ("nonsense", 1), ("", 1)])
+def test_no_such_address(cidr: str, number: int) -> None:
+    with pytest.raises(AnsibleFilterError, match=f"no address number {number}"):
+        cluster.nth_address(cidr, number)
+
+
+def test_labels_of_all_groups_of_a_node_come_together() -> None:
+    labels = cluster.node_labels({"management": ["a"], "compute": ["a", "b"], "storage": ["c"], "all": ["a", "b", "c"]})
+    assert labels == {
+        "a": {"node-role.kubernetes.io/control-plane": "", "node-role.kubernetes.io/compute": ""},
+        "b": {"node-role.kubernetes.io/compute": ""},
+    }
+
+
+def test_every_filter_is_offered() -> None:
+    assert set(cluster.FilterModule().filters()) == {"nodes", "nth_address", "node_labels"}

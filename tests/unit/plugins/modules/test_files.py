@@ -1,0 +1,350 @@
+"""The files module: what it changes, what it leaves, what it refuses, and how it knows what a unit runs with."""
+
+from __future__ import annotations
+
+import base64
+import getpass
+import grp
+import hashlib
+import os
+import subprocess
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.cloudbang.platform.plugins.modules import files as module
+
+OWNER, GROUP = getpass.getuser(), grp.getgrgid(os.getgid()).gr_name
+
+
+class Fake:
+    """As much of AnsibleModule as the logic uses."""
+
+    def __init__(self, check: bool = False, diff: bool = False) -> None:
+        self.check_mode = check
+        self._diff = diff
+        self.units: dict[str, str] = {}
+        self.calls: list[list[str]] = []
+
+    def run_command(self, command: list[str], **_options: Any) -> tuple[int, str, str]:
+        if command[0] not in ("systemctl", "journalctl"):
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            return done.returncode, done.stdout, done.stderr
+        if command[1] == "show":
+            return 0, "".join(f"{key}={value}\n" for key, value in self.units.items()), ""
+        if command[0] == "systemctl":
+            self.calls.append(command[1:])
+            if command[1] in ("restart", "reload"):
+                self.units["ActiveState"] = "active"
+        return 0, "", ""
+
+    @property
+    def verbs(self) -> list[str]:
+        return [call[0] for call in self.calls if call[0] not in ("reset-failed", "daemon-reload")]
+
+
+def entry(path: Path, content: str | None = None, **more: Any) -> dict[str, Any]:
+    plain: dict[str, Any] = {
+        "path": str(path),
+        "state": "file",
+        "mode": "0644",
+        "owner": OWNER,
+        "group": GROUP,
+        "validate": None,
+        "secret": False,
+        "blob": None,
+    }
+    if content is not None:
+        data = content.encode()
+        plain["sha256"] = hashlib.sha256(data).hexdigest()
+        plain["data"] = base64.b64encode(zlib.compress(data)).decode()
+    return {**plain, **more}
+
+
+def files(tmp_path: Path, fake: Fake) -> module.Files:
+    return module.Files(fake, module.Digests(str(tmp_path / "state" / "digests.json")))  # type: ignore[arg-type]
+
+
+def mode(path: Path) -> int:
+    return path.stat().st_mode & 0o7777
+
+
+def test_a_new_file_gets_parents_content_and_mode(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b" / "c.conf"
+    run = files(tmp_path, Fake())
+    run.converge(entry(path, "x\n", mode="0600"))
+    assert (path.read_text(), mode(path), mode(path.parent)) == ("x\n", 0o600, 0o755)
+    assert run.changed == [str(path)]
+
+
+def test_a_second_run_changes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "c.conf"
+    files(tmp_path, Fake()).converge(entry(path, "x\n"))
+    before = path.stat()
+    run = files(tmp_path, Fake())
+    run.converge(entry(path, "x\n"))
+    assert run.changed == [] and path.stat() == before
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        {"content": "new\n"},
+        {"content": "old\n", "mode": "0600"},
+        {"state": "absent"},
+    ],
+)
+def test_check_mode_says_so_and_changes_nothing(tmp_path: Path, wanted: dict[str, Any]) -> None:
+    path = tmp_path / "c.conf"
+    files(tmp_path, Fake()).converge(entry(path, "old\n"))
+    before = path.stat()
+    run = files(tmp_path, Fake(check=True))
+    run.converge(entry(path, **wanted))
+    assert run.changed == [str(path)]
+    assert path.stat() == before and path.read_text() == "old\n"
+
+
+def test_only_the_mode_differs(tmp_path: Path) -> None:
+    path = tmp_path / "c.conf"
+    files(tmp_path, Fake()).converge(entry(path, "x\n"))
+    inode = path.stat().st_ino
+    run = files(tmp_path, Fake())
+    run.converge(entry(path, "x\n", mode="0600"))
+    assert run.changed == [str(path)] and mode(path) == 0o600 and path.stat().st_ino == inode
+
+
+def test_links_and_directories(tmp_path: Path) -> None:
+    link, directory = tmp_path / "link", tmp_path / "one" / "two"
+    for expected in ([str(link), str(directory)], []):
+        run = files(tmp_path, Fake())
+        run.converge(entry(link, state="link", link="/nowhere"))
+        run.converge(entry(directory, state="directory", mode="0700"))
+        assert run.changed == expected
+    assert link.readlink() == Path("/nowhere") and mode(directory) == 0o700
+    run = files(tmp_path, Fake())
+    run.converge(entry(link, state="link", link="/elsewhere"))
+    run.converge(entry(directory, state="absent"))
+    assert link.readlink() == Path("/elsewhere") and not directory.exists()
+
+
+def test_what_stands_in_the_way_is_not_removed(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "directory").mkdir()
+    with pytest.raises(module.Problem, match="found a file, wanted a directory"):
+        files(tmp_path, Fake()).converge(entry(tmp_path / "file", state="directory"))
+    with pytest.raises(module.Problem, match="found a directory, wanted a file"):
+        files(tmp_path, Fake()).converge(entry(tmp_path / "directory", "x"))
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_refused_version_keeps_the_old_one(tmp_path: Path) -> None:
+    path = tmp_path / "c.conf"
+    path.write_text("old\n")
+    with pytest.raises(module.Problem, match="the old one kept"):
+        files(tmp_path, Fake()).converge(entry(path, "new\n", validate="grep -q fine %s"))
+    assert path.read_text() == "old\n" and sorted(one.name for one in tmp_path.iterdir()) == ["c.conf"]
+    files(tmp_path, Fake()).converge(entry(path, "fine\n", validate="grep -q fine %s"))
+    assert path.read_text() == "fine\n"
+
+
+def test_an_unknown_owner_is_named_except_in_check_mode(tmp_path: Path) -> None:
+    wanted = entry(tmp_path / "c.conf", "x", owner="no-such-user")
+    with pytest.raises(module.Problem, match="no-such-user"):
+        files(tmp_path, Fake()).converge(wanted)
+    run = files(tmp_path, Fake(check=True))
+    run.converge(wanted)
+    assert run.changed == [str(tmp_path / "c.conf")]
+
+
+def test_large_files_are_asked_for_and_verified(tmp_path: Path) -> None:
+    path, blob = tmp_path / "program", tmp_path / "blob"
+    blob.write_bytes(b"program")
+    wanted = entry(path, sha256=hashlib.sha256(b"program").hexdigest(), data=None, mode="0755")
+    asking = files(tmp_path, Fake())
+    asking.converge(wanted)
+    assert asking.missing == [wanted["sha256"]] and not path.exists()
+    # What follows may be checked by the program that is still to come.
+    asking.converge(entry(tmp_path / "c.conf", "x\n", validate=f"{path} --check %s"))
+    assert not (tmp_path / "c.conf").exists()
+    sent = files(tmp_path, Fake())
+    sent.converge({**wanted, "blob": str(blob)})
+    assert path.read_bytes() == b"program" and mode(path) == 0o755 and sent.missing == []
+    path.unlink()
+    blob.write_bytes(b"damaged")
+    with pytest.raises(module.Problem, match="arrived with sha256"):
+        files(tmp_path, Fake()).converge({**wanted, "blob": str(blob)})
+    assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "shown"),
+    [({}, True), ({"secret": True}, False), ({"mode": "0640"}, False), ({"mode": "0600"}, False)],
+)
+def test_a_diff_never_shows_secrets(tmp_path: Path, more: dict[str, Any], shown: bool) -> None:
+    path = tmp_path / "c.conf"
+    path.write_text("hidden-before\n")
+    run = files(tmp_path, Fake(diff=True))
+    run.converge(entry(path, "hidden-after\n", **more))
+    assert ("hidden" in str(run.diff)) is shown and len(run.diff) == 1
+
+
+def test_digests_of_large_files_are_remembered_until_they_change(tmp_path: Path) -> None:
+    path, store = tmp_path / "large", tmp_path / "state" / "digests.json"
+    path.write_bytes(b"x" * (module.REMEMBER_ABOVE + 1))
+    digests = module.Digests(str(store))
+    digest = digests.of(str(path))
+    digests.known[str(path)][4] = "remembered"
+    assert digests.of(str(path)) == "remembered"
+    path.write_bytes(b"y" * (module.REMEMBER_ABOVE + 1))
+    assert digests.of(str(path)) not in ("remembered", digest)
+    assert digests.of(str(tmp_path / "none")) is None and digests.of(str(tmp_path)) is None
+
+
+class Units(module.Services):
+    """Services whose drop-ins are in a temporary directory."""
+
+    root: Path
+
+    def _drop_in(self, unit: str) -> str:
+        return str(self.root / f"{unit}.d" / "cloudbang.conf")
+
+
+SERVICE: dict[str, Any] = {
+    "name": "demo",
+    "state": "started",
+    "enabled": True,
+    "uses": None,
+    "reload": False,
+    "rolling": False,
+    "health": None,
+    "health_timeout": 1,
+}
+
+
+class Host:
+    """A unit with its file, its program and, when it runs, a process."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.fragment = root / "demo.service"
+        self.used = root / "demo.conf"
+        self.fragment.write_text("[Service]\n")
+        self.used.write_text("one\n")
+        self.process: subprocess.Popen[bytes] | None = None
+        self.state = {
+            "LoadState": "loaded",
+            "ActiveState": "inactive",
+            "UnitFileState": "enabled",
+            "MainPID": "0",
+            "InvocationID": "first",
+            "FragmentPath": str(self.fragment),
+            "Type": "simple",
+        }
+
+    def converge(self, check: bool = False, changed: tuple[str, ...] = (), **more: Any) -> tuple[Units, list[str]]:
+        fake = Fake(check)
+        fake.units = self.state
+        services = Units(fake, module.Digests(str(self.root / "none")), list(changed))  # type: ignore[arg-type]
+        services.root = self.root
+        services.converge([{**SERVICE, "uses": [str(self.used)], **more}], [])
+        return services, fake.verbs
+
+    def start(self) -> None:
+        """Run a process with what the drop-in says now, as systemd would."""
+        self.stop()
+        mark = (self.root / "demo.service.d" / "cloudbang.conf").read_text().split("Environment=")[1].strip()
+        name, digest = mark.split("=")
+        self.process = subprocess.Popen(["sleep", "60"], env={**os.environ, name: digest})
+        self.state.update(ActiveState="active", MainPID=str(self.process.pid))
+
+    def stop(self) -> None:
+        if self.process:
+            self.process.kill()
+            self.process.wait()
+
+
+@pytest.fixture()
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
+    monkeypatch.setattr(module, "RELOADED", str(tmp_path / "run"))
+    one = Host(tmp_path)
+    yield one
+    one.stop()
+
+
+def test_a_stopped_unit_is_started_and_then_left_alone(host: Host) -> None:
+    services, verbs = host.converge()
+    assert services.changed == ["demo"] and verbs == ["restart"]
+    host.start()
+    services, verbs = host.converge()
+    assert services.changed == [] and verbs == []
+
+
+@pytest.mark.parametrize(
+    ("more", "verbs", "changed", "stale"),
+    [
+        ({}, ["restart"], ["demo"], []),
+        ({"reload": True}, ["reload"], ["demo"], []),
+        ({"rolling": True}, [], [], ["demo"]),
+        ({"check": True}, [], ["demo"], []),
+        ({"uses": []}, [], [], []),
+    ],
+)
+def test_a_unit_that_runs_with_an_old_file(
+    host: Host, more: dict[str, Any], verbs: list[str], changed: list[str], stale: list[str]
+) -> None:
+    host.converge(**{key: value for key, value in more.items() if key == "uses"})
+    host.start()
+    host.used.write_text("two\n")
+    services, seen = host.converge(**more)
+    assert (seen, services.changed, services.stale) == (verbs, changed, stale)
+
+
+def test_a_stopped_run_is_repaired_by_the_next(host: Host) -> None:
+    host.converge()
+    host.start()
+    host.used.write_text("two\n")
+    host.converge(rolling=True)  # the run ended here: the drop-in names the new file, the process runs with the old one
+    services, verbs = host.converge()
+    assert verbs == ["restart"] and services.changed == ["demo"]
+
+
+def test_a_reloaded_unit_is_known_by_its_invocation(host: Host) -> None:
+    host.converge()
+    host.start()
+    host.used.write_text("two\n")
+    assert host.converge(reload=True)[1] == ["reload"]
+    assert host.converge(reload=True)[1] == []
+    host.used.write_text("three\n")
+    assert host.converge(reload=True)[1] == ["reload"]
+
+
+@pytest.mark.parametrize(
+    ("state", "more", "verbs"),
+    [
+        ({"UnitFileState": "disabled"}, {}, ["enable", "restart"]),
+        ({"UnitFileState": "static"}, {}, ["restart"]),
+        ({"UnitFileState": "enabled"}, {"enabled": False}, ["disable", "restart"]),
+        ({"ActiveState": "active"}, {"state": "stopped"}, ["disable"]),
+        ({"UnitFileState": "disabled"}, {"state": "stopped"}, []),
+    ],
+)
+def test_states(host: Host, state: dict[str, str], more: dict[str, Any], verbs: list[str]) -> None:
+    host.state.update(state)
+    assert host.converge(**more)[1] == verbs
+
+
+def test_a_unit_without_a_file_is_refused(host: Host) -> None:
+    host.state.update(LoadState="not-found", FragmentPath="")
+    with pytest.raises(module.Problem, match="there is no such unit"):
+        host.converge()
+    assert host.converge(check=True)[0].changed == ["demo"]
+
+
+def test_a_unit_that_is_not_healthy_says_why(host: Host) -> None:
+    with pytest.raises(module.Problem, match=r"not healthy after 0 s: `ls /no/such/place` says: .*No such file"):
+        host.converge(health="ls /no/such/place", health_timeout=0)
+    host.state.update(ActiveState="inactive")
+    assert host.converge(health="true")[1] == ["restart"]
