@@ -1,8 +1,8 @@
-#!/usr/bin/env python3
+#!/usr/bin/env python
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Runs the molecule scenarios, a few at a time.
 
-Each writes build/molecule/SCENARIO.log and, as JUnit, build/molecule/SCENARIO.xml; all of them build/molecule/junit.xml.
+Each writes build/molecule/SCENARIO.log and, build/molecule/SCENARIO.xml (JUnit); all of them build/molecule/junit.xml.
 What an earlier run left of a scenario is removed first. Names on the command line choose scenarios; all without.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import subprocess
 import sys
 import time
@@ -71,14 +72,9 @@ def counts(path: Path) -> tuple[int, int]:
 
 
 def failed_step(log: Path) -> str:
-    """Return the last step that molecule began."""
-    step = "start"
-    for line in log.read_text(errors="replace").splitlines():
-        if line.startswith("INFO") and line.endswith("Executing") and "➜" in line:
-            step = line.split("➜")[1].split(":")[0].strip()
-        if "Executed: Failed" in line and "➜" in line:
-            return line.split("➜")[1].split(":")[0].strip()
-    return step
+    """Return the last step that molecule began: INFO     [etcd > converge] Executing."""
+    begun = re.findall(r"^INFO +\[\S+ > (\S+)\] Executing$", log.read_text(errors="replace"), re.MULTILINE)
+    return str(begun[-1]) if begun else "start"
 
 
 def run(name: str) -> Outcome:
@@ -152,10 +148,8 @@ def main() -> int:
     write_junit(outcomes)
     failed = sum(not one.passed for one in outcomes)
     tests = sum(one.tests for one in outcomes)
-    print(
-        f"molecule: {len(outcomes) - failed} passed, {failed} failed ({tests} tests in {time.monotonic() - started:.0f} s)",
-        flush=True,
-    )
+    seconds = time.monotonic() - started
+    print(f"molecule: {len(outcomes) - failed} passed, {failed} failed ({tests} tests in {seconds:.0f} s)", flush=True)
     return 1 if failed else 0
 
 

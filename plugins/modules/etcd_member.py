@@ -81,8 +81,10 @@ how:
   returned: success
 """
 
+import glob
 import json
 import os
+import shutil
 import tempfile
 import time
 from typing import Any
@@ -162,7 +164,10 @@ def join(module: AnsibleModule, etcdctl: Etcdctl, members: list[dict[str, Any]],
     cluster = {one.get("name") or name: one["peerURLs"][0] for one in now}
     write(module.params["environment_file"], environment("existing", cluster))
     module.run_command(["systemctl", "daemon-reload"], check_rc=True)
-    code, _out, err = module.run_command(["systemctl", "restart", "etcd.service"])
+    # A start that failed without a log leaves an empty database behind.
+    module.run_command(["systemctl", "stop", "etcd.service"])
+    shutil.rmtree(os.path.join(module.params["data_dir"], "member"), ignore_errors=True)
+    code, _out, err = module.run_command(["systemctl", "start", "etcd.service"])
     mine = peer_url.rsplit(":", 1)[0] + ":" + module.params["endpoints"][0].rsplit(":", 1)[1]
     deadline = time.monotonic() + module.params["timeout"]
     while etcdctl.run([mine], "endpoint", "health")[0]:
@@ -191,7 +196,8 @@ def main() -> None:
     )
     parameters = module.params
     path = parameters["environment_file"]
-    if os.path.isdir(os.path.join(parameters["data_dir"], "member")):
+    # What makes a member is its log; etcd makes the directories before it refuses to start.
+    if glob.glob(os.path.join(parameters["data_dir"], "member", "wal", "*.wal")):
         text = environment("existing", parameters["founders"])
         missing = not os.path.exists(path)
         if missing and not module.check_mode:

@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/env python
 """Measure the platform on the lab and write docs/benchmarks.md.
 
 Usage: bench.py [--keep] [--without-mitogen]
@@ -115,7 +115,7 @@ def seconds(value: float) -> str:
 
 
 def lab_memory() -> float:
-    """Return how much memory the processes of the lab's containers use, in GiB (anonymous and kernel, without caches)."""
+    """Return how much memory the lab's processes use, in GiB (anonymous and kernel, without caches)."""
     names = subprocess.run(
         ["docker", "ps", "--filter", "name=cloudbang-lab-", "--format", "{{.ID}}"],
         capture_output=True,
@@ -213,7 +213,8 @@ def module_plays(directory: Path) -> dict[str, Path]:
         "app, 20 tasks": [{"name": "App", "cloudbang.platform.app": {**common, **one}} for one in apps],
         "app, one task": [{"name": "Apps", "cloudbang.platform.app": {**common, "apps": apps}}],
         "kubernetes.core.k8s, 20 tasks": [
-            {"name": "Deployment", "kubernetes.core.k8s": {"state": "present", "definition": one}} for one in deployments
+            {"name": "Deployment", "kubernetes.core.k8s": {"state": "present", "definition": one}}
+            for one in deployments
         ],
     }
     paths = {}
@@ -262,14 +263,18 @@ def report(first: Run, second: Run, add: Run, numbers: list[list[Any]], speed: l
             "## Roles",
             table(
                 ["role", "first run", "second run", "add a node"],
-                [[one, seconds(first.roles[one]), seconds(second.roles[one]), seconds(add.roles[one])] for one in roles],
+                [
+                    [one, seconds(first.roles[one]), seconds(second.roles[one]), seconds(add.roles[one])]
+                    for one in roles
+                ],
             ),
             "## Task executions",
             table(["host", "first run", "second run"], executions),
             "## The slowest ten tasks of the first run",
             table(["task", "seconds"], [[name, seconds(value)] for name, value in slowest]),
             "## Modules",
-            f"{OBJECTS} unchanged objects against the API of the lab; the whole `ansible-playbook` command, median of three.",
+            f"{OBJECTS} unchanged objects against the API of the lab; the whole `ansible-playbook` command, "
+            "median of three.",
             table(["what", "measured"], speed),
             "",
         ]
@@ -297,8 +302,8 @@ def main() -> None:
         say("first and second run with mitogen")
         fresh_lab()
         try:
-            numbers.append(["first run, mitogen", seconds(play("cloudbang.platform.site", [LAB], mitogen).seconds), "150 s"])
-            numbers.append(["second run, mitogen", seconds(play("cloudbang.platform.site", [LAB], mitogen).seconds), "45 s"])
+            for run, wanted in (("first run, mitogen", "150 s"), ("second run, mitogen", "45 s")):
+                numbers.append([run, seconds(play("cloudbang.platform.site", [LAB], mitogen).seconds), wanted])
         except SystemExit as error:
             numbers.append(["with mitogen", f"failed: {error}", ""])
     say("lab boot")

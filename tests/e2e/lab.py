@@ -284,7 +284,7 @@ def traffic(
     pause: float = 0.02,
     timeout: float = 5,
 ) -> Iterator[Traffic]:
-    """Send requests until the block ends. Whatever is no answer with the status 200 is a failure, nothing is repeated."""
+    """Send requests until the block ends. What gets no answer with the status 200 is a failure and is not repeated."""
     seen = Traffic()
     lock = threading.Lock()
     stop = threading.Event()

@@ -14,8 +14,8 @@ from .lab import DEMO_DOMAIN, IMAGE, VIP, Lab, Node, run, traffic, wait_for
 
 EXTRA = ("-i", str(Path(__file__).with_name("inventory_extra.yml")))
 SERVICES = (
-    "etcd kube-apiserver kube-controller-manager kube-scheduler containerd kubelet kube-proxy calico-felix calico-tunnel "
-    "haproxy keepalived traefik registry"
+    "etcd kube-apiserver kube-controller-manager kube-scheduler containerd kubelet kube-proxy calico-felix "
+    "calico-tunnel haproxy keepalived traefik registry"
 )
 
 

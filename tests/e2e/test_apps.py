@@ -50,7 +50,7 @@ def ready(lab: Lab) -> int:
 def test_deploy(lab: Lab) -> None:
     app = deploy(lab, version=1)
     assert (app["changed"], app["release"], app["action"]) == (True, 1, "deployed")
-    assert wait_for("the app answers", lambda: version(), seconds=15) == "1"
+    assert wait_for("the app answers", version, seconds=15) == "1"
 
 
 def test_deploy_again_changes_nothing(lab: Lab) -> None:
@@ -136,7 +136,7 @@ def test_stopped_and_started(lab: Lab) -> None:
     with pytest.raises(urllib.error.HTTPError):
         version()
     assert play(lab, "state", state="started").result("Start, stop or remove")["changed"]
-    assert wait_for("the app answers", lambda: version(), seconds=15) == "2"
+    assert wait_for("the app answers", version, seconds=15) == "2"
     assert ready(lab) == 3
 
 

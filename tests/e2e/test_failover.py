@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime, timezone
 
 import pytest
+from kubernetes import client
 
 from .lab import DEMO_DOMAIN, VIP, Lab, Node, Traffic, traffic, wait_for
 
@@ -23,8 +25,16 @@ def whole(lab: Lab) -> Iterator[None]:
 
 def back(lab: Lab, node: Node) -> None:
     """Give power back: all that ran comes back by itself."""
+    begin = datetime.now(timezone.utc)
     node.start()
     node.booted()
+    leases = client.CoordinationV1Api(lab.api())
+    # Until its grace period is over a lost node still counts as ready: only a new sign of life tells.
+    wait_for(
+        f"{node.name} gives a sign of life",
+        lambda: leases.read_namespaced_lease(node.name, "kube-node-lease", _request_timeout=5).spec.renew_time > begin,
+        seconds=90,
+    )
     lab.healthy(180)
 
 

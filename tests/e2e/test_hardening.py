@@ -545,7 +545,7 @@ def test_a_node_changes_only_itself(lab: Lab) -> None:
 
 def as_node(lab: Lab, node: Node, arguments: str) -> str:
     """Use the API as a node does: with its certificate, from here."""
-    script = "cat /etc/kubernetes/kubelet.conf; echo ---; cat /etc/kubernetes/pki/kubelet-client.crt /etc/kubernetes/pki/kubelet-client.key"
+    script = "cd /etc/kubernetes; cat kubelet.conf; echo ---; cat pki/kubelet-client.crt pki/kubelet-client.key"
     config, pem = node.sh(script).split("---\n", 1)
     content = yaml.safe_load(config)
     authority = (STATE / "pki" / "kubernetes-ca.crt").read_bytes()

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
 
 import pytest
@@ -12,10 +13,13 @@ VIP = "10.94.7.100"
 HOSTS = ["loadbalancer1", "loadbalancer2"]
 
 
+def curl(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return run("curl", "--silent", "--max-time", "2", "--noproxy", "*", *arguments)
+
+
 def answers() -> bool:
     """Ask the API through the virtual IP, as a client that trusts the cluster's authority does."""
-    trust = ("--cacert", str(STATE / "pki" / "kubernetes-ca.crt"), "--noproxy", "*")
-    result = run("curl", "--silent", "--fail", "--max-time", "2", *trust, f"https://{VIP}:6443/readyz")
+    result = curl("--fail", "--cacert", str(STATE / "pki" / "kubernetes-ca.crt"), f"https://{VIP}:6443/readyz")
     return result.returncode == 0 and result.stdout == "ok"
 
 
@@ -52,7 +56,7 @@ def test_haproxy_is_healthy_on_each_host(name: str) -> None:
 @pytest.mark.parametrize("name", HOSTS)
 def test_health_is_not_for_others(name: str) -> None:
     address = {"loadbalancer1": "10.94.7.31", "loadbalancer2": "10.94.7.32"}[name]
-    assert run("curl", "--silent", "--max-time", "2", "--noproxy", "*", f"http://{address}:8404/healthz").returncode != 0
+    assert curl(f"http://{address}:8404/healthz").returncode != 0
 
 
 def test_a_server_of_another_authority_gets_no_request() -> None:
@@ -66,9 +70,10 @@ def test_a_server_of_another_authority_gets_no_request() -> None:
         "systemctl restart stand-in"
     )
     try:
-        wait_for(lambda: run("curl", "--silent", "-k", "--max-time", "2", "--noproxy", "*", f"https://{VIP}:6443/readyz").returncode != 0)
+        wait_for(lambda: curl("--insecure", f"https://{VIP}:6443/readyz").returncode != 0)
     finally:
-        host.check_output("mv /etc/kept.crt /etc/stand-in.crt && mv /etc/kept.key /etc/stand-in.key && systemctl restart stand-in")
+        host.check_output("mv /etc/kept.crt /etc/stand-in.crt && mv /etc/kept.key /etc/stand-in.key")
+        host.check_output("systemctl restart stand-in")
     wait_for(answers)
 
 

@@ -9,15 +9,14 @@ from scenario import changes, converge, module, node, wait_for
 SOCKET = "/run/containerd/containerd.sock"
 
 
-def cri(call: str) -> str:
+def cri(method: str) -> str:
     """Send an empty request of the container runtime interface over gRPC. Return the answer's printable text."""
-    url = f"http://localhost/runtime.v1.RuntimeService/{call}"
+    url = f"http://localhost/runtime.v1.RuntimeService/{method}"
     options = "--silent --show-error --fail --max-time 5 --http2-prior-knowledge --data-binary @-"
     headers = "--header 'content-type: application/grpc' --header 'te: trailers'"
     send = r"printf '\000\000\000\000\000'"
-    return str(
-        node("compute1").check_output(f"{send} | curl {options} {headers} --unix-socket {SOCKET} {url} | tr -cd '[:print:]'")
-    )
+    call = f"curl {options} {headers} --unix-socket {SOCKET} {url}"
+    return str(node("compute1").check_output(f"{send} | {call} | tr -cd '[:print:]'"))
 
 
 def test_client_and_server_are_of_one_version() -> None:
@@ -77,7 +76,8 @@ def test_it_comes_back_by_itself() -> None:
 @pytest.mark.disruptive
 def test_a_changed_configuration_is_put_right_and_in_force() -> None:
     host = node("compute1")
-    host.check_output("sed -i 's/^oom_score.*/oom_score = 7/' /etc/containerd/config.toml && systemctl restart containerd")
+    host.check_output("sed -i 's/^oom_score.*/oom_score = 7/' /etc/containerd/config.toml")
+    host.check_output("systemctl restart containerd")
     before = host.check_output("systemctl show --property MainPID --value containerd")
     assert changes(converge()) != []
     assert host.check_output("systemctl show --property MainPID --value containerd") != before

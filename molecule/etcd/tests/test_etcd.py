@@ -55,8 +55,9 @@ def test_a_certificate_of_the_members_own_making_is_refused() -> None:
 
 
 def test_keys_are_for_their_owners_only() -> None:
-    found = node("etcd2").check_output("find /etc/etcd/pki -name '*.key' -perm /077; find /var/lib/etcd -maxdepth 0 -perm /077")
-    assert found == ""
+    host = node("etcd2")
+    assert host.check_output("find /etc/etcd/pki -name '*.key' -perm /077") == ""
+    assert host.check_output("find /var/lib/etcd -maxdepth 0 -perm /077") == ""
 
 
 @pytest.mark.disruptive

@@ -39,7 +39,8 @@ def test_an_address_that_the_node_lacks_is_refused() -> None:
 @pytest.mark.disruptive
 def test_a_parameter_that_somebody_changed_is_put_right_and_in_force() -> None:
     host = node("compute1")
-    host.check_output("echo net.ipv4.ip_forward=0 > /etc/sysctl.d/90-cloudbang.conf && systemctl restart systemd-sysctl")
+    host.check_output("echo net.ipv4.ip_forward=0 > /etc/sysctl.d/90-cloudbang.conf")
+    host.check_output("systemctl restart systemd-sysctl")
     assert host.sysctl("net.ipv4.ip_forward") == 0
     assert changes(converge()) != []
     assert host.sysctl("net.ipv4.ip_forward") == 1

@@ -55,7 +55,7 @@ def test_the_platforms_images_can_be_pulled(image: str) -> None:
 
 def test_what_is_pushed_is_served_under_the_same_digest() -> None:
     host = node("storage1")
-    host.check_output("mkdir -p /var/tmp/layer && date > /var/tmp/layer/now && tar -C /var/tmp/layer -cf /var/tmp/layer.tar now")
+    host.check_output("cd /var/tmp && date > now && tar -cf layer.tar now")
     pushed = host.check_output(f"{CRANE} append --new_layer /var/tmp/layer.tar --new_tag {LOCAL}/molecule/own:1")
     digest = pushed.splitlines()[-1].split("@")[-1]
     assert host.check_output(f"{CRANE} digest {LOCAL}/molecule/own:1") == digest

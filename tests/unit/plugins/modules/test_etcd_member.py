@@ -33,7 +33,12 @@ class Host:
         }
 
     def data(self) -> None:
-        (self.root / "data" / "member").mkdir(parents=True)
+        (self.root / "data" / "member" / "wal").mkdir(parents=True)
+        (self.root / "data" / "member" / "wal" / "0000000000000000-0000000000000000.wal").touch()
+
+    def failed_start(self) -> None:
+        (self.root / "data" / "member" / "snap").mkdir(parents=True)
+        (self.root / "data" / "member" / "snap" / "db").touch()
 
     def cluster(self, members: list[dict[str, Any]], refuse: str = "", healthy: bool = True) -> None:
         """Make up what etcdctl says. `refuse` is a subcommand that fails."""
@@ -112,16 +117,21 @@ def test_a_member_with_data_is_left_alone(host: Host, founded: bool) -> None:
     ],
     ids=["new member", "added by a stopped run", "lost its data"],
 )
-def test_joining(host: Host, members: list[dict[str, Any]], orders: list[str]) -> None:
+@pytest.mark.parametrize("failed_start", [False, True])
+def test_joining(host: Host, members: list[dict[str, Any]], orders: list[str], failed_start: bool) -> None:
     host.cluster(members)
+    if failed_start:
+        host.failed_start()
     assert host(founded=True, check=True) == {"changed": True, "how": "joined"} and not host.environment.exists()
     assert not any("member add" in call or "member remove" in call for call in host.calls)
     assert host(founded=True) == {"changed": True, "how": "joined"}
     given = [call.split("10.0.0.2:2379 ")[1] for call in host.calls if "member add" in call or "member remove" in call]
     assert given == orders
-    assert "systemctl restart etcd.service" in host.calls
+    orders = [call for call in host.calls if call.startswith("systemctl")]
+    assert orders == ["systemctl daemon-reload", "systemctl stop etcd.service", "systemctl start etcd.service"]
     text = host.environment.read_text()
     assert text.startswith("ETCD_INITIAL_CLUSTER_STATE=existing\n") and "etcd1=https://10.0.0.1:2380" in text
+    assert not (host.root / "data" / "member").exists()
 
 
 def test_a_second_cluster_is_never_founded(host: Host) -> None:
