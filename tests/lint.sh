@@ -5,5 +5,5 @@ cd "$(dirname "$0")/.."
 ruff check .
 mypy
 yamllint --strict .
-ansible-lint --offline --quiet
+ansible-lint --offline -q
 tests/sanity.sh

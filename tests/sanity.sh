@@ -16,12 +16,10 @@ git ls-files --cached --others --exclude-standard | while IFS= read -r file; do
     if [ -e "$file" ]; then printf '%s\n' "$file"; fi
 done | tar --create --files-from=- | tar --extract --directory="$work"
 
-# ansible-test downloads a bootstrap script for pip from one host. Where that does not answer, the pip that comes with
-# Python does as well.
+# ansible-test downloads a bootstrap script for pip; the pip that comes with Python does as well, and needs no network.
 "$python" - <<'PYTHON'
 import os
 import sys
-import urllib.request
 
 import ansible_test
 
@@ -35,19 +33,11 @@ class Running:
 
 pip = get_venv_packages(Running())["pip"]
 path = os.path.expanduser("~/.ansible/test/cache/get_pip_%s.py" % pip.replace(".", "_"))
-if not os.path.exists(path):
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    try:
-        url = "https://ci-files.testing.ansible.com/ansible-test/get-pip-%s.py" % pip
-        text = urllib.request.urlopen(url, timeout=5).read()
-    except OSError:
-        text = (
-            b"import runpy, sys\n"
-            b'sys.argv = ["ensurepip", "--upgrade", "--default-pip"]\n'
-            b'runpy.run_module("ensurepip", run_name="__main__")\n'
-        )
-    with open(path, "wb") as stream:
-        stream.write(text)
+os.makedirs(os.path.dirname(path), exist_ok=True)
+with open(path, "w") as stream:
+    stream.write("import runpy, sys\n")
+    stream.write('sys.argv = ["ensurepip", "--upgrade", "--default-pip"]\n')
+    stream.write('runpy.run_module("ensurepip", run_name="__main__")\n')
 PYTHON
 
 # A repository of its own: in the one around it, the copy is ignored, and ansible-test asks git what there is.

@@ -76,12 +76,7 @@ def test_a_member_of_etcd_that_lost_its_data_joins_again(lab: Lab) -> None:
         return etcdctl(asked, "endpoint status --write-out=fields | grep ClusterID")
 
     before = cluster(other)
-    node.sh("systemctl stop etcd && rm -rf /var/lib/etcd/member && systemctl start --no-block etcd")
-    time.sleep(5)
-    # Started on nothing it must not found a cluster of its own.
-    alone = node.sh("systemctl is-active etcd", check=False).strip()
-    if alone == "active":
-        assert cluster(node) == before
+    node.sh("systemctl stop etcd && rm -rf /var/lib/etcd/member")
     begin = time.monotonic()
     lab.play(SITE, "--limit", node.name)
     lab.measured("a member of etcd that lost its data, seconds", round(time.monotonic() - begin, 1))
