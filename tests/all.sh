@@ -2,7 +2,7 @@
 # Runs every suite, fast ones first, and closes with one line that counts all tests.
 # Usage: all.sh [SUITE...]
 set -uo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit 1
 suites=("$@")
 ((${#suites[@]})) || suites=(lint unit api molecule e2e)
 mkdir -p build/reports
