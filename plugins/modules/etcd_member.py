@@ -54,6 +54,10 @@ options:
     description: Seconds to wait for a member that joins.
     type: int
     default: 60
+  mark:
+    description: File that lets the unit start once without data. It is made when the member founds or joins.
+    type: path
+    default: /run/cloudbang/etcd-may-start-empty
 attributes:
   check_mode:
     support: full
@@ -138,6 +142,14 @@ def write(path: str, text: str) -> bool:
     return True
 
 
+def allow_empty_start(module: AnsibleModule) -> None:
+    """Leave the mark without which the unit refuses to start a member that has no data."""
+    mark = module.params["mark"]
+    os.makedirs(os.path.dirname(mark), mode=0o700, exist_ok=True)
+    with open(mark, "w", encoding="utf-8"):
+        pass
+
+
 def environment(state: str, members: dict[str, str]) -> str:
     cluster = ",".join(f"{name}={url}" for name, url in sorted(members.items()))
     return f"ETCD_INITIAL_CLUSTER_STATE={state}\nETCD_INITIAL_CLUSTER={cluster}\n"
@@ -167,7 +179,8 @@ def join(module: AnsibleModule, etcdctl: Etcdctl, members: list[dict[str, Any]],
     # A start that failed without a log leaves an empty database behind.
     module.run_command(["systemctl", "stop", "etcd.service"])
     shutil.rmtree(os.path.join(module.params["data_dir"], "member"), ignore_errors=True)
-    code, _out, err = module.run_command(["systemctl", "start", "etcd.service"])
+    allow_empty_start(module)
+    _code, _out, err = module.run_command(["systemctl", "start", "etcd.service"])
     mine = peer_url.rsplit(":", 1)[0] + ":" + module.params["endpoints"][0].rsplit(":", 1)[1]
     deadline = time.monotonic() + module.params["timeout"]
     while etcdctl.run([mine], "endpoint", "health")[0]:
@@ -191,6 +204,7 @@ def main() -> None:
             "environment_file": {"type": "path", "required": True},
             "pki_dir": {"type": "path", "default": "/etc/etcd/pki"},
             "timeout": {"type": "int", "default": 60},
+            "mark": {"type": "path", "default": "/run/cloudbang/etcd-may-start-empty"},
         },
         supports_check_mode=True,
     )
@@ -221,6 +235,8 @@ def main() -> None:
         module.exit_json(changed=True, how="joined")
     text = environment("new", parameters["founders"])
     changed = not os.path.exists(path) if module.check_mode else write(path, text)
+    if not module.check_mode:
+        allow_empty_start(module)
     module.exit_json(changed=changed, how="founding")
 
 

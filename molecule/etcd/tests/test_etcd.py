@@ -73,7 +73,12 @@ def test_two_members_keep_answering() -> None:
 def test_a_member_that_lost_its_data_joins_again() -> None:
     etcdctl("etcd1", "put /molecule/kept yes")
     before = member_ids()
-    node("etcd2").check_output("systemctl stop etcd && find /var/lib/etcd -mindepth 1 -delete")
+    host = node("etcd2")
+    host.check_output("systemctl stop etcd && find /var/lib/etcd -mindepth 1 -delete")
+    # By itself it must neither found another cluster nor come back under an identity whose promises it forgot.
+    assert host.run("systemctl start etcd").rc != 0
+    assert "found no data in /var/lib/etcd" in host.check_output("journalctl --unit=etcd --output=cat --lines=50")
+    assert set(member_ids()) == set(MEMBERS)
     converge()
     after = member_ids()
     assert set(after) == set(MEMBERS)

@@ -21,6 +21,7 @@ class Host:
     def __init__(self, root: Path, program: Callable[[str, str], Path], run: Callable[..., dict[str, Any]]) -> None:
         self.root, self.program, self.run = root, program, run
         self.environment = root / "etc" / "bootstrap.env"
+        self.mark = root / "run" / "may-start-empty"
         self.arguments = {
             "name": "etcd3",
             "peer_url": FOUNDERS["etcd3"],
@@ -30,6 +31,7 @@ class Host:
             "data_dir": str(root / "data"),
             "environment_file": str(self.environment),
             "timeout": 0,
+            "mark": str(self.mark),
         }
 
     def data(self) -> None:
@@ -89,7 +91,9 @@ TWO = [member("etcd1", 1), member("etcd2", 2)]
 
 def test_the_first_run_founds(host: Host) -> None:
     assert host(check=True) == {"changed": True, "how": "founding"} and not host.environment.exists()
+    assert not host.mark.exists()
     assert host() == {"changed": True, "how": "founding"}
+    assert host.mark.exists()
     assert host.environment.read_text() == f"ETCD_INITIAL_CLUSTER_STATE=new\n{CLUSTER}\n"
     assert host.environment.stat().st_mode & 0o777 == 0o600
     assert host() == {"changed": False, "how": "founding"}
@@ -102,7 +106,7 @@ def test_a_member_with_data_is_left_alone(host: Host, founded: bool) -> None:
     assert host(founded=founded, check=True) == {"changed": True, "how": "member"} and not host.environment.exists()
     assert host(founded=founded) == {"changed": True, "how": "member"}
     assert host(founded=founded) == {"changed": False, "how": "member"}
-    assert host.calls == []
+    assert host.calls == [] and not host.mark.exists()
 
 
 @pytest.mark.parametrize(
