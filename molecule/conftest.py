@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -56,26 +56,26 @@ def converge(*arguments: str) -> dict[str, Any]:
     return report
 
 
+def outcomes(report: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Return "host: task" and the result of each task on each host."""
+    for play in report["plays"]:
+        for task in play["tasks"]:
+            for host, outcome in task["hosts"].items():
+                yield f"{host}: {task['task']['name']}", outcome
+
+
 def failures(report: dict[str, Any]) -> list[str]:
     """Return one line for each failed task of each host."""
     return [
-        f"{host}: {task['task']['name']}: {outcome.get('msg')}"
-        for play in report["plays"]
-        for task in play["tasks"]
-        for host, outcome in task["hosts"].items()
+        f"{where}: {outcome.get('msg')}"
+        for where, outcome in outcomes(report)
         if outcome.get("failed") or outcome.get("unreachable")
     ]
 
 
 def changes(report: dict[str, Any]) -> list[str]:
     """Return one line for each task that changed a host."""
-    return [
-        f"{host}: {task['task']['name']}"
-        for play in report["plays"]
-        for task in play["tasks"]
-        for host, outcome in task["hosts"].items()
-        if outcome.get("changed")
-    ]
+    return [where for where, outcome in outcomes(report) if outcome.get("changed")]
 
 
 def module(host: str, name: str, **options: Any) -> dict[str, Any]:

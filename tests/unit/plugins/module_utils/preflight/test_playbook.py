@@ -85,7 +85,6 @@ def run(directory: Path, inventory: str, *arguments: str) -> tuple[int, str, dic
     return done.returncode, done.stdout + done.stderr, found
 
 
-@pytest.mark.skipif(PLAYBOOK is None, reason="needs ansible-playbook")
 @pytest.mark.parametrize("arguments", [(), ("--check",), ("--limit", "node2")], ids=["all", "check", "limit"])
 def test_one_run_finds_everything(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     code, output, report = run(tmp_path, BAD, *arguments)
@@ -99,14 +98,12 @@ def test_one_run_finds_everything(tmp_path: Path, arguments: tuple[str, ...]) ->
     assert "did you mean cloudbang_pod_cidr?" in output
 
 
-@pytest.mark.skipif(PLAYBOOK is None, reason="needs ansible-playbook")
 def test_the_inventory_alone_needs_no_host(tmp_path: Path) -> None:
     _code, _output, report = run(tmp_path, BAD, "-e", "preflight_scope=inventory")
     assert {one["check"] for one in report["problems"]} >= {"groups", "vni"}
     assert not any(one["check"] == "unreachable" for one in report["problems"])
 
 
-@pytest.mark.skipif(PLAYBOOK is None, reason="needs ansible-playbook")
 def test_a_check_can_be_made_a_warning(tmp_path: Path) -> None:
     _code, _output, report = run(tmp_path, BAD, "-e", '{"preflight_ignore": ["vni"], "preflight_scope": "inventory"}')
     assert [one["severity"] for one in report["problems"] if one["check"] == "vni"] == ["warning"]
