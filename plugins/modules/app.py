@@ -13,9 +13,9 @@ description:
   - Each change of image or configuration makes a release, which is never changed afterwards. The replicas are not
     part of it, so
     deploying never resets a scale.
-  - An app is plain Kubernetes in the namespace of its tenant, one Deployment and PodDisruptionBudget per process,
-    Services,
-    an Ingress, and Secrets for releases and configuration. Objects that somebody changed or removed are repaired.
+  - An app is plain Kubernetes in the namespace of its tenant, one Deployment, StatefulSet, CronJob or Job per process
+    by O(type), with a PodDisruptionBudget, Services, an Ingress, and Secrets for releases and configuration. Objects
+    that somebody changed or removed are repaired.
   - No request fails during a rollout when the app ends its requests on SIGTERM. A new pod is ready before an old one
     goes, and an
     old one that has ports still serves for O(drain) seconds.
@@ -58,7 +58,9 @@ options:
     description:
       - V(present) makes sure that the app has the wanted release. A stopped app stays stopped.
       - V(started) starts a stopped app with the replicas it had.
-      - V(stopped) takes all replicas away and remembers how many there were.
+      - V(stopped) takes all replicas away and remembers how many there were. The schedules of a C(cron) app are
+        suspended, and runs that have begun go on. A C(job) that has not ended is suspended, which ends its pods, and
+        V(started) runs it on; one that has ended stays as it is.
       - V(absent) removes the app with its releases. The namespace stays.
       - With V(started) and V(stopped), an O(image) makes sure of the release too. Without one the app is left as it
         was deployed.
@@ -80,8 +82,17 @@ options:
         first with a port.
         The Service O(name) and the O(domains) lead there.
       - V(worker) takes none from the gateway.
+      - V(stateful) keeps running under stable names, C(APP-PROCESS-0) and so on, which resolve inside the tenant by the
+        Service without address C(APP-PROCESS). Pods start and are replaced one after the other. The Service O(name) and
+        the O(domains) lead to the process V(web), or the first with a TCP port, if there is one.
+      - V(cron) runs each process at the times of its schedule. The task waits for no run, so a missing image shows only
+        then.
+      - V(job) runs each process to its end, once for each release. Waiting is until all are complete; one that fails
+        makes the release fail. What it has done cannot be taken back, so nothing goes back. The same task again changes
+        nothing after success, and makes another release, that is another run, after a failure. Going back to an older
+        release runs that one again.
     type: str
-    choices: [web, worker]
+    choices: [web, worker, stateful, cron, job]
     default: web
   processes: &processes
     description:
@@ -111,7 +122,9 @@ options:
         elements: raw
         default: []
       replicas:
-        description: How many to start with, 0 to 10000. Later it is M(cloudbang.platform.app_scale) that changes it.
+        description:
+          - How many to start with, 0 to 10000. Later it is M(cloudbang.platform.app_scale) that changes it.
+          - Not for the types V(cron) and V(job), see O(processes[].parallelism).
         type: int
         default: 1
       resources:
@@ -174,6 +187,82 @@ options:
         description: Until when the other probes wait.
         type: dict
         suboptions: *probe
+      placement:
+        description: Where the replicas run.
+        type: dict
+        suboptions:
+          spread:
+            description:
+              - Whether the replicas of a process are spread over hosts, over zones and their hosts, or not at all.
+              - Zones are the values of the node label C(topology.kubernetes.io/zone). A replica that cannot be spread
+                runs nevertheless.
+            type: str
+            choices: [hosts, zones, none]
+            default: hosts
+          node_labels:
+            description: Labels a node must have, name to value, such as C(disk) to V(ssd).
+            type: dict
+            default: {}
+          tolerations:
+            description: Names of taints that do not keep the replicas away, with any value and effect.
+            type: list
+            elements: str
+            default: []
+      host_network:
+        description:
+          - Whether each replica runs in the network of its host, on ports of its own. Only for the types V(web) and
+            V(worker), and not with O(strategy=blue_green).
+          - Each replica is an instance, a Deployment of one pod with the name C(APP-PROCESS-NUMBER). It gets a number
+            for each of its O(processes[].ports) out of O(host_ports), which no other instance in the cluster has and
+            which it keeps. The environment has the first as C(PORT) and each as C(PORT_NAME). Commands may say
+            C($(PORT)).
+          - The Service has the port numbers of the task and leads to the numbers of the instances. The Service without
+            address C(APP-PROCESS) has SRV records with the real numbers.
+          - A host has each port once, so an instance ends before its successor starts, and instances are replaced one
+            after the other. Run two or more to serve at any time.
+          - The Pod Security standards C(baseline) and C(restricted) forbid it, so the namespace must enforce neither.
+        type: bool
+        default: false
+      schedule:
+        description:
+          - When a process of the type V(cron) starts, required there. Five fields, minute, hour, day of the month,
+            month and day of the week, such as V(15 3 * * mon-fri), or V(@hourly), V(@daily), V(@weekly), V(@monthly),
+            V(@yearly), or V(@every 1h30m).
+        type: str
+      time_zone:
+        description: Time zone of the schedule, such as V(Europe/Berlin). By default that of the control plane.
+        type: str
+      concurrency:
+        description:
+          - What happens when a run is due while the last one goes on. Both run (V(allow)), the new one is skipped
+            (V(forbid)), or it replaces the old one (V(replace)). V(forbid) when not given.
+        type: str
+        choices: [allow, forbid, replace]
+      start_deadline:
+        description: Seconds that a start may be late, at least 10. Later it is skipped. Without limit when not given.
+        type: int
+      history:
+        description: How many runs of a V(cron) process stay to be looked at.
+        type: dict
+        suboptions:
+          succeeded:
+            description: Runs that went well. 3 when not given.
+            type: int
+          failed:
+            description: Runs that failed. 1 when not given.
+            type: int
+      parallelism:
+        description: How many pods of one run work at the same time, for the types V(cron) and V(job). 1 when not given.
+        type: int
+      completions:
+        description: How many pods have to end well until the run is complete. 1 when not given.
+        type: int
+      retries:
+        description: How many pods of a run may fail before the run fails. 3 when not given.
+        type: int
+      deadline:
+        description: Seconds after which a run is ended and has failed. Without limit when not given.
+        type: int
   env: &env
     description:
       - Environment of all processes, name to text. Numbers and booleans become text (V(true), V(false)).
@@ -237,10 +326,30 @@ options:
     elements: str
     default: []
   strategy: &strategy
-    description: V(rolling) replaces replicas one by one, the new one ready before the old one ends.
+    description:
+      - V(rolling) replaces replicas one by one, the new one ready before the old one ends.
+      - V(recreate) ends all replicas of the old release before it starts those of the new one, for apps of which two
+        releases must not run at the same time.
+      - V(blue_green) runs the new release completely beside the old one, and switches the Services in one step when
+        all of it is ready. The old one is kept for O(drain) seconds more, and the task takes as long. When the new one
+        does not get ready, it is removed and nothing has happened to the old one. It needs twice the room for a while,
+        and O(wait=true).
+      - Types other than V(web) and V(worker) take V(rolling) only.
     type: str
-    choices: [rolling]
+    choices: [rolling, recreate, blue_green]
     default: rolling
+  restart_key: &restart_key
+    description:
+      - Any text. Another one replaces all pods without a new release, one by one or as O(strategy=recreate) says.
+        Without one the key of the last time stays.
+      - It runs a O(type=job) again, as a new release.
+    type: str
+  host_ports: &host_ports
+    description:
+      - Ports of hosts that instances with O(processes[].host_network) may get, from 1024 to 65535. Keep them free of
+        other programs, and open for those who use the app.
+    type: str
+    default: 20000-24999
   drain: &drain
     description:
       - Seconds that a replica with ports keeps serving after it has left the endpoints, before it gets SIGTERM.
@@ -254,6 +363,12 @@ options:
     description: How many releases to keep. The last one that ran is kept in any case.
     type: int
     default: 10
+  force: &force
+    description:
+      - With O(state=absent), whether to remove an app that others are bound to, see
+        M(cloudbang.platform.app_binding).
+    type: bool
+    default: false
   apps:
     description:
       - Apps to bring to their states, in parallel. It is much faster than one task for each.
@@ -280,9 +395,12 @@ options:
       ingress_class: *ingress_class
       image_pull_secrets: *image_pull_secrets
       strategy: *strategy
+      restart_key: *restart_key
+      host_ports: *host_ports
       drain: *drain
       grace: *grace
       keep_releases: *keep_releases
+      force: *force
 seealso:
   - module: cloudbang.platform.app_scale
   - module: cloudbang.platform.app_release
@@ -338,6 +456,65 @@ EXAMPLES = r"""
         image: registry.example.org/acme/mailer:3
         type: worker
 
+- name: Run a database with stable names on fast disks
+  cloudbang.platform.app:
+    name: store
+    tenant: acme
+    type: stateful
+    image: registry.example.org/acme/store:2.1
+    processes:
+      - name: db
+        ports: [5432]
+        replicas: 3
+        placement:
+          spread: zones
+          node_labels: {disk: ssd}
+          tolerations: [example.org/storage]
+
+- name: Write reports on workdays
+  cloudbang.platform.app:
+    name: reports
+    tenant: acme
+    type: cron
+    image: registry.example.org/acme/reports:5
+    processes:
+      - name: daily
+        command: report --all
+        schedule: "15 3 * * mon-fri"
+        time_zone: Europe/Berlin
+        deadline: 3600
+
+- name: Migrate the database, once for each release
+  cloudbang.platform.app:
+    name: migrate
+    tenant: acme
+    type: job
+    image: registry.example.org/acme/shop:1.4.2
+    processes: [{name: migrate, command: shop migrate, retries: 0, deadline: 600}]
+
+- name: Switch to a new release in one step
+  cloudbang.platform.app:
+    name: shop
+    tenant: acme
+    image: registry.example.org/acme/shop:1.4.3
+    processes: [{name: web, ports: [8000], replicas: 4, readiness: {http: /healthz}}]
+    strategy: blue_green
+    drain: 30
+
+- name: Run a game server on ports of the hosts, and restart it once a day
+  cloudbang.platform.app:
+    name: game
+    tenant: acme
+    type: worker
+    image: registry.example.org/acme/game:3
+    processes:
+      - name: room
+        command: game --listen 0.0.0.0:$(PORT)
+        ports: [{port: 7777, name: play, protocol: UDP}]
+        host_network: true
+        replicas: 2
+    restart_key: "{{ now(fmt='%Y-%m-%d') }}"
+
 - name: Remove an app
   cloudbang.platform.app:
     name: shop
@@ -365,7 +542,8 @@ apps:
       type: bool
       returned: always
     action:
-      description: What was done, one of V(deployed), V(repaired), V(started), V(stopped), V(removed), V(none).
+      description: What was done, one of V(deployed), V(restarted), V(repaired), V(started), V(stopped),
+        V(removed), V(none).
       type: str
       returned: success
     release:
@@ -385,7 +563,7 @@ apps:
       type: str
       returned: when the app is not absent
     replicas:
-      description: Replicas of each Deployment.
+      description: Replicas of each Deployment and StatefulSet.
       type: dict
       returned: when the app is not absent
     drift:

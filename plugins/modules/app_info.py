@@ -45,6 +45,13 @@ options:
     description: Whether to return events about the apps' objects.
     type: bool
     default: false
+  topology:
+    description:
+      - Whether to return which domain leads to which app, and which app is bound to which.
+      - V(data) returns nodes and edges, V(dot) and V(mermaid) a text for Graphviz or Mermaid too.
+    type: str
+    choices: [none, data, dot, mermaid]
+    default: none
 seealso:
   - module: cloudbang.platform.app
 """
@@ -78,9 +85,9 @@ apps:
       type: str
     status:
       description:
-        - V(running), V(stopped), V(rolling) (a release is coming up), V(failing) (and will not), V(degraded) (fewer
-          than wanted are
-          ready), V(failed) (the first release was removed again) or V(absent) (only its history is left).
+        - V(running), V(complete) (all of a job has ended well), V(stopped), V(rolling) (a release is coming up),
+          V(failing) (and will not), V(degraded) (fewer than wanted are ready), V(failed) (a job, or the first release,
+          which was removed again) or V(absent) (only its history is left).
       type: str
     release:
       description: Number of the active release.
@@ -124,12 +131,25 @@ apps:
           description: Why it failed.
           type: str
     processes:
-      description: Name of a process to its C(replicas), C(ready), C(updated) and C(stopped_replicas).
+      description:
+        - Name of a process to its C(kind) and how it runs.
+        - Of a Deployment or StatefulSet these are C(replicas), C(ready), C(updated), C(stopped_replicas), and the
+          C(autoscale) and C(resources) set by M(cloudbang.platform.app_scale). Instances with C(host_network) count
+          together.
+        - Of a CronJob these are C(suspended), C(schedule), C(last_start), C(last_success) and C(active) runs, of a Job
+          C(suspended) and the numbers of C(active), C(succeeded) and C(failed) pods.
       type: dict
     domains:
       description: Domains that lead to the app.
       type: list
       elements: str
+    stack:
+      description: The stack that the app is a member of.
+      type: str
+    bindings:
+      description: Apps it is bound to, each with C(kind), C(tenant), C(target), C(env) and C(secret_env).
+      type: list
+      elements: dict
     services:
       description: Name of a Service to its C(address) and C(ports).
       type: dict
@@ -188,6 +208,23 @@ apps:
       description: Name of a pod to its last log lines.
       returned: with O(log_lines)
       type: dict
+topology:
+  description: What leads where.
+  returned: with O(topology)
+  type: dict
+  contains:
+    nodes:
+      description: Apps and domains, each with C(id), C(kind), C(label), C(tenant) and C(status).
+      type: list
+      elements: dict
+    edges:
+      description: Each with C(from) and C(to) (the ids of nodes), C(kind) (V(route) or V(binding)) and C(env) (names).
+      type: list
+      elements: dict
+    text:
+      description: The same for Graphviz or Mermaid.
+      returned: when O(topology) is V(dot) or V(mermaid)
+      type: str
 problems:
   description: Everything that is wrong with the options.
   returned: when options are refused

@@ -7,10 +7,12 @@ import os
 from typing import Any
 
 from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
 
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.arguments import AUTH_NAMES, from_environment
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.options import Invalid, plain
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.parse import parse, written_out
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.runner import run
-from ansible_collections.cloudbang.platform.plugins.module_utils.apps.spec import Invalid, parse, plain, spread
 
 
 class AppAction(ActionBase):
@@ -31,8 +33,11 @@ class AppAction(ActionBase):
             result.update(self._on_target(given, task_vars or {}))
             return result
         options = from_environment(self.MODULE, given, self._environment())
-        result.update(run(self.MODULE, options, bool(self._task.check_mode)))
+        result.update(run(self.MODULE, options, bool(self._task.check_mode), self._progress))
         return result
+
+    def _progress(self, message: str) -> None:
+        Display().display(f"{self.MODULE}: {message}")
 
     def _on_target(self, given: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         """Check the options here, so that all that is wrong is told at once, and run the module over there."""
@@ -42,7 +47,9 @@ class AppAction(ActionBase):
         except Invalid:
             return run(self.MODULE, unset, True)
         answer: dict[str, Any] = self._execute_module(
-            module_name=f"cloudbang.platform.{self.MODULE}", module_args=spread(given), task_vars=task_vars
+            module_name=f"cloudbang.platform.{self.MODULE}",
+            module_args=written_out(self.MODULE, given),
+            task_vars=task_vars,
         )
         return answer
 

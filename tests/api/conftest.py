@@ -161,7 +161,8 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
     etcd_port, peer_port, api_port = _free_ports(3)
     authority = Authority.new("test-ca")
     server, server_key = authority.issue("kube-apiserver")
-    for name, data in (("ca.crt", authority.pem), ("server.crt", server), ("server.key", server_key)):
+    files = {"ca.crt": authority.pem, "ca.key": _key_pem(authority.key), "server.crt": server, "server.key": server_key}
+    for name, data in files.items():
         (directory / name).write_bytes(data)
     url = f"https://127.0.0.1:{api_port}"
     admin, admin_key = authority.issue("admin", "system:masters")
@@ -191,6 +192,7 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
             f"--service-account-signing-key-file={directory}/server.key",
             "--service-cluster-ip-range=10.0.0.0/16",
             "--authorization-mode=RBAC",
+            "--allow-privileged=true",
         ],
         "kube-controller-manager": [
             f"--kubeconfig={kubeconfig}",
@@ -198,6 +200,8 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
             "--leader-elect=false",
             f"--service-account-private-key-file={directory}/server.key",
             f"--root-ca-file={directory}/ca.crt",
+            f"--cluster-signing-cert-file={directory}/ca.crt",
+            f"--cluster-signing-key-file={directory}/ca.key",
         ],
     }
     processes: list[subprocess.Popen[bytes]] = []
@@ -234,8 +238,8 @@ def _wait_for(kubeconfig: str, processes: list[subprocess.Popen[bytes]], directo
 
 
 class Nodes(threading.Thread):
-    """Writes the status of pods as kubelets would. Images with `bad` cannot be pulled, those with `crash` end at once,
-    those with `deaf` never pass their probe."""
+    """Writes the status of pods as kubelets would, by words in the name of the image: `bad` cannot be pulled, `blocked`
+    is not reached, `crash` ends at once and again, `deaf` never passes its probe, `task` ends well, `fail` does not."""
 
     def __init__(self, kube: client.Kube) -> None:
         super().__init__(daemon=True)
@@ -254,7 +258,7 @@ class Nodes(threading.Thread):
         if (pod.get("status") or {}).get("containerStatuses"):
             return
         image = pod["spec"]["containers"][0]["image"]
-        ready = not any(word in image for word in ("bad", "crash", "deaf"))
+        ready = not any(word in image for word in ("bad", "blocked", "crash", "deaf", "task", "fail"))
         container: dict[str, Any] = {
             "name": pod["spec"]["containers"][0]["name"],
             "image": image,
@@ -264,19 +268,26 @@ class Nodes(threading.Thread):
             "state": {"running": {"startedAt": "2026-01-01T00:00:00Z"}},
         }
         if "bad" in image:
-            message = f'Back-off pulling image "{image}": ErrImagePull: {image}: not found'
+            message = f'rpc error: code = NotFound desc = failed to pull and unpack image "{image}": {image}: not found'
+            container["state"] = {"waiting": {"reason": "ErrImagePull", "message": message}}
+        if "blocked" in image:
+            message = f'Back-off pulling image "{image}": ErrImagePull: dial tcp 10.0.0.9:5000: connect: timed out'
             container["state"] = {"waiting": {"reason": "ImagePullBackOff", "message": message}}
         if "crash" in image:
             ended = {"exitCode": 3, "reason": "Error", "finishedAt": "2026-01-01T00:00:00Z"}
-            container.update(restartCount=3, lastState={"terminated": ended})
+            container.update(restartCount=1, lastState={"terminated": ended})
             container["state"] = {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 40s"}}
+        phase = "Running" if ready else "Pending"
+        if "task" in image or "fail" in image:
+            phase, code = ("Succeeded", 0) if "task" in image else ("Failed", 4)
+            container["state"] = {"terminated": {"exitCode": code, "reason": "Completed" if not code else "Error"}}
         word = "True" if ready else "False"
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         conditions = [
             {"type": kind, "status": word, "lastTransitionTime": now} for kind in ("Ready", "ContainersReady")
         ]
         status = {
-            "phase": "Running" if ready else "Pending",
+            "phase": phase,
             "conditions": conditions,
             "containerStatuses": [container],
         }

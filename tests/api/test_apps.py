@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.cloudbang.platform.plugins.module_utils.apps import client, ledger, runner
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps import client, deploy, ledger, parse, plan, runner
 
 from .conftest import Api, Nodes
 
@@ -76,7 +76,7 @@ def test_life_of_an_app(api: Api, nodes: Nodes, tenant: str) -> None:
     assert statuses(api, tenant) == {1: "good"}
 
     scaled = good("app_scale", api.options(name="shop", tenant=tenant, process="web", replicas=4, timeout=30))
-    assert scaled["changed"] and scaled["app"]["previous_replicas"] == 2
+    assert scaled["changed"] and scaled["app"]["processes"]["web"]["previous_replicas"] == 2
     assert not good("app_scale", api.options(name="shop", tenant=tenant, process="web", replicas=4))["changed"]
 
     newer = good("app", {**options, "image": "registry.example/shop:2"})
@@ -115,7 +115,7 @@ def test_life_of_an_app(api: Api, nodes: Nodes, tenant: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("image", "reason"), [("x/bad:1", "ImagePullBackOff"), ("x/crash:1", "CrashLoopBackOff"), ("x/deaf:1", "readiness")]
+    ("image", "reason"), [("x/bad:1", "ErrImagePull"), ("x/crash:1", "CrashLoopBackOff"), ("x/deaf:1", "readiness")]
 )
 def test_failed_rollout_goes_back(api: Api, nodes: Nodes, tenant: str, image: str, reason: str) -> None:
     options = app(api, tenant)
@@ -200,7 +200,7 @@ def test_releases_are_kept_up_to_a_number(api: Api, nodes: Nodes, tenant: str) -
 def test_two_deployments_at_once(api: Api, nodes: Nodes, tenant: str) -> None:
     options = app(api, tenant)
     good("app", options)
-    live = runner.load(api.kube, tenant, ["shop"])["shop"]
+    live = deploy.load(api.kube, tenant, ["shop"])["shop"]
     newest = live.newest
     assert newest is not None
     made = ledger.create(api.kube, "shop", tenant, 2, "0" * 16, newest.salt, newest.spec, {})
@@ -217,10 +217,10 @@ def test_unfinished_run_is_finished_by_the_next(api: Api, nodes: Nodes, tenant: 
     options = app(api, tenant)
     good("app", options)
     newer = {**options, "image": "x/y:2", "env": {"A": "b"}}
-    wanted = runner.spec.parse("app", newer)["wanted"][0]
-    live = runner.load(api.kube, tenant, ["shop"])["shop"]
-    plan = runner.plan_app(wanted, live)
-    ledger.create(api.kube, "shop", tenant, 2, plan.digest, plan.salt, plan.spec, plan.replicas)
+    wanted = parse.parse("app", newer)["wanted"][0]
+    live = deploy.load(api.kube, tenant, ["shop"])["shop"]
+    made = plan.plan_app(wanted, live)
+    ledger.create(api.kube, "shop", tenant, 2, made.digest, made.salt, made.spec, made.replicas)
     result = good("app", newer)
     assert result["changed"] and result["apps"][0]["release"] == 2
     assert statuses(api, tenant) == {1: "good", 2: "good"}

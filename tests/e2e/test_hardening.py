@@ -385,7 +385,7 @@ def test_only_known_ports_are_open(lab: Lab, found: dict[str, Any]) -> None:
     open_to_others = {
         "management": {22, 2379, 2380, 6443, 10250},
         "compute": {22, 10250},
-        "loadbalancer": {22, 80, 443, 6443, 10250},
+        "loadbalancer": {22, 80, 443, 6443, 10250, *range(25000, 25010)},
         "storage": {22, 5000},
     }
     for node in lab.nodes.values():

@@ -47,22 +47,49 @@ _PROBE: Arguments = {
 
 _AMOUNTS: Arguments = {"cpu": {"type": "str"}, "memory": {"type": "str"}, "ephemeral_storage": {"type": "str"}}
 
+_RESOURCES: dict[str, Any] = {
+    "type": "dict",
+    "options": {
+        "requests": {"type": "dict", "options": _AMOUNTS},
+        "limits": {"type": "dict", "options": _AMOUNTS},
+    },
+}
+
+_PLACEMENT: Arguments = {
+    "spread": {"type": "str", "default": "hosts", "choices": ["hosts", "zones", "none"]},
+    "node_labels": {"type": "dict", "default": {}},
+    "tolerations": {"type": "list", "elements": "str", "default": []},
+}
+
+# What only the processes of a job or cron app take, and what only those of a cron app do.
+_RUN: Arguments = {
+    "parallelism": {"type": "int"},
+    "completions": {"type": "int"},
+    "retries": {"type": "int"},
+    "deadline": {"type": "int"},
+}
+_SCHEDULE: Arguments = {
+    "schedule": {"type": "str"},
+    "time_zone": {"type": "str"},
+    "concurrency": {"type": "str", "choices": ["allow", "forbid", "replace"]},
+    "start_deadline": {"type": "int"},
+    "history": {"type": "dict", "options": {"succeeded": {"type": "int"}, "failed": {"type": "int"}}},
+}
+
 _PROCESS: Arguments = {
     "name": {"type": "str", "required": True},
     "command": {"type": "raw"},
     "args": {"type": "raw"},
     "ports": {"type": "list", "elements": "raw", "default": []},
     "replicas": {"type": "int", "default": 1},
-    "resources": {
-        "type": "dict",
-        "options": {
-            "requests": {"type": "dict", "options": _AMOUNTS},
-            "limits": {"type": "dict", "options": _AMOUNTS},
-        },
-    },
+    "resources": _RESOURCES,
     "readiness": {"type": "dict", "options": _PROBE},
     "liveness": {"type": "dict", "options": _PROBE},
     "startup": {"type": "dict", "options": _PROBE},
+    "placement": {"type": "dict", "options": _PLACEMENT},
+    "host_network": {"type": "bool", "default": False},
+    **_SCHEDULE,
+    **_RUN,
 }
 
 _PORT: Arguments = {
@@ -94,7 +121,7 @@ _APP: Arguments = {
     "state": _STATES,
     "image": {"type": "str"},
     "allow_latest": {"type": "bool", "default": False},
-    "type": {"type": "str", "default": "web", "choices": ["web", "worker"]},
+    "type": {"type": "str", "default": "web", "choices": ["web", "worker", "stateful", "cron", "job"]},
     "processes": {"type": "list", "elements": "dict", "options": _PROCESS},
     "env": {"type": "dict", "default": {}},
     "secret_env": {"type": "dict", "default": {}, "no_log": True},
@@ -103,10 +130,13 @@ _APP: Arguments = {
     "domains": {"type": "list", "elements": "str", "default": []},
     "ingress_class": {"type": "str"},
     "image_pull_secrets": {"type": "list", "elements": "str", "default": [], "no_log": False},
-    "strategy": {"type": "str", "default": "rolling", "choices": ["rolling"]},
+    "strategy": {"type": "str", "default": "rolling", "choices": ["rolling", "recreate", "blue_green"]},
+    "restart_key": {"type": "str", "no_log": False},
+    "host_ports": {"type": "str", "default": "20000-24999"},
     "drain": {"type": "int", "default": 5},
     "grace": {"type": "int", "default": 30},
     "keep_releases": {"type": "int", "default": 10},
+    "force": {"type": "bool", "default": False},
 }
 
 # An app of the list `apps` takes every option of an app but those that are of the task.
@@ -114,12 +144,162 @@ _LISTED: Arguments = {**_APP, "name": {"type": "str", "required": True}}
 
 _TARGETED: Arguments = {"name": {"type": "str", "required": True}, "tenant": {"type": "str", "required": True}}
 
+_BINDING: Arguments = {
+    "target": {"type": "str", "required": True},
+    "target_tenant": {"type": "str"},
+    "kind": {"type": "str", "default": "app", "choices": ["app"]},
+    "process": {"type": "str"},
+    "prefix": {"type": "str"},
+    "mapping": {"type": "dict"},
+    "scheme": {"type": "str", "default": "http"},
+    "credentials": {"type": "dict", "default": {}, "no_log": True},
+    "credentials_from": {"type": "dict", "default": {}, "no_log": False},
+}
+_BINDING_STATE = {"type": "str", "default": "present", "choices": ["present", "absent"]}
+
+# What a stack consists of: in a task, or in a template.
+_STACK: Arguments = {
+    "apps": {
+        "type": "list",
+        "elements": "dict",
+        "options": {
+            **{name: option for name, option in _LISTED.items() if name not in ("tenant", "state", "force")},
+            "depends_on": {"type": "list", "elements": "str", "default": []},
+        },
+    },
+    "bindings": {
+        "type": "list",
+        "elements": "dict",
+        "options": {"app": {"type": "str", "required": True}, **_BINDING},
+    },
+    "routes": {"type": "list", "elements": "dict"},
+}
+
+_PARAMETER: Arguments = {
+    "name": {"type": "str", "required": True},
+    "type": {"type": "str", "default": "str", "choices": ["str", "int", "bool", "choice", "secret"]},
+    "description": {"type": "str"},
+    "default": {"type": "raw"},
+    "required": {"type": "bool", "default": False},
+    "choices": {"type": "list", "elements": "str"},
+    "generate": {"type": "bool", "default": False},
+    "length": {"type": "int", "default": 32},
+}
+_TEMPLATE: Arguments = {
+    "description": {"type": "str"},
+    "parameters": {"type": "list", "elements": "dict", "options": _PARAMETER},
+    "stack": {"type": "dict", "required": True},
+}
+
+_COUNT: dict[str, Any] = {"type": "int"}
+_AMOUNT: dict[str, Any] = {"type": "str"}
+_CONTAINER: dict[str, Any] = {"type": "dict", "options": {"cpu": _AMOUNT, "memory": _AMOUNT}}
+
+_TENANT: Arguments = {
+    "name": {"type": "str", "required": True},
+    "state": {"type": "str", "default": "present", "choices": ["present", "absent"]},
+    "pod_security": {"type": "str", "default": "baseline", "choices": ["baseline", "restricted", "privileged"]},
+    "quota": {
+        "type": "dict",
+        "options": {
+            "cpu": _AMOUNT,
+            "memory": _AMOUNT,
+            "limits_cpu": _AMOUNT,
+            "limits_memory": _AMOUNT,
+            "ephemeral_storage": _AMOUNT,
+            "storage": _AMOUNT,
+            "volume_claims": _COUNT,
+            "pods": _COUNT,
+            "services": _COUNT,
+            "node_ports": _COUNT,
+            "load_balancers": _COUNT,
+            "secrets": {**_COUNT, "no_log": False},
+            "config_maps": _COUNT,
+        },
+    },
+    "limits": {
+        "type": "dict",
+        "options": {"default": _CONTAINER, "default_request": _CONTAINER, "max": _CONTAINER, "min": _CONTAINER},
+    },
+    "network": {"type": "str", "default": "isolated", "choices": ["isolated", "open"]},
+    "peers": {"type": "list", "elements": "str", "default": []},
+    "members": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {
+            "name": {"type": "str", "required": True},
+            "kind": {"type": "str", "default": "user", "choices": ["user", "group", "service_account"]},
+            "role": {"type": "str", "required": True, "choices": ["owner", "developer", "viewer"]},
+        },
+    },
+    "adopt": {"type": "bool", "default": False},
+    "force": {"type": "bool", "default": False},
+    "wait": _WAIT["wait"],
+    "timeout": _WAIT["timeout"],
+}
+
+_ROUTE: Arguments = {
+    "name": {"type": "str"},
+    "app": {"type": "str"},
+    "tenant": {"type": "str", "required": True},
+    "process": {"type": "str"},
+    "state": {"type": "str", "default": "present", "choices": ["present", "absent"]},
+    "domains": {"type": "list", "elements": "str", "default": []},
+    "paths": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {
+            "path": {"type": "str", "required": True},
+            "type": {"type": "str", "default": "prefix", "choices": ["prefix", "exact"]},
+            "strip": {"type": "bool", "default": False},
+        },
+    },
+    "tls": {
+        "type": "dict",
+        "options": {
+            "mode": {"type": "str", "choices": ["none", "cluster", "passthrough"]},
+            "certificate": {"type": "str"},
+            "key": {"type": "str", "no_log": True},
+        },
+    },
+    "redirect": {"type": "raw"},
+    "ports": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {
+            "port": {"type": "int"},
+            "protocol": {"type": "str", "default": "TCP", "choices": ["TCP", "UDP"]},
+            "target": {"type": "raw"},
+        },
+    },
+    "weights": {
+        "type": "list",
+        "elements": "dict",
+        "options": {
+            "app": {"type": "str"},
+            "process": {"type": "str"},
+            "service": {"type": "str"},
+            "weight": {"type": "int", "required": True},
+        },
+    },
+    "sticky": {"type": "raw"},
+    "wait": _WAIT["wait"],
+    "timeout": _WAIT["timeout"],
+}
+
 _SPECS: dict[str, Arguments] = {
     "app": {**_APP, "apps": {"type": "list", "elements": "dict", "options": _LISTED}, **_WAIT, **_AUTH},
     "app_scale": {
         **_TARGETED,
         "process": {"type": "str"},
-        "replicas": {"type": "int", "required": True},
+        "replicas": {"type": "int"},
+        "processes": {"type": "dict"},
+        "autoscale": {"type": "raw"},
+        "resources": _RESOURCES,
+        "host_ports": _APP["host_ports"],
         "wait": _WAIT["wait"],
         "timeout": _WAIT["timeout"],
         **_AUTH,
@@ -132,17 +312,105 @@ _SPECS: dict[str, Arguments] = {
         **_WAIT,
         **_AUTH,
     },
+    "app_binding": {
+        **_TARGETED,
+        "state": _BINDING_STATE,
+        **_BINDING,
+        "target": {"type": "str"},
+        "bindings": {"type": "list", "elements": "dict", "options": {**_BINDING, "state": _BINDING_STATE}},
+        "keep_releases": {"type": "int", "default": 10},
+        **_WAIT,
+        **_AUTH,
+    },
+    "app_stack": {
+        **_TARGETED,
+        "state": {"type": "str", "default": "present", "choices": ["present", "absent"]},
+        **_STACK,
+        "compose": {
+            "type": "dict",
+            "options": {
+                "path": {"type": "path"},
+                "content": {"type": "raw"},
+                "variables": {"type": "dict", "default": {}},
+                "secret_variables": {"type": "dict", "default": {}, "no_log": True},
+            },
+        },
+        "template": {
+            "type": "dict",
+            "options": {
+                "name": {"type": "str", "required": True},
+                "version": {"type": "str", "required": True},
+                "parameters": {"type": "dict", "default": {}},
+                "secret_parameters": {"type": "dict", "default": {}, "no_log": True},
+            },
+        },
+        "prune": {"type": "bool", "default": False},
+        "force": {"type": "bool", "default": False},
+        "wait": _WAIT["wait"],
+        "timeout": _WAIT["timeout"],
+        "on_failure": {"type": "str", "default": "rollback", "choices": ["rollback", "hold"]},
+        **_AUTH,
+    },
+    "app_template": {
+        "name": {"type": "str"},
+        "version": {"type": "str"},
+        "state": {"type": "str", "default": "present", "choices": ["present", "exported", "imported", "absent"]},
+        "file": {"type": "path"},
+        "definition": {"type": "dict", "options": _TEMPLATE},
+        "stack": {"type": "dict", "options": _TARGETED},
+        "parameters": {"type": "list", "elements": "dict", "options": _PARAMETER},
+        "archive": {"type": "path"},
+        "images": {"type": "bool", "default": True},
+        "registry": {
+            "type": "dict",
+            "options": {
+                "host": {"type": "str", "required": True},
+                "url": {"type": "str"},
+                "username": {"type": "str"},
+                "password": {"type": "str", "no_log": True},
+                "ca_cert": {"type": "path"},
+                "validate_certs": {"type": "bool", "default": True},
+            },
+        },
+        **_AUTH,
+    },
     "app_info": {
         "name": {"type": "str"},
         "tenant": {"type": "str"},
         "log_lines": {"type": "int", "default": 0},
         "events": {"type": "bool", "default": False},
+        "topology": {"type": "str", "default": "none", "choices": ["none", "data", "dot", "mermaid"]},
         **_AUTH,
     },
+    "app_route": {**_ROUTE, **_AUTH},
+    "tenant": {**_TENANT, **_AUTH},
+    "tenant_kubeconfig": {
+        "tenant": {"type": "str", "required": True},
+        "member": {"type": "str", "required": True},
+        "kind": {"type": "str", "default": "user", "choices": ["user", "service_account"]},
+        "path": {"type": "path", "required": True},
+        "state": {"type": "str", "default": "present", "choices": ["present", "absent"]},
+        "lifetime": {"type": "str", "default": "8h"},
+        "timeout": {"type": "int", "default": 60},
+        **_AUTH,
+    },
+    "tenant_info": {"name": {"type": "str"}, **_AUTH},
+}
+
+_AUTOSCALE: Arguments = {
+    "min": {"type": "int", "default": 1},
+    "max": {"type": "int", "required": True},
+    "cpu": {"type": "int"},
+    "memory": {"type": "int"},
 }
 
 PORT = _PORT
+STACK = _STACK
+TEMPLATE = _TEMPLATE
 APP = _APP
+AUTOSCALE = _AUTOSCALE
+RUN = tuple(_RUN)
+SCHEDULE = tuple(_SCHEDULE)
 
 
 def arguments(module: str) -> Arguments:

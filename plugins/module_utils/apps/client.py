@@ -11,6 +11,7 @@ import contextlib
 import email.utils
 import json
 import os
+import re
 import socket
 import ssl
 import time
@@ -34,6 +35,7 @@ from .render import PATHS, Object
 APPLY = "application/apply-patch+yaml"
 MERGE = "application/merge-patch+json"
 METADATA = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+_PAIR = re.compile(r"(\\\\)|\\u(d[89ab][0-9a-f]{2})\\u(d[c-f][0-9a-f]{2})")
 CONNECT_TIMEOUT = 5
 # How long a call that may be repeated is repeated: longer than a virtual IP takes to move.
 PATIENCE = 12.0
@@ -76,6 +78,7 @@ class Kube:
     def __init__(self, configuration: Any, described: str, request_timeout: float = 30.0) -> None:
         self.host = configuration.host.rstrip("/")
         self.described = described
+        self.ca = _text(configuration.ssl_ca_cert)
         self.request_timeout = request_timeout
         self._date: tuple[float, float] | None = None
         self._headers = {"Accept": "application/json"}
@@ -110,11 +113,14 @@ class Kube:
                 return None
             raise
 
-    def apply(self, wanted: Object, manager: str) -> Object:
-        """Make the API own what the object sets for the field manager (server-side apply), and return the object."""
+    def apply(self, wanted: Object, manager: str, dry: bool = False) -> Object:
+        """Make the API own what the object sets for the field manager (server-side apply), and return the object.
+
+        With dry it only says what the object would become.
+        """
         meta = wanted["metadata"]
         where = path(wanted["kind"], meta.get("namespace"), meta["name"])
-        query = {"fieldManager": manager, "force": "true"}
+        query = {"fieldManager": manager, "force": "true", **({"dryRun": "All"} if dry else {})}
         return self.request("PATCH", where, query, wanted, content_type=APPLY)
 
     def create(self, wanted: Object, manager: str) -> Object:
@@ -241,7 +247,7 @@ class Kube:
             response = self._pool.request(
                 method,
                 url,
-                body=json.dumps(body).encode() if body is not None else None,
+                body=_encoded(body) if body is not None else None,
                 headers={**self._headers, **headers},
                 timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT, read=read_timeout or self.request_timeout),
                 retries=False,
@@ -277,6 +283,24 @@ class Kube:
                 "wanted the kubeconfig or CA of this cluster"
             )
         return ConfigError(f"{self.described}: no TLS connection: {_cause(error)}")
+
+
+def _text(name: str | None) -> str | None:
+    """Return what a file says, None when there is none."""
+    with contextlib.suppress(OSError), open(name or "", encoding="utf-8") as stream:
+        return stream.read()
+    return None
+
+
+def _encoded(body: Object) -> bytes:
+    """Return an object as JSON that is YAML too: that knows no pairs of escapes for one character."""
+
+    def one(found: re.Match[str]) -> str:
+        if found[1]:
+            return found[0]
+        return chr(0x10000 + (int(found[2], 16) - 0xD800) * 0x400 + int(found[3], 16) - 0xDC00)
+
+    return _PAIR.sub(one, json.dumps(body)).encode()
 
 
 class _AnswerLost(Unreachable):

@@ -26,6 +26,8 @@ STATUS = PREFIX + "status"
 VERSION = PREFIX + "version"
 MESSAGE = PREFIX + "message"
 HEARTBEAT = PREFIX + "heartbeat"
+# Releases with bindings, so that who depends on an app is found without reading all releases of a cluster.
+BOUND = PREFIX + "bound"
 MANAGER = "cloudbang-deploy"
 # Who deploys renews its heartbeat this often; without one for three times as long it counts as gone.
 HEARTBEAT_SECONDS = 5.0
@@ -157,6 +159,8 @@ def create(
     }
     secret = head("Secret", f"{app}.v{version}", tenant, labels(app, tenant))
     secret["metadata"]["labels"].update({KIND: "release", VERSION: str(version), DIGEST: digest, STATUS: "pending"})
+    if spec.get("bindings"):
+        secret["metadata"]["labels"][BOUND] = "true"
     secret["metadata"]["annotations"] = {HEARTBEAT: f"{kube.now():.0f}"}
     secret["type"] = TYPE
     secret["immutable"] = True
@@ -255,7 +259,13 @@ def expired(history: list[Release], keep: int) -> list[Release]:
 
 def contents(release: Release) -> list[str]:
     """Return the names of the Secrets a release refers to."""
-    return [name for name in (release.spec.get("env_secret"), release.spec.get("files_secret")) if name]
+    return secrets_of(release.spec)
+
+
+def secrets_of(spec: dict[str, Any]) -> list[str]:
+    """Return the names of the Secrets that the spec of a release refers to."""
+    own = [name for name in (spec.get("env_secret"), spec.get("files_secret")) if name]
+    return own + [edge["secret"] for edge in spec.get("bindings") or []]
 
 
 def selector(apps: Iterable[str], kind: str | None = None) -> str:

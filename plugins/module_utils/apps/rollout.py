@@ -1,33 +1,52 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Judge rollouts from what the API shows, and wait for them on watches.
 
-`judge` and `gone` are pure. `Watcher` follows the Deployments and pods of apps in one namespace, for all of them with
-two connections.
+`judge` and `trouble` are pure. `Watcher` follows the workloads and pods of apps in one namespace, with one connection
+for each kind.
 """
 
 from __future__ import annotations
 
+import calendar
 import threading
 import time
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from .client import ApiError, ConfigError, Kube, KubeError
-from .render import APP, DIGEST, PROCESS, Object
+from .render import APP, DIGEST, INSTANCE, PROCESS, Object
 
-# A pod that cannot start is given this long (seconds) before the release counts as failed: a registry may blink, a
-# quota may be taken by a pod that is just ending.
+# What may pass is given this long (seconds) before the release counts as failed: a quota may be taken by a pod that
+# is just ending, the cache of a kubelet may lag.
 PATIENCE = 20.0
-CRASHES = 2
-STARTING = (
-    "ErrImagePull",
-    "ImagePullBackOff",
-    "CreateContainerConfigError",
-    "CreateContainerError",
-    "RunContainerError",
-)
+# A container that ends twice in a row, each time within this many seconds of its start, is not going to run.
+QUICK = 60.0
+PULLING = ("ErrImagePull", "ImagePullBackOff")
+CREATING = ("CreateContainerConfigError", "CreateContainerError", "RunContainerError")
 HOPELESS = ("InvalidImageName", "ErrImageNeverPull")
-HOPELESS_TEXT = ("not found", "manifest unknown", "unauthorized", "denied", "no match for platform")
+# The registry has answered, and it has no such image. Anything else may be the network, which is waited for.
+NO_IMAGE = (
+    "code = notfound",
+    ": not found",
+    "manifest unknown",
+    "manifest_unknown",
+    "name unknown",
+    "name_unknown",
+    "repository does not exist",
+    "no match for platform",
+    "no matching manifest",
+)
+# The registry does not say whether there is one. Final when the next attempt gets the same answer.
+NO_ACCESS = ("unauthorized", "denied", "forbidden", "authentication required")
+# The pod refers to what is not there, or asks for what is not allowed.
+NO_START = (
+    "not found",
+    "couldn't find key",
+    "runasnonroot",
+    "non-root",
+    "no such file or directory",
+    "permission denied",
+)
 WATCH_SECONDS = 60
 
 
@@ -40,31 +59,32 @@ class Verdict(NamedTuple):
     pod: str = ""
 
 
-def judge(deployments: Iterable[Object], pods: Iterable[Object], digest: str | None, waited: float) -> Verdict:
-    """Say how the rollout of Deployments stands after `waited` seconds; digest None takes the pods of any release."""
+def judge(workloads: Iterable[Object], pods: Iterable[Object], digest: str | None, waited: float) -> Verdict:
+    """Say how the rollout of workloads stands after `waited` seconds; digest None takes the pods of any release.
+
+    Deployments and StatefulSets are done when all replicas are of the newest template and available, a Job when it is
+    complete or suspended, a CronJob as soon as it is there.
+    """
     done = True
     reasons: list[str] = []
     pods = list(pods)
-    for deployment in deployments:
-        name = deployment["metadata"]["name"]
-        spec, status = deployment.get("spec") or {}, deployment.get("status") or {}
-        wanted = spec.get("replicas", 1)
-        observed = status.get("observedGeneration", 0) >= deployment["metadata"].get("generation", 1)
-        counts = {key: status.get(key, 0) for key in ("replicas", "updatedReplicas", "availableReplicas")}
-        if observed and all(count == wanted for count in counts.values()):
+    for workload in workloads:
+        name, kind = workload["metadata"]["name"], workload.get("kind", "Deployment")
+        status = workload.get("status") or {}
+        own = [pod for pod in pods if _belongs(pod, workload, digest)]
+        arrived, progress = _JUDGES[kind](workload)
+        if arrived:
             continue
         done = False
-        process = (deployment["metadata"].get("labels") or {}).get(PROCESS, "")
-        own = [pod for pod in pods if _belongs(pod, process, digest)]
-        if observed:
-            for condition in status.get("conditions") or []:
-                text = f"{name}: {condition.get('reason')}: {condition.get('message')}"
-                if condition.get("type") == "Progressing" and condition.get("status") == "False":
+        for condition in status.get("conditions") or [] if observed(workload) else []:
+            text = f"{name}: {condition.get('reason')}: {condition.get('message')}"
+            if (condition.get("type"), condition.get("status")) in (("Progressing", "False"), ("Failed", "True")):
+                last = _ended(own)
+                return Verdict(False, True, text + (f"; {last[1]}" if last else ""), last[0] if last else _first(own))
+            if (condition.get("type"), condition.get("status")) == ("ReplicaFailure", "True"):
+                if refused(str(condition.get("message")), waited):
                     return Verdict(False, True, text, _first(own))
-                if condition.get("type") == "ReplicaFailure" and condition.get("status") == "True":
-                    if waited >= PATIENCE:
-                        return Verdict(False, True, text, _first(own))
-                    reasons.append(text)
+                reasons.append(text)
         for pod in own:
             final, reason = trouble(pod, waited)
             if final:
@@ -72,11 +92,50 @@ def judge(deployments: Iterable[Object], pods: Iterable[Object], digest: str | N
             if reason:
                 reasons.append(f"{name}: {reason}")
         if not reasons:
-            reasons.append(
-                f"{name}: {counts['updatedReplicas']} of {wanted} replicas updated, "
-                f"{counts['availableReplicas']} available, {counts['replicas']} in all"
-            )
+            reasons.append(f"{name}: {progress}")
     return Verdict(done, False, "; ".join(reasons))
+
+
+def observed(workload: Object) -> bool:
+    """Say whether the status is about what the workload is now; a Job's has no generation, for it does not change."""
+    generation: int = (workload.get("status") or {}).get("observedGeneration", 0)
+    return workload.get("kind") == "Job" or generation >= workload["metadata"].get("generation", 1)
+
+
+def _replicated(workload: Object) -> tuple[bool, str]:
+    status = workload.get("status") or {}
+    wanted = (workload.get("spec") or {}).get("replicas", 1)
+    counts = {key: status.get(key, 0) for key in ("replicas", "updatedReplicas", "availableReplicas")}
+    if wanted == 0:
+        counts = {"replicas": counts["replicas"]}
+    arrived = observed(workload) and all(count == wanted for count in counts.values())
+    progress = (
+        f"{counts.get('updatedReplicas', 0)} of {wanted} replicas updated, "
+        f"{counts.get('availableReplicas', 0)} available, {counts['replicas']} in all"
+    )
+    return arrived, progress
+
+
+def _job(workload: Object) -> tuple[bool, str]:
+    status, spec = workload.get("status") or {}, workload.get("spec") or {}
+    conditions = {entry.get("type") for entry in status.get("conditions") or [] if entry.get("status") == "True"}
+    counts = ", ".join(f"{status.get(key, 0)} {key}" for key in ("active", "succeeded", "failed"))
+    arrived = "Complete" in conditions or (bool(spec.get("suspend")) and not status.get("active"))
+    return arrived, f"has not ended: {counts} pods"
+
+
+_JUDGES: dict[str, Callable[[Object], tuple[bool, str]]] = {
+    "Deployment": _replicated,
+    "StatefulSet": _replicated,
+    "Job": _job,
+    "CronJob": lambda workload: (True, ""),
+}
+
+
+def refused(message: str, waited: float) -> bool:
+    """Say whether pods that the API refuses with a message will not come: a quota is waited for a while."""
+    text = message.lower()
+    return waited >= PATIENCE or ("forbidden" in text and "exceeded quota" not in text)
 
 
 def trouble(pod: Object, waited: float) -> tuple[bool, str]:
@@ -84,25 +143,21 @@ def trouble(pod: Object, waited: float) -> tuple[bool, str]:
     name = pod["metadata"]["name"]
     status = pod.get("status") or {}
     for container in [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]:
-        waiting = (container.get("state") or {}).get("waiting") or {}
+        state = container.get("state") or {}
+        waiting = state.get("waiting") or {}
         reason, message = waiting.get("reason", ""), waiting.get("message", "")
         text = f"pod {name}: {reason}" + (f": {message}" if message else "")
-        restarts = container.get("restartCount", 0)
-        ended = (container.get("lastState") or {}).get("terminated") or {}
-        if reason == "CrashLoopBackOff" or (restarts >= CRASHES and ended and not container.get("ready")):
-            text = (
-                f"pod {name}: CrashLoopBackOff: container {container.get('name')} ended with exit code "
-                f"{ended.get('exitCode', 'unknown')} ({ended.get('reason', 'no reason given')}), "
-                f"{restarts} restarts"
-            )
-            return reason == "CrashLoopBackOff" and restarts >= CRASHES, text
+        said = message.lower()
+        if reason == "CrashLoopBackOff" or (container.get("restartCount", 0) and not container.get("ready")):
+            return _crashed(name, container)
         if reason in HOPELESS:
             return True, text
-        if reason in STARTING:
-            hopeless = any(hint in message.lower() for hint in HOPELESS_TEXT) and reason == "ImagePullBackOff"
-            return hopeless or waited >= PATIENCE, text
-        running = (container.get("state") or {}).get("running")
-        if running is not None and not container.get("ready"):
+        if reason in PULLING:
+            again = reason == "ImagePullBackOff" and any(hint in said for hint in NO_ACCESS)
+            return again or any(hint in said for hint in NO_IMAGE), text
+        if reason in CREATING:
+            return waited >= PATIENCE or any(hint in said for hint in NO_START), text
+        if state.get("running") is not None and not container.get("ready"):
             return False, f"pod {name}: container {container.get('name')} runs but its readiness probe does not succeed"
     for condition in status.get("conditions") or []:
         if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
@@ -110,10 +165,54 @@ def trouble(pod: Object, waited: float) -> tuple[bool, str]:
     return False, ""
 
 
-def _belongs(pod: Object, process: str, digest: str | None) -> bool:
+def _crashed(name: str, container: Object) -> tuple[bool, str]:
+    """Judge a container that has been restarted and is not ready."""
+    state = container.get("state") or {}
+    last = state.get("terminated") or (container.get("lastState") or {}).get("terminated") or {}
+    restarts = container.get("restartCount", 0)
+    text = (
+        f"pod {name}: CrashLoopBackOff: container {container.get('name')} ended with exit code "
+        f"{last.get('exitCode', 'unknown')} ({last.get('reason', 'no reason given')}), {restarts} restarts"
+    )
+    ended_twice = restarts >= 1 and state.get("running") is None and bool(last)
+    return ended_twice and _seconds(last) < QUICK, text
+
+
+def _seconds(terminated: Object) -> float:
+    """Return how long a container ran; 0 when it is not known."""
+    try:
+        start, end = (
+            calendar.timegm(time.strptime(terminated[key], "%Y-%m-%dT%H:%M:%SZ")) for key in ("startedAt", "finishedAt")
+        )
+    except (KeyError, ValueError, TypeError):
+        return 0.0
+    return float(end - start)
+
+
+def _belongs(pod: Object, workload: Object, digest: str | None) -> bool:
     marks = pod["metadata"].get("labels") or {}
-    ending = pod["metadata"].get("deletionTimestamp")
-    return not ending and marks.get(PROCESS) == process and (digest is None or marks.get(DIGEST) == digest)
+    if pod["metadata"].get("deletionTimestamp"):
+        return False
+    if workload.get("kind") == "Job":
+        return bool(marks.get("batch.kubernetes.io/job-name") == workload["metadata"]["name"])
+    own = workload["metadata"].get("labels") or {}
+    same = all(marks.get(key) == own.get(key) for key in (PROCESS, INSTANCE))
+    return same and (digest is None or marks.get(DIGEST) == digest)
+
+
+def _ended(pods: list[Object]) -> tuple[str, str] | None:
+    """Return the name of the pod that failed last and how."""
+    found = [
+        (str(ended.get("finishedAt")), pod["metadata"]["name"], ended)
+        for pod in pods
+        for container in (pod.get("status") or {}).get("containerStatuses") or []
+        for ended in [(container.get("state") or {}).get("terminated")]
+        if ended and ended.get("exitCode")
+    ]
+    if not found:
+        return None
+    _when, name, ended = max(found, key=lambda entry: entry[:2])
+    return name, f"pod {name} ended with exit code {ended['exitCode']} ({ended.get('reason', 'no reason given')})"
 
 
 def _first(pods: list[Object]) -> str:
@@ -121,18 +220,17 @@ def _first(pods: list[Object]) -> str:
 
 
 class Watcher:
-    """The Deployments and pods of a namespace's apps, kept current by watches until closed."""
+    """The pods and other objects of a namespace's apps, kept current by watches until closed."""
 
-    KINDS = ("Deployment", "Pod")
-
-    def __init__(self, kube: Kube, tenant: str, selector: str) -> None:
+    def __init__(self, kube: Kube, tenant: str, selector: str, kinds: Iterable[str]) -> None:
         self._kube, self._tenant, self._selector = kube, tenant, selector
+        self.kinds = sorted({*kinds, "Pod"})
         self._changed = threading.Condition()
-        self._objects: dict[str, dict[str, Object]] = {kind: {} for kind in self.KINDS}
+        self._objects: dict[str, dict[str, Object]] = {kind: {} for kind in self.kinds}
         self._closed = False
         self._error: KubeError | None = None
-        versions = {kind: self._load(kind) for kind in self.KINDS}
-        for kind in self.KINDS:
+        versions = {kind: self._load(kind) for kind in self.kinds}
+        for kind in self.kinds:
             threading.Thread(target=self._follow, args=(kind, versions[kind]), daemon=True).start()
 
     def close(self) -> None:

@@ -1,62 +1,47 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Check what a task asks for, all of it before anything changes, and give it one normal form.
-
-Pure: plain data in, plain data and a list of `Problem` out. A problem names the option, what was found and what is
-wanted; values of options that carry secrets are never repeated.
-"""
+"""What an app is to be, in one normal form, and what a release records of it. Pure."""
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import hmac
 import json
-import os
 import re
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from decimal import Decimal, InvalidOperation
-from typing import Any, NamedTuple
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .arguments import APP, PORT, Arguments, arguments
+from .arguments import APP, PORT, RUN, SCHEDULE, Arguments
+from .options import LABEL, Checker, Problem, check, encodable, quantity
+from .schedule import wrong_schedule, wrong_time_zone
 
-LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?\Z")
+if TYPE_CHECKING:
+    from .edges import Binding
+
 SERVICE_LABEL = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?\Z")
 DOMAIN = re.compile(r"(\*\.)?([a-z0-9]([-a-z0-9]*[a-z0-9])?)(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*\Z")
 PORT_NAME = re.compile(r"(?=.*[a-z])[a-z0-9]+(-[a-z0-9]+)*\Z")
 ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
-QUANTITY = re.compile(r"\+?(?P<number>\d+\.?\d*|\.\d+)(?P<suffix>m|k|[MGTPE]|[KMGTPE]i|[eE][+-]?\d+)?\Z")
 IMAGE_PATH = re.compile(r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*\Z")
 IMAGE_HOST = re.compile(r"(\[[0-9a-fA-F:]+\]|[A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?)(:[0-9]+)?\Z")
 IMAGE_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}\Z")
 IMAGE_DIGEST = re.compile(r"sha256:[0-9a-f]{64}\Z")
-POWERS = {"": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18, "m": -3}
-BINARY = {"Ki": 1, "Mi": 2, "Gi": 3, "Ti": 4, "Pi": 5, "Ei": 6}
 MAX_REPLICAS = 10000
+MAX_INSTANCES = 100
 MAX_CONTENT = 1_000_000
-TRUE = ("yes", "true", "on", "1", "y", "t")
-FALSE = ("no", "false", "off", "0", "n", "f")
-SYSTEM_TENANTS = ("kube-system", "kube-public", "kube-node-lease")
-
-
-class Problem(NamedTuple):
-    """One thing that is wrong with what the task asks for."""
-
-    option: str
-    found: str
-    wanted: str
-
-    def __str__(self) -> str:
-        return f"{self.option}: found {self.found}, wanted {self.wanted}"
-
-
-class Invalid(Exception):
-    """What the task asks for cannot be done; `problems` is the whole list."""
-
-    def __init__(self, problems: Iterable[Problem]) -> None:
-        self.problems = list(problems)
-        super().__init__("; ".join(str(problem) for problem in self.problems))
+# Names of which Kubernetes makes others: pods' and Jobs' names are labels of at most 63 characters.
+MAX_NAME = {"stateful": 52, "cron": 52, "job": 52}
+STRATEGIES = {"web": ("rolling", "recreate", "blue_green"), "worker": ("rolling", "recreate", "blue_green")}
+# Types whose processes run until they are stopped; the others' run to an end.
+LASTING = ("web", "worker", "stateful")
+NODE_LABEL = re.compile(r"([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?\Z")
+LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?\Z")
+PORT_RANGE = re.compile(r"([0-9]{1,5})-([0-9]{1,5})\Z")
+# Where the ports of hosts are recorded.
+PORTS_NAMESPACE = "cloudbang-ports"
+SYSTEM_TENANTS = ("kube-system", "kube-public", "kube-node-lease", PORTS_NAMESPACE)
 
 
 @dataclass(frozen=True)
@@ -89,6 +74,14 @@ class App:
     drain: int
     grace: int
     keep_releases: int
+    strategy: str = "rolling"
+    restart_key: str | None = None
+    host_ports: tuple[int, int] = (20000, 24999)
+    force: bool = False
+    # What a stack says of its members; the bindings there are stay unless they are named here.
+    stack: str | None = None
+    bindings: tuple[Binding, ...] = ()
+    unbind: tuple[tuple[str, str, str], ...] = ()
 
     @property
     def key(self) -> str:
@@ -98,150 +91,12 @@ class App:
     def secrets(self) -> list[str]:
         """Every value that must not appear in an output."""
         files = [entry.content.decode("utf-8", "replace") for entry in self.files if entry.secret]
-        return [value for value in (*self.secret_env.values(), *files) if value]
+        bound = [value for binding in self.bindings for value in binding.secret_env.values()]
+        return [value for value in (*self.secret_env.values(), *files, *bound) if value]
 
 
-def plain(value: Any) -> Any:
-    """Return the value as plain JSON types. A key that is no text becomes `<key>`, which no check accepts."""
-    if isinstance(value, Mapping):
-        return {str(key) if isinstance(key, str) else f"<{key!r}>": plain(entry) for key, entry in value.items()}
-    if isinstance(value, (list, tuple, set)):
-        return [plain(entry) for entry in value]
-    if value is None or isinstance(value, bool):
-        return value
-    if isinstance(value, int):
-        return int(value)
-    if isinstance(value, float):
-        return float(value)
-    return str(value)
-
-
-def shown(value: Any, secret: bool = False) -> str:
-    """Return how a message shows a value: as JSON, shortened; only its type when it is a secret."""
-    if value is None:
-        return "nothing"
-    if secret:
-        return f"a {_TYPE_NAMES.get(type(value).__name__, 'value')} (not shown)"
-    text = json.dumps(value, ensure_ascii=False, default=str)
-    return text if len(text) <= 120 else text[:117] + "..."
-
-
-_TYPE_NAMES = {"str": "text", "bool": "boolean", "int": "number", "float": "number", "list": "list", "dict": "mapping"}
-_WANTED = {
-    "str": "text",
-    "path": "a path",
-    "int": "a whole number",
-    "bool": "true or false",
-    "list": "a list",
-    "dict": "a mapping",
-}
-
-
-def _converted(value: Any, kind: str) -> Any:
-    """Return the value as the kind of option; ValueError when it is something else."""
-    if kind == "raw":
-        return value
-    if kind in ("str", "path") and isinstance(value, (str, int, float)) and not isinstance(value, bool):
-        return os.path.expanduser(os.path.expandvars(str(value))) if kind == "path" else str(value)
-    if kind == "int" and not isinstance(value, bool):
-        if isinstance(value, int):
-            return value
-        if isinstance(value, str) and re.match(r"[+-]?[0-9]+\Z", value.strip()):
-            return int(value)
-    if kind == "bool":
-        if isinstance(value, bool):
-            return value
-        if str(value).lower() in TRUE:
-            return True
-        if str(value).lower() in FALSE:
-            return False
-    if (kind == "list" and isinstance(value, list)) or (kind == "dict" and isinstance(value, dict)):
-        return value
-    raise ValueError(kind)
-
-
-def check(options: Arguments, given: Any, where: str = "") -> tuple[dict[str, Any], list[Problem]]:
-    """Check names, types and choices of the given options against their table and fill in the defaults.
-
-    Returns every option of the table (None when not given and without default) and the problems found.
-    """
-    values: dict[str, Any] = {}
-    problems: list[Problem] = []
-    if not isinstance(given, dict):
-        return values, [Problem(where or "options", shown(given), "a mapping of " + ", ".join(sorted(options)))]
-    prefix = where + "." if where else ""
-    for name in sorted(set(given) - set(options)):
-        problems.append(Problem(prefix + name, "an unknown option", "one of " + ", ".join(sorted(options))))
-    for name, option in options.items():
-        value = given.get(name)
-        if value is None:
-            values[name] = copy.deepcopy(option.get("default"))
-            if option.get("required"):
-                problems.append(Problem(prefix + name, "nothing", _WANTED.get(option["type"], "a value")))
-            continue
-        values[name], found = _value(option, value, prefix + name)
-        problems += found
-    return values, problems
-
-
-def _value(option: dict[str, Any], value: Any, where: str) -> tuple[Any, list[Problem]]:
-    kind = option["type"]
-    secret = bool(option.get("no_log"))
-    try:
-        value = _converted(value, kind)
-    except ValueError:
-        return None, [Problem(where, shown(value, secret), _WANTED[kind])]
-    if "choices" in option and value not in option["choices"]:
-        return None, [Problem(where, shown(value, secret), "one of " + ", ".join(option["choices"]))]
-    if kind == "dict" and "options" in option:
-        return check(option["options"], value, where)
-    if kind != "list":
-        return value, []
-    entries: list[Any] = []
-    problems: list[Problem] = []
-    element = {"type": option.get("elements", "raw"), "no_log": secret}
-    if "options" in option:
-        element["options"] = option["options"]
-    for number, entry in enumerate(value):
-        if entry is None:
-            converted, found = None, [Problem(f"{where}[{number}]", "nothing", _WANTED.get(element["type"], "a value"))]
-        else:
-            converted, found = _value(element, entry, f"{where}[{number}]")
-        problems += found
-        if element["type"] == "dict" or not found:
-            entries.append(converted if converted is not None else {})
-    return entries, problems
-
-
-def quantity(text: str) -> Decimal | None:
-    """Return the value of a Kubernetes quantity such as 100m, 0.5 or 64Mi; None when it is none."""
-    match = QUANTITY.match(text.strip())
-    if not match:
-        return None
-    suffix = match["suffix"] or ""
-    try:
-        number = Decimal(match["number"])
-        if suffix in BINARY:
-            return number * Decimal(1024) ** BINARY[suffix]
-        power = POWERS[suffix] if suffix in POWERS else int(suffix[1:])
-        return number.scaleb(power)
-    except (InvalidOperation, ValueError):
-        return None
-
-
-class _Checker:
-    """Collects the problems of one app while its parts take their normal form."""
-
-    def __init__(self, where: str) -> None:
-        self.where = where + "." if where else ""
-        self.problems: list[Problem] = []
-
-    def wrong(self, option: str, found: Any, wanted: str, secret: bool = False) -> None:
-        self.problems.append(Problem(self.where + option, shown(found, secret), wanted))
-
-    def between(self, option: str, value: int | None, low: int, high: int) -> None:
-        if value is not None and not low <= value <= high:
-            self.wrong(option, value, f"{low} to {high}")
+class AppChecker(Checker):
+    """Gives the parts of an app their normal form."""
 
     def image(self, image: str, allow_latest: bool) -> None:
         rest, at, digest = image.partition("@")
@@ -269,14 +124,18 @@ class _Checker:
             return None
         if isinstance(value, str):
             try:
-                return shlex.split(value)
+                value = shlex.split(value)
             except ValueError as error:
                 self.wrong(option, value, f"a command line or a list ({error})")
                 return None
         if isinstance(value, list) and all(
             isinstance(entry, (str, int, float)) and not isinstance(entry, bool) for entry in value
         ):
-            return [str(entry) for entry in value]
+            texts = [str(entry) for entry in value]
+            if all(encodable(entry) and "\0" not in entry for entry in texts):
+                return texts
+            self.wrong(option, value, "UTF-8 texts without NUL characters")
+            return None
         self.wrong(option, value, "a command line or a list of texts")
         return None
 
@@ -349,33 +208,148 @@ class _Checker:
             self.between(f"{option}.{name}", probe.get(name), 1, 3600)
         return probe
 
-    def process(self, option: str, given: dict[str, Any], app: str) -> dict[str, Any]:
-        name = given["name"] or ""
+    def process(self, option: str, given: dict[str, Any], app: dict[str, Any]) -> dict[str, Any]:
+        name, kind = given["name"] or "", app["type"]
+        longest = MAX_NAME.get(kind, 63)
         if not LABEL.match(name):
             self.wrong(option + ".name", name, "lowercase letters, digits and - (RFC 1123 label)")
-        elif len(app) + 1 + len(name) > 63:
-            self.wrong(option + ".name", name, f"at most 63 characters together with the app's name {app} and a dash")
-        self.between(option + ".replicas", given["replicas"], 0, MAX_REPLICAS)
+        elif len(app["name"] or "") + 1 + len(name) > longest:
+            wanted = f"at most {longest} characters together with the app's name {app['name']} and a dash"
+            self.wrong(option + ".name", name, wanted)
+        if kind in LASTING:
+            self.between(option + ".replicas", given["replicas"], 0, MAX_REPLICAS)
+        else:
+            if given["replicas"] not in (None, 1):
+                self.wrong(option + ".replicas", given["replicas"], f"none, because type is {kind}: see parallelism")
+            for part in ("ports", "readiness"):
+                if given[part]:
+                    self.wrong(f"{option}.{part}", given[part], f"none, because type is {kind}")
         ports = self.ports(option + ".ports", given["ports"] or [])
-        process = {
+        process: dict[str, Any] = {
             "name": name,
             "command": self.arguments(option + ".command", given["command"]),
             "args": self.arguments(option + ".args", given["args"]),
             "ports": ports,
             "resources": self.resources(option + ".resources", given["resources"]),
         }
-        for kind in ("readiness", "liveness", "startup"):
-            process[kind] = self.probe(f"{option}.{kind}", given[kind], ports)
+        for probe in ("readiness", "liveness", "startup"):
+            process[probe] = self.probe(f"{option}.{probe}", given[probe], ports)
+        # A key is there only when it says something, so that options which come later change no digest.
+        for key, value in (
+            ("placement", self.placement(option + ".placement", given["placement"])),
+            ("host_network", self.host_network(option + ".host_network", given, process, app)),
+            ("schedule", self.schedule(option, given, kind)),
+            ("run", self.run(option, given, kind)),
+        ):
+            if value:
+                process[key] = value
         return process
+
+    def port_range(self, option: str, text: str | None) -> tuple[int, int]:
+        found = PORT_RANGE.match(text or "")
+        low, high = (int(found[1]), int(found[2])) if found else (0, 0)
+        if not 1024 <= low <= high <= 65535:
+            self.wrong(option, text, "a range of ports in 1024 to 65535, such as 20000-24999")
+        return low, high
+
+    def placement(self, option: str, given: dict[str, Any] | None) -> dict[str, Any]:
+        """Return where the pods may run, without what is so by default."""
+        if not given:
+            return {}
+        placement: dict[str, Any] = {}
+        if given["spread"] not in (None, "hosts"):
+            placement["spread"] = given["spread"]
+        for name, value in sorted((given["node_labels"] or {}).items()):
+            if isinstance(value, bool):
+                value = "true" if value else "false"
+            if not NODE_LABEL.match(name):
+                self.wrong(
+                    f"{option}.node_labels.{name}", name, "the name of a label, such as topology.kubernetes.io/zone"
+                )
+            elif not isinstance(value, (str, int, float)) or not LABEL_VALUE.match(str(value)):
+                self.wrong(f"{option}.node_labels.{name}", value, "at most 63 letters, digits and - _ .")
+            else:
+                placement.setdefault("node_labels", {})[name] = str(value)
+        for number, name in enumerate(given["tolerations"] or []):
+            if not isinstance(name, str) or not NODE_LABEL.match(name):
+                self.wrong(f"{option}.tolerations[{number}]", name, "the name of a taint, such as example.org/gpu")
+            elif name in placement.setdefault("tolerations", []):
+                self.wrong(f"{option}.tolerations[{number}]", name, "each taint once")
+            else:
+                placement["tolerations"].append(name)
+        return placement
+
+    def host_network(self, option: str, given: dict[str, Any], process: dict[str, Any], app: dict[str, Any]) -> bool:
+        if not given["host_network"]:
+            return False
+        if app["type"] not in ("web", "worker"):
+            self.wrong(option, True, f"false, because type is {app['type']}: only web and worker take it")
+        if app["strategy"] == "blue_green":
+            self.wrong(option, True, "strategy rolling or recreate: an instance has one port, so two of it cannot run")
+        if not process["ports"]:
+            self.wrong(option, True, "ports of the process, for which each instance gets numbers of its own")
+        if given["replicas"] is not None and not 1 <= given["replicas"] <= MAX_INSTANCES:
+            self.wrong(option, f"{given['replicas']} replicas", f"1 to {MAX_INSTANCES} replicas with host_network")
+        declared = [port["port"] for port in process["ports"] if port["protocol"] == "TCP"]
+        for probe in ("readiness", "liveness", "startup"):
+            port = (process[probe] or {}).get("port")
+            if port is not None and port not in declared:
+                where = f"{option.rpartition('.')[0]}.{probe}.port"
+                self.wrong(where, port, "one of the process's own TCP ports, because of host_network")
+        return True
+
+    def schedule(self, option: str, given: dict[str, Any], kind: str) -> dict[str, Any]:
+        """Return when a cron process starts."""
+        if kind != "cron":
+            for name in SCHEDULE:
+                if given[name] is not None:
+                    self.wrong(f"{option}.{name}", given[name], f"none, because type is {kind}")
+            return {}
+        text = given["schedule"]
+        wanted = (
+            wrong_schedule(text) if text is not None else "when it is to start, such as @daily, because type is cron"
+        )
+        if wanted:
+            self.wrong(option + ".schedule", text, wanted)
+        if given["time_zone"] is not None and wrong_time_zone(given["time_zone"]):
+            self.wrong(option + ".time_zone", given["time_zone"], "a time zone such as Europe/Berlin or Etc/UTC")
+        self.between(option + ".start_deadline", given["start_deadline"], 10, 10**6)
+        history = {name: value for name, value in (given["history"] or {}).items() if value is not None}
+        for name, value in history.items():
+            self.between(f"{option}.history.{name}", value, 0, 1000)
+        schedule = {name: given[name] for name in ("time_zone", "start_deadline") if given[name] is not None}
+        return {
+            **schedule,
+            "at": " ".join((text or "").split()),
+            "concurrency": given["concurrency"] or "forbid",
+            "history": {"succeeded": history.get("succeeded", 3), "failed": history.get("failed", 1)},
+        }
+
+    def run(self, option: str, given: dict[str, Any], kind: str) -> dict[str, int]:
+        """Return how a process that runs to an end does so."""
+        if kind in LASTING:
+            for name in RUN:
+                if given[name] is not None:
+                    self.wrong(f"{option}.{name}", given[name], f"none, because type is {kind}")
+            return {}
+        for name, low, high in (("parallelism", 1, 1000), ("completions", 1, 10**6), ("retries", 0, 1000)):
+            self.between(f"{option}.{name}", given[name], low, high)
+        self.between(option + ".deadline", given["deadline"], 1, 10**8)
+        run: dict[str, int] = {"retries": 3}
+        run.update({name: given[name] for name in RUN if given[name] is not None})
+        return run
 
     def processes(self, app: dict[str, Any]) -> tuple[tuple[dict[str, Any], ...], dict[str, int]]:
         given = app["processes"] or [check(_process_options(), {"name": app["type"] or "web"})[0]]
         numbered = [(number, entry) for number, entry in enumerate(given) if entry]
-        processes = [self.process(f"processes[{number}]", entry, app["name"] or "") for number, entry in numbered]
+        processes = [self.process(f"processes[{number}]", entry, app) for number, entry in numbered]
         names = [process["name"] for process in processes]
+        on_hosts = [process["name"] for process in processes if process.get("host_network")]
         for number, name in enumerate(names):
             if name in names[:number]:
                 self.wrong(f"processes[{number}].name", name, "each process once")
+            if re.sub(r"-[0-9]+\Z", "", name) in set(on_hosts) - {name}:
+                self.wrong(f"processes[{number}].name", name, "another name, for an instance of host_network has it")
         routed = main_process(app["type"], processes)
         if app["type"] == "web":
             if routed is None:
@@ -478,9 +452,14 @@ def _process_options() -> Arguments:
     return options
 
 
+def port_variable(port: dict[str, Any]) -> str:
+    """Return the environment variable that tells an instance in the hosts' network the number of a port."""
+    return "PORT_" + str(port["name"]).upper().replace("-", "_")
+
+
 def main_process(app_type: str, processes: Iterable[dict[str, Any]]) -> dict[str, Any] | None:
     """Return the process that the app's address and domains lead to: `web`, else the first that has a TCP port."""
-    if app_type != "web":
+    if app_type not in ("web", "stateful"):
         return None
     listening = [entry for entry in processes if any(port["protocol"] == "TCP" for port in entry["ports"])]
     named = [entry for entry in listening if entry["name"] == "web"]
@@ -489,7 +468,7 @@ def main_process(app_type: str, processes: Iterable[dict[str, Any]]) -> dict[str
 
 def names(name: str | None, tenant: str | None, where: str = "") -> list[Problem]:
     """Return what is wrong with the name of an app and of its tenant."""
-    checker = _Checker(where)
+    checker = AppChecker(where)
     if name is None:
         checker.wrong("name", None, "the app's name")
     elif len(name) > 52 or not SERVICE_LABEL.match(name):
@@ -505,7 +484,10 @@ def names(name: str | None, tenant: str | None, where: str = "") -> list[Problem
 
 def parse_app(given: dict[str, Any], where: str = "") -> tuple[App | None, list[Problem]]:
     """Return an app from its checked options, or None and the problems."""
-    checker = _Checker(where)
+    # An option with a value that is none of its choices is reported already, and taken as the default here.
+    given = {**given, "type": given["type"] or "web", "strategy": given["strategy"] or "rolling"}
+    given["host_ports"] = given["host_ports"] or APP["host_ports"]["default"]
+    checker = AppChecker(where)
     checker.problems += names(given["name"], given["tenant"], where)
     image = given["image"]
     if image is not None:
@@ -516,9 +498,21 @@ def parse_app(given: dict[str, Any], where: str = "") -> tuple[App | None, list[
     replicas: dict[str, int] = {}
     if image is not None:
         processes, replicas = checker.processes(given)
-    if given["type"] == "worker" and given["domains"]:
-        checker.wrong("domains", given["domains"], "no domains, because type is worker")
+    if given["domains"] and given["type"] not in ("web", "stateful"):
+        checker.wrong("domains", given["domains"], f"no domains, because type is {given['type']}")
+    elif given["domains"] and image is not None and main_process(given["type"], processes) is None:
+        checker.wrong("domains", given["domains"], "a process with a TCP port for them")
+    allowed = STRATEGIES.get(given["type"], ("rolling",))
+    if given["strategy"] not in allowed:
+        wanted = f"{' or '.join(allowed)}, because type is {given['type']}"
+        checker.wrong("strategy", given["strategy"], wanted)
+    if given["restart_key"] is not None and not 0 < len(given["restart_key"]) <= 253:
+        checker.wrong("restart_key", given["restart_key"], "a text of 1 to 253 characters")
     env, secret_env = checker.environment(given)
+    for process in processes:
+        if process.get("host_network"):
+            for name in sorted({"PORT", *map(port_variable, process["ports"])} & {*env, *secret_env}):
+                checker.wrong(f"env.{name}", "a value", f"none, for host_network of process {process['name']} sets it")
     checker.between("drain", given["drain"], 0, 3600)
     checker.between("grace", given["grace"], 1, 86400)
     checker.between("keep_releases", given["keep_releases"], 1, 1000)
@@ -544,98 +538,12 @@ def parse_app(given: dict[str, Any], where: str = "") -> tuple[App | None, list[
         drain=given["drain"],
         grace=given["grace"],
         keep_releases=given["keep_releases"],
+        strategy=given["strategy"],
+        restart_key=given["restart_key"],
+        host_ports=checker.port_range("host_ports", given["host_ports"]),
+        force=bool(given["force"]),
     )
     return (None if checker.problems else app), checker.problems
-
-
-def spread(given: dict[str, Any]) -> dict[str, Any]:
-    """Return the options with those given beside `apps` moved into each app that does not set them itself."""
-    listed = given.get("apps")
-    if not isinstance(listed, list):
-        return given
-    shared = {key: value for key, value in given.items() if key in APP and key != "name" and value is not None}
-    apps = [
-        {**shared, **{key: value for key, value in entry.items() if value is not None}}
-        if isinstance(entry, dict)
-        else entry
-        for entry in listed
-    ]
-    return {**{key: value for key, value in given.items() if key not in shared}, "apps": apps}
-
-
-def parse(module: str, given: dict[str, Any]) -> dict[str, Any]:
-    """Return the checked options of a module; for `app` the key `wanted` has the list of `App`.
-
-    Raises Invalid with every problem of the task.
-    """
-    given = spread(plain(given))
-    listed = given.get("apps") if module == "app" else None
-    values, problems = check(arguments(module), given)
-    timeouts = _Checker("")
-    for option, low in (("timeout", 1), ("request_timeout", 1), ("log_lines", 0)):
-        timeouts.between(option, values.get(option), low, 86400)
-    problems += timeouts.problems
-    if module == "app":
-        values["wanted"] = _apps(values, problems, isinstance(listed, list))
-    else:
-        problems += _target(module, values)
-    if problems:
-        raise Invalid(problems)
-    return values
-
-
-def _apps(values: dict[str, Any], problems: list[Problem], listed: bool) -> list[App]:
-    """Return the apps of a task and add what is wrong with each, and with them together."""
-    if listed and values.get("name") is not None:
-        problems.append(Problem("name", shown(values["name"]), "either name or apps"))
-    if listed and not values["apps"] and not problems:
-        problems.append(Problem("apps", "[]", "at least one app"))
-    entries = values.get("apps") or [] if listed else [{key: values.get(key) for key in APP}]
-    broken = {problem.option.split(".")[0] for problem in problems}
-    apps: list[App] = []
-    seen: dict[str, str] = {}
-    domains: dict[str, str] = {}
-    for number, entry in enumerate(entries):
-        where = f"apps[{number}]" if listed else ""
-        if not entry:
-            continue
-        app, found = parse_app(entry, where)
-        problems += [problem for problem in found if problem not in problems and not _reported(problem, problems)]
-        if app is None or where in broken:
-            continue
-        if app.key in seen:
-            problems.append(Problem(f"{where}.name", shown(app.key), "each app of a tenant once"))
-        seen[app.key] = where
-        for domain in app.domains:
-            if domain in domains:
-                problems.append(Problem(f"{where}.domains", shown(domain), f"it at one app, {domains[domain]} has it"))
-            domains.setdefault(domain, app.key)
-        apps.append(app)
-    return apps
-
-
-def _reported(problem: Problem, problems: list[Problem]) -> bool:
-    """Say whether the option of a follow-up problem, or an option inside it, is in the list already."""
-    return any(known.option == problem.option or known.option.startswith(problem.option + ".") for known in problems)
-
-
-def _target(module: str, values: dict[str, Any]) -> list[Problem]:
-    """Return what is wrong with the options of the modules that act on an existing app."""
-    checker = _Checker("")
-    optional = module == "app_info"
-    if values.get("name") is not None or values.get("tenant") is not None or not optional:
-        found = names(values.get("name"), values.get("tenant"))
-        checker.problems += [
-            problem for problem in found if problem.found != "nothing" or (optional and problem.option == "tenant")
-        ]
-    if module == "app_scale":
-        checker.between("replicas", values.get("replicas"), 0, MAX_REPLICAS)
-    if module == "app_release":
-        version = values.get("version")
-        if version is not None and version != "last_good" and not re.match(r"v?[1-9][0-9]*\Z", version):
-            checker.wrong("version", version, "the number of a release, such as 3, or last_good")
-        checker.between("keep_releases", values.get("keep_releases"), 1, 1000)
-    return checker.problems
 
 
 def canonical(value: Any) -> bytes:
@@ -671,9 +579,11 @@ def release_spec(app: App, salt: str) -> tuple[dict[str, Any], list[Content]]:
         "env_secret": None,
         "files_secret": None,
     }
+    if app.strategy != "rolling":
+        spec["strategy"] = app.strategy
     if app.env or app.secret_env:
         data = {name: value.encode() for name, value in sorted({**app.env, **app.secret_env}.items())}
-        contents.append(_content(app.name, "env", data, salt))
+        contents.append(content_of(app.name, "env", data, salt))
         spec["env_secret"] = contents[-1].name
     if app.files:
         data = {}
@@ -689,11 +599,12 @@ def release_spec(app: App, salt: str) -> tuple[dict[str, Any], list[Content]]:
                     "content": fingerprint(salt, entry.content, 12),
                 }
             )
-        contents.append(_content(app.name, "files", data, salt))
+        contents.append(content_of(app.name, "files", data, salt))
         spec["files_secret"] = contents[-1].name
     return spec, contents
 
 
-def _content(app: str, kind: str, data: dict[str, bytes], salt: str) -> Content:
+def content_of(app: str, kind: str, data: dict[str, bytes], salt: str) -> Content:
+    """Return the Secret for data of an app, named by what is in it."""
     digest = fingerprint(salt, canonical({key: value.hex() for key, value in data.items()}), 12)
     return Content(f"{app}.{kind}.{digest}", data)

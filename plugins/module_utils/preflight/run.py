@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from . import (
     checks_addresses,
+    checks_gateway,
     checks_groups,
     checks_hosts,
     checks_network,
@@ -23,6 +24,7 @@ from .inventory import ERROR, EVERYWHERE, WARNING, Inventory, Problem, registere
 # Importing them registers the checks.
 CHECKS = (
     checks_addresses,
+    checks_gateway,
     checks_groups,
     checks_hosts,
     checks_network,

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.arguments import arguments, from_environment
-from ansible_collections.cloudbang.platform.plugins.module_utils.apps.spec import parse
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.parse import parse
 
 ROOT = Path(__file__).resolve().parents[5]
 MODULES = ("app", "app_scale", "app_release", "app_info")

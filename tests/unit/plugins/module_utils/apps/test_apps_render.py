@@ -8,9 +8,21 @@ import json
 from typing import Any
 
 import pytest
+import yaml
 
-from ansible_collections.cloudbang.platform.plugins.module_utils.apps import ledger, plan, render, rollout, runner, spec
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps import (
+    client,
+    hostports,
+    ledger,
+    parse,
+    plan,
+    render,
+    rollout,
+    runner,
+    spec,
+)
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.ledger import LedgerError, Release
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.options import Invalid
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.plan import Live
 
 OPTIONS: dict[str, Any] = {
@@ -35,7 +47,7 @@ OPTIONS: dict[str, Any] = {
 
 
 def wanted(**more: Any) -> spec.App:
-    app: spec.App = spec.parse("app", {**copy.deepcopy(OPTIONS), **more})["wanted"][0]
+    app: spec.App = parse.parse("app", {**copy.deepcopy(OPTIONS), **more})["wanted"][0]
     return app
 
 
@@ -43,7 +55,7 @@ def objects(**more: Any) -> dict[tuple[str, str], dict[str, Any]]:
     app = wanted(**more)
     content, _wanted = spec.release_spec(app, "salt")
     route = render.Route(app.domains, app.ingress_class)
-    found = render.render(app.name, app.tenant, content, "d1", 3, route)
+    found = render.render(app.name, app.tenant, content, "d1", 3, route, render.Around())
     return {(entry["kind"], entry["metadata"]["name"]): entry for entry in found}
 
 
@@ -302,8 +314,22 @@ def waiting(reason: str, message: str = "", **more: Any) -> dict[str, Any]:
     return pod(state={"waiting": {"reason": reason, "message": message}}, **more)
 
 
+def refusal(message: str) -> dict[str, Any]:
+    """Return the status of a Deployment whose pods the API refuses."""
+    condition = {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": message}
+    return {"replicas": 1, "updatedReplicas": 0, "availableReplicas": 1, "conditions": [condition]}
+
+
 FULL = {"replicas": 2, "updatedReplicas": 2, "availableReplicas": 2}
 HALF = {"replicas": 3, "updatedReplicas": 1, "availableReplicas": 2}
+
+
+def ran(code: int, seconds: int) -> dict[str, Any]:
+    """Return the state of a container that ended."""
+    end = f"2026-01-01T00:{seconds // 60:02}:{seconds % 60:02}Z"
+    return {"terminated": {"exitCode": code, "startedAt": "2026-01-01T00:00:00Z", "finishedAt": end}}
+
+
 BACK_OFF = {"state": {"waiting": {"reason": "CrashLoopBackOff"}}, "lastState": {"terminated": {"exitCode": 1}}}
 
 
@@ -317,13 +343,25 @@ BACK_OFF = {"state": {"waiting": {"reason": "CrashLoopBackOff"}}, "lastState": {
         ({"wanted": 0, "replicas": 1}, [], 0, False, False, ""),
         (HALF, [waiting("ImagePullBackOff", "x: not found")], 0, False, True, "ImagePullBackOff: x: not found"),
         (HALF, [waiting("ImagePullBackOff", "timeout")], 5, False, False, "ImagePullBackOff: timeout"),
-        (HALF, [waiting("ImagePullBackOff", "timeout")], 30, False, True, "ImagePullBackOff: timeout"),
+        (HALF, [waiting("ImagePullBackOff", "timeout")], 99, False, False, "ImagePullBackOff: timeout"),
+        (HALF, [waiting("ErrImagePull", "rpc error: code = NotFound desc = x")], 0, False, True, "ErrImagePull: rpc"),
+        (HALF, [waiting("ErrImagePull", "manifest unknown")], 0, False, True, "manifest unknown"),
+        (HALF, [waiting("ErrImagePull", "dial tcp: lookup registry: no such host")], 99, False, False, "no such host"),
+        (HALF, [waiting("ErrImagePull", "pull access denied")], 99, False, False, "denied"),
+        (HALF, [waiting("ImagePullBackOff", "pull access denied")], 0, False, True, "denied"),
+        (HALF, [waiting("CreateContainerConfigError", 'secret "x" not found')], 0, False, True, "not found"),
+        (HALF, [waiting("CreateContainerConfigError", "failed to sync secret cache")], 5, False, False, "sync"),
         (HALF, [waiting("InvalidImageName")], 0, False, True, "InvalidImageName"),
         (HALF, [waiting("CreateContainerConfigError", "secret")], 30, False, True, "secret"),
         (HALF, [waiting("ContainerCreating")], 999, False, False, "1 of 2"),
         (HALF, [waiting("ImagePullBackOff", "not found", digest="old")], 30, False, False, "1 of 2"),
-        (HALF, [pod(restartCount=1, **BACK_OFF)], 0, False, False, "exit code 1"),
+        (HALF, [pod(restartCount=1, **BACK_OFF)], 0, False, True, "exit code 1"),
         (HALF, [pod(restartCount=3, **BACK_OFF)], 0, False, True, "CrashLoopBackOff"),
+        (HALF, [pod(restartCount=1, **{**BACK_OFF, "lastState": ran(7, 130)})], 0, False, False, "exit code 7"),
+        (HALF, [pod(restartCount=1, **{**BACK_OFF, "lastState": ran(7, 3)})], 0, False, True, "exit code 7"),
+        (HALF, [pod(restartCount=1, state=ran(8, 3), lastState=ran(7, 3))], 0, False, True, "exit code 8"),
+        (HALF, [pod(restartCount=1, state={"running": {}}, lastState=ran(7, 3))], 0, False, False, "exit code 7"),
+        (HALF, [pod(restartCount=0, state=ran(7, 3))], 0, False, False, "1 of 2"),
         (HALF, [pod(state={"running": {}}, ready=False)], 60, False, False, "readiness probe"),
         (
             HALF,
@@ -363,6 +401,9 @@ BACK_OFF = {"state": {"waiting": {"reason": "CrashLoopBackOff"}}, "lastState": {
             True,
             "FailedCreate",
         ),
+        (refusal("pods is forbidden: exceeded quota: q"), [], 1, False, False, "exceeded quota"),
+        (refusal("pods is forbidden: exceeded quota: q"), [], 60, False, True, "exceeded quota"),
+        (refusal("pods is forbidden: violates PodSecurity"), [], 0, False, True, "violates PodSecurity"),
     ],
 )
 def test_judge(
@@ -371,6 +412,68 @@ def test_judge(
     verdict = rollout.judge([deployment(**status)], pods, "d1", waited)
     assert (verdict.done, verdict.failed) == (done, failed)
     assert text in verdict.reason
+
+
+def workload(kind: str, spec: dict[str, Any], **status: Any) -> dict[str, Any]:
+    labels = {render.PROCESS: "web"}
+    return {"kind": kind, "metadata": {"name": "w", "labels": labels}, "spec": spec, "status": status}
+
+
+def failed_pod() -> dict[str, Any]:
+    entry = pod(name="w-abc", state=ran(5, 3))
+    entry["metadata"]["labels"]["batch.kubernetes.io/job-name"] = "w"
+    return entry
+
+
+@pytest.mark.parametrize(
+    ("entry", "pods", "done", "failed", "text"),
+    [
+        (workload("CronJob", {}), [], True, False, ""),
+        (workload("StatefulSet", {"replicas": 2}, observedGeneration=1, **FULL), [], True, False, ""),
+        (workload("StatefulSet", {"replicas": 2}, **FULL), [], False, False, "2 of 2"),
+        (workload("StatefulSet", {"replicas": 2}, observedGeneration=1, **HALF), [], False, False, "1 of 2"),
+        (workload("Job", {}, active=1), [], False, False, "has not ended: 1 active, 0 succeeded, 0 failed pods"),
+        (workload("Job", {}, conditions=[{"type": "Complete", "status": "True"}]), [], True, False, ""),
+        (workload("Job", {"suspend": True}), [], True, False, ""),
+        (workload("Job", {"suspend": True}, active=1), [], False, False, "1 active"),
+        (
+            workload("Job", {}, conditions=[{"type": "Failed", "status": "True", "reason": "DeadlineExceeded"}]),
+            [failed_pod()],
+            False,
+            True,
+            "w: DeadlineExceeded: None; pod w-abc ended with exit code 5",
+        ),
+    ],
+)
+def test_judge_other_kinds(
+    entry: dict[str, Any], pods: list[dict[str, Any]], done: bool, failed: bool, text: str
+) -> None:
+    verdict = rollout.judge([entry], pods, "d1", 0)
+    assert (verdict.done, verdict.failed) == (done, failed) and text in verdict.reason
+    assert verdict.pod == ("w-abc" if pods else "")
+
+
+def test_ports_are_given_once_and_kept() -> None:
+    ports = hostports.Ports({2000: "a/b/c/0/http"})
+    assert ports.port("a/b/c/0/http", (2000, 2002)) == 2000
+    assert [ports.port(f"a/b/c/{number}/http", (2000, 2002)) for number in (1, 2, 1)] == [2001, 2002, 2001]
+    with pytest.raises(Invalid, match="every port is taken"):
+        ports.port("a/b/c/3/http", (2000, 2002))
+
+
+def test_merged_resources_meet_in_the_container() -> None:
+    entry = objects()["Deployment", "shop-web"]
+    scaled = {"requests": {"cpu": "2"}, "limits": {"cpu": "3"}}
+    scale = render.scale(entry, 4, None, scaled)
+    [container] = render.containers_of({"spec": render.merged(entry["spec"], scale["spec"])})
+    assert container["resources"] == {"requests": {"cpu": "2", "memory": "1024Mi"}, "limits": {"cpu": "3"}}
+    assert container["image"] == "x/shop:1" and render.scaled_resources(scale) == scaled
+    assert render.without({"requests": {"cpu": "1", "memory": "1Gi"}}, scaled) == {"requests": {"memory": "1Gi"}}
+
+
+def test_text_of_any_character_is_sent_as_yaml() -> None:
+    strange = {"a": "\U0001f512 \\ud83d\\udd12 \\\U0001f512 ü \x7f \x85 \ufeff \n\r"}
+    assert yaml.safe_load(client._encoded(strange)) == strange == json.loads(client._encoded(strange))
 
 
 def test_mask() -> None:

@@ -12,7 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps import spec
-from ansible_collections.cloudbang.platform.plugins.module_utils.apps.spec import Invalid, parse, quantity
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.arguments import arguments
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.options import Invalid, quantity
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.parse import parse
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.schedule import wrong_schedule
 
 GOOD: dict[str, Any] = {
     "name": "shop",
@@ -21,6 +24,7 @@ GOOD: dict[str, Any] = {
     "processes": [{"name": "web", "ports": [8000]}, {"name": "worker"}],
 }
 DIGEST = "a" * 64
+PROCESS: dict[str, Any] = spec.APP["processes"]["options"]
 
 
 def app(change: dict[str, Any] | None = None, **more: Any) -> dict[str, Any]:
@@ -29,6 +33,12 @@ def app(change: dict[str, Any] | None = None, **more: Any) -> dict[str, Any]:
 
 def web(**more: Any) -> dict[str, Any]:
     return app(processes=[{"name": "web", "ports": [8000], **more}])
+
+
+def job(**more: Any) -> dict[str, Any]:
+    """Return a job, or cron app, with the options of its process among those of the app."""
+    own = {key: more.pop(key) for key in ("type", "domains") if key in more}
+    return app({"type": "job", **own}, processes=[{"name": "run", "ports": [80], **more}])
 
 
 def problems(module: str, options: dict[str, Any]) -> list[str]:
@@ -66,8 +76,8 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
     (app(image="https://reg.example.org/shop:1"), "image", "registry"),
     (app(image=" shop:1"), "image", "lowercase"),
     (app(image=True), "image", "wanted text"),
-    (app(type="cron"), "type", "one of web, worker"),
-    (app(strategy="blue_green"), "strategy", "one of rolling"),
+    (app(type="batch"), "type", "one of web, worker, stateful, cron, job"),
+    (app(strategy="canary"), "strategy", "one of rolling, recreate, blue_green"),
     (app(state="running"), "state", "one of present, absent, started, stopped"),
     (app(imagee="x"), "imagee", "an unknown option"),
     (app(wait="perhaps"), "wait", "true or false"),
@@ -146,6 +156,65 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
     (app(domains=["a" * 64 + ".org"]), "domains[0]", "host name"),
     (app(type="worker", domains=["a.example.org"]), "domains", "type is worker"),
     (app(image_pull_secrets=["A_b"]), "image_pull_secrets[0]", "name of a Secret"),
+    (web(command=["a", "x\0y"]), "processes[0].command", "without NUL"),
+    (web(args="\udcff"), "processes[0].args", "UTF-8"),
+    (app(restart_key="\udcff"), "restart_key", "UTF-8"),
+    (app(restart_key=""), "restart_key", "1 to 253 characters"),
+    (app(host_ports="80-90"), "host_ports", "1024 to 65535"),
+    (app(host_ports="3000-2000"), "host_ports", "a range of ports"),
+    (app(host_ports="all"), "host_ports", "such as 20000-24999"),
+    (app(strategy="blue_green", wait=False), "wait", "true: it waits to switch"),
+    (app(type="stateful", strategy="recreate"), "strategy", "rolling, because type is stateful"),
+    (app(type="stateful", name="s" * 50), "processes[0].name", "at most 52"),
+    (job(), "processes[0].ports", "none, because type is job"),
+    (job(ports=[], replicas=2), "processes[0].replicas", "see parallelism"),
+    (job(ports=[], readiness={"command": ["x"]}), "processes[0].readiness", "none, because type is job"),
+    (job(ports=[], schedule="@daily"), "processes[0].schedule", "none, because type is job"),
+    (job(ports=[], parallelism=0), "processes[0].parallelism", "1 to 1000"),
+    (job(ports=[], completions=0), "processes[0].completions", "1 to 1000000"),
+    (job(ports=[], retries=-1), "processes[0].retries", "0 to 1000"),
+    (job(ports=[], deadline=0), "processes[0].deadline", "1 to 100000000"),
+    (job(type="cron", ports=[]), "processes[0].schedule", "when it is to start"),
+    (job(type="cron", ports=[], schedule="daily"), "processes[0].schedule", "five fields"),
+    (job(type="cron", ports=[], schedule="61 * * * *"), "processes[0].schedule", "a minute of 0 to 59"),
+    (job(type="cron", ports=[], schedule="@daily", time_zone="Mars/Base"), "processes[0].time_zone", "Europe/Berlin"),
+    (job(type="cron", ports=[], schedule="@daily", concurrency="queue"), "processes[0].concurrency", "one of allow"),
+    (job(type="cron", ports=[], schedule="@daily", start_deadline=1), "processes[0].start_deadline", "10 to 1000000"),
+    (job(type="cron", ports=[], schedule="@daily", history={"failed": -1}), "processes[0].history.failed", "0 to 1000"),
+    (job(type="cron", ports=[], domains=["a.example.org"]), "domains", "type is cron"),
+    (
+        app(type="stateful", processes=[{"name": "db"}], domains=["a.example.org"]),
+        "domains",
+        "a process with a TCP port",
+    ),
+    (web(deadline=5), "processes[0].deadline", "none, because type is web"),
+    (web(placement={"spread": "racks"}), "processes[0].placement.spread", "one of hosts, zones, none"),
+    (web(placement={"zone": "a"}), "processes[0].placement.zone", "an unknown option"),
+    (web(placement={"node_labels": {"a b": "c"}}), "processes[0].placement.node_labels.a b", "the name of a label"),
+    (web(placement={"node_labels": {"a": "b c"}}), "processes[0].placement.node_labels.a", "at most 63"),
+    (web(placement={"tolerations": ["gpu", "gpu"]}), "processes[0].placement.tolerations[1]", "each taint once"),
+    (web(placement={"tolerations": ["gpu=yes"]}), "processes[0].placement.tolerations[0]", "the name of a taint"),
+    (app(tenant="cloudbang-ports"), "tenant", "the cluster's own"),
+    ({**web(host_network=True), "env": {"PORT": 1}}, "env.PORT", "host_network of process web sets it"),
+    ({**web(host_network=True), "secret_env": {"PORT_HTTP": 1}}, "env.PORT_HTTP", "sets it"),
+    (web(host_network=True, replicas=0), "processes[0].host_network", "1 to 100 replicas"),
+    (web(host_network=True, liveness={"tcp": True, "port": 9}), "processes[0].liveness.port", "own TCP ports"),
+    (app(type="worker", processes=[{"name": "w", "host_network": True}]), "processes[0].host_network", "ports of"),
+    (
+        app(type="stateful", processes=[{"name": "w", "ports": [1], "host_network": True}]),
+        "processes[0].host_network",
+        "only web and worker",
+    ),
+    (
+        app(strategy="blue_green", processes=[{"name": "w", "ports": [1], "host_network": True}]),
+        "processes[0].host_network",
+        "rolling or recreate",
+    ),
+    (
+        app(processes=[{"name": "w", "ports": [1], "host_network": True}, {"name": "w-1"}]),
+        "processes[1].name",
+        "another name",
+    ),
     (app(apps=[{"name": "a"}]), "name", "either name or apps"),
     ({"tenant": "acme", "apps": []}, "apps", "at least one app"),
     ({"tenant": "acme", "apps": {}}, "apps", "wanted a list"),
@@ -170,6 +239,19 @@ def test_bad_options_are_named(options: dict[str, Any], option: str, text: str) 
         ("app_scale", {"replicas": -1}, "replicas", "0 to 10000"),
         ("app_scale", {"replicas": "all"}, "replicas", "a whole number"),
         ("app_scale", {"replicas": 10**6}, "replicas", "found 1000000"),
+        ("app_scale", {"processes": {"web": -1}}, "processes.web", "0 to 10000"),
+        ("app_scale", {"processes": {"web": "x"}}, "processes.web", "a whole number"),
+        ("app_scale", {"processes": {}}, "processes", "the replicas of each process"),
+        ("app_scale", {"processes": {"web": 1}, "process": "web"}, "processes", "process beside it"),
+        ("app_scale", {"replicas": 1, "autoscale": {"max": 3, "cpu": 50}}, "autoscale", "one of them"),
+        ("app_scale", {"autoscale": True}, "autoscale", "false, or a mapping"),
+        ("app_scale", {"autoscale": {"max": 3}}, "autoscale", "one of them, in percent"),
+        ("app_scale", {"autoscale": {"cpu": 50}}, "autoscale.max", "a whole number"),
+        ("app_scale", {"autoscale": {"min": 4, "max": 3, "cpu": 50}}, "autoscale.min", "1 to 3"),
+        ("app_scale", {"autoscale": {"max": 3, "cpu": 0}}, "autoscale.cpu", "1 to 1000"),
+        ("app_scale", {"autoscale": {"max": 3, "cpus": 50}}, "autoscale.cpus", "an unknown option"),
+        ("app_scale", {"resources": {"limits": {"cpu": "1,5"}}}, "resources.limits.cpu", "a quantity"),
+        ("app_scale", {"replicas": 1, "host_ports": "1"}, "host_ports", "a range of ports"),
         ("app_scale", {"replicas": 1, "name": None}, "name", "found nothing"),
         ("app_scale", {"replicas": 1, "name": "A"}, "name", "RFC 1123"),
         ("app_release", {"version": 0}, "version", "the number of a release"),
@@ -303,6 +385,48 @@ def test_quantity(text: str, value: Decimal | None) -> None:
     assert quantity(text) == value
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "* * * * *",
+        "*/15 0-6,22 1,15 jan-mar SUN",
+        "? ? ? ? ?",
+        "5/10 0 1 12 0",
+        "@yearly",
+        "@every 90s",
+        "@every 1h30m",
+    ],
+)
+def test_good_schedules(text: str) -> None:
+    assert wrong_schedule(text) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "* * * *",
+        "* * * * * *",
+        "60 * * * *",
+        "* 24 * * *",
+        "* * 0 * *",
+        "* * * 13 *",
+        "* * * * 7",
+        "*/0 * * * *",
+        "5-1 * * * *",
+        "1, * * * *",
+        "* * * foo *",
+        "@noon",
+        "@every",
+        "@every 0s",
+        "@every -5m",
+        "TZ=UTC * * * * *",
+    ],
+)
+def test_bad_schedules(text: str) -> None:
+    assert wrong_schedule(text)
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3),
@@ -321,10 +445,47 @@ def test_no_input_crashes(options: dict[str, Any]) -> None:
         json.dumps([problem._asdict() for problem in error.problems])
 
 
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from(["app_scale", "app_release", "app_info"]), st.data())
+def test_no_input_of_the_other_modules_crashes(module: str, data: st.DataObject) -> None:
+    keys = st.sampled_from([*arguments(module), "unknown"])
+    options = data.draw(st.dictionaries(keys, JSON | st.just({"min": 1, "max": {}, "cpu": "x"}), max_size=6))
+    try:
+        parse(module, {"name": "shop", "tenant": "acme", **options})
+    except Invalid as error:
+        assert error.problems
+    else:
+        assert "unknown" not in options
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text(max_size=12), st.sampled_from(["app", "process", "placement", "probe"]))
+def test_unknown_keys_are_errors(key: str, where: str) -> None:
+    options = web(placement={}, readiness={"tcp": True})
+    [process] = options["processes"]
+    place, known = {
+        "app": (options, set(arguments("app"))),
+        "process": (process, set(PROCESS)),
+        "placement": (process["placement"], set(PROCESS["placement"]["options"])),
+        "probe": (process["readiness"], set(PROCESS["readiness"]["options"])),
+    }[where]
+    if key in known:
+        return
+    place[key] = 1
+    assert any("an unknown option" in line and key in line for line in problems("app", options))
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text())
+def test_no_schedule_crashes(text: str) -> None:
+    wrong_schedule(text)
+
+
 @settings(max_examples=200, deadline=None)
 @given(st.dictionaries(st.sampled_from(sorted(spec.APP["processes"]["options"])), JSON, max_size=5), JSON)
 def test_no_process_crashes(process: dict[str, Any], env: Any) -> None:
-    try:
-        parse("app", app(processes=[{"name": "web", "ports": [80], **process}], env=env))
-    except Invalid as error:
-        assert error.problems
+    for kind in ("web", "stateful", "cron", "job"):
+        try:
+            parse("app", app(type=kind, processes=[{"name": "web", "ports": [80], **process}], env=env))
+        except Invalid as error:
+            assert error.problems

@@ -1,0 +1,12 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Controller side of M(cloudbang.platform.tenant)."""
+
+from __future__ import annotations
+
+from ansible_collections.cloudbang.platform.plugins.plugin_utils.app_action import AppAction
+
+
+class ActionModule(AppAction):
+    """Runs M(cloudbang.platform.tenant) in the controller's process."""
+
+    MODULE = "tenant"

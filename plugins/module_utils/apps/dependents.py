@@ -1,0 +1,97 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Read from the cluster which apps are bound to which."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from . import ledger
+from .client import ApiError, Kube
+from .edges import Node, cycle, described, edges_of
+from .ledger import BOUND, Release
+from .options import Problem
+from .render import KIND, Object
+
+BOUND_RELEASES = f"{KIND}=release,{BOUND}=true"
+
+
+def newest_releases(kube: Kube, tenant: str) -> dict[str, Release]:
+    """Return the newest release of each app of a tenant."""
+    found: dict[str, Release] = {}
+    for release in map(ledger.read, kube.find("Secret", tenant, ledger.selector([], "release"))):
+        if release is not None and (release.app not in found or found[release.app].version < release.version):
+            found[release.app] = release
+    return found
+
+
+def left_behind(kube: Kube, removed: set[Node], going: set[Node], warnings: list[str]) -> list[Problem]:
+    """Return the apps that stay and are bound to apps, given as (name, tenant), that are removed."""
+    if not removed:
+        return []
+    try:
+        found: list[Object] = kube.find("Secret", None, BOUND_RELEASES)
+    except ApiError as error:
+        if error.status != 403:
+            raise
+        warnings.append("bindings of other tenants cannot be seen with these credentials: not checked before removing")
+        found = [entry for tenant in sorted({tenant for _name, tenant in removed}) for entry in _own(kube, tenant)]
+    hits = {
+        (release.app, release.tenant, (edge["target"], edge["tenant"]))
+        for release in map(ledger.read, found)
+        if release is not None and (release.app, release.tenant) not in going
+        for edge in edges_of(release.spec)
+        if (edge["target"], edge["tenant"]) in removed
+    }
+    problems = []
+    for app, tenant, target in sorted(hits):
+        releases = ledger.releases(kube.find("Secret", tenant, ledger.selector([app], "release")), app)
+        now = {(edge["target"], edge["tenant"]) for edge in edges_of(releases[-1].spec)} if releases else set()
+        if target in now:
+            wanted = "to remove that binding (app_binding), or that app, first, or force: true"
+            problems.append(Problem(f"app {described([target])}", f"{described([(app, tenant)])} bound to it", wanted))
+    return problems
+
+
+def _own(kube: Kube, tenant: str) -> list[Object]:
+    return kube.find("Secret", tenant, BOUND_RELEASES)
+
+
+class Graph:
+    """The edges between apps, read tenant by tenant as they are followed; `wanted` has those that are to be."""
+
+    def __init__(self, kube: Kube, wanted: dict[Node, set[Node]]) -> None:
+        self._kube = kube
+        self._wanted = wanted
+        self._tenants: dict[str, dict[str, Release]] = {}
+
+    def release(self, node: Node) -> Release | None:
+        """Return the newest release of an app, given as (name, tenant)."""
+        name, tenant = node
+        if tenant not in self._tenants:
+            self._tenants[tenant] = newest_releases(self._kube, tenant)
+        return self._tenants[tenant].get(name)
+
+    def follow(self, node: Node) -> set[Node]:
+        """Return the apps that one is bound to."""
+        if node in self._wanted:
+            return self._wanted[node]
+        try:
+            release = self.release(node)
+        except ApiError as error:
+            if error.status != 403:
+                raise
+            return set()
+        edges: list[dict[str, Any]] = edges_of(release.spec) if release else []
+        return {(edge["target"], edge["tenant"]) for edge in edges}
+
+    def cycles(self) -> list[Problem]:
+        """Return the cycles that the wanted edges close, each once."""
+        problems: list[Problem] = []
+        known: set[frozenset[Node]] = set()
+        for node in sorted(self._wanted):
+            path = cycle(node, lambda entry: sorted(self.follow(entry)))
+            if path is not None and frozenset(path) not in known:
+                known.add(frozenset(path))
+                found = f"the cycle {described(path)}"
+                problems.append(Problem(f"app {described([node])}: bindings", found, "bindings without a way back"))
+        return problems

@@ -1,0 +1,62 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What explains a failure: the latest warnings of the cluster and the end of a log."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable
+
+from . import render
+from .client import Kube, KubeError
+from .plan import Plan
+from .render import APP, Object
+from .rollout import Verdict
+
+LOG_LINES = 20
+EVENTS = 10
+
+
+def evidence(kube: Kube, plan: Plan, verdict: Verdict) -> tuple[list[str], str]:
+    """Return the latest warnings about an app's objects and the log tail of the pod that shows the failure."""
+    events: list[str] = []
+    log = ""
+    with contextlib.suppress(KubeError):
+        events = warnings_of(
+            kube.find("Event", plan.tenant, fieldSelector="type=Warning"), [name for _kind, name in plan.keys]
+        )[-EVENTS:]
+    pod = verdict.pod
+    if not pod:
+        with contextlib.suppress(KubeError):
+            marked = f"{APP}={plan.name},{render.DIGEST}={plan.digest}"
+            pods = kube.find("Pod", plan.tenant, marked)
+            pod = next((entry["metadata"]["name"] for entry in pods if not ready(entry)), "")
+    if pod:
+        for previous in (True, False):
+            with contextlib.suppress(KubeError):
+                log = kube.logs(plan.tenant, pod, LOG_LINES, previous=previous).rstrip()
+            if log:
+                break
+    return events, log
+
+
+def warnings_of(events: Iterable[Object], workloads: Iterable[str]) -> list[str]:
+    """Return events about workloads, what they make and their pods as lines, oldest first."""
+    prefixes = tuple(workloads)
+    about = [
+        event
+        for event in events
+        for name in [(event.get("involvedObject") or {}).get("name", "")]
+        if any(name == prefix or name.startswith(prefix + "-") for prefix in prefixes)
+    ]
+    about.sort(key=lambda event: event.get("lastTimestamp") or event.get("eventTime") or "")
+    lines = []
+    for event in about:
+        target = event["involvedObject"]
+        times = f" (x{event['count']})" if event.get("count", 1) and event.get("count", 1) > 1 else ""
+        lines.append(f"{target.get('kind')} {target.get('name')}: {event.get('reason')}: {event.get('message')}{times}")
+    return lines
+
+
+def ready(pod: Object) -> bool:
+    conditions = (pod.get("status") or {}).get("conditions") or []
+    return any(entry.get("type") == "Ready" and entry.get("status") == "True" for entry in conditions)

@@ -1,0 +1,63 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The record of a stack, a Secret in its tenant: what it was made from, its members and their order, and the secrets
+that were generated for it.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+from typing import Any
+
+from .client import ApiError, Kube, KubeError
+from .ledger import MANAGER
+from .options import Invalid, Problem
+from .render import KIND, STACK, TENANT, Object, namespace
+from .spec import canonical
+
+MAX_RECORD = 900_000
+
+Record = dict[str, Any]
+
+
+def name_of(name: str) -> str:
+    return f"{name}.stack"
+
+
+def read(kube: Kube, tenant: str, name: str) -> Record:
+    """Return what the last run of a stack has recorded; nothing when there was none."""
+    secret = kube.get("Secret", tenant, name_of(name))
+    if secret is None or (secret["metadata"].get("labels") or {}).get(KIND) != "stack":
+        return {}
+    try:
+        found: Record = json.loads(gzip.decompress(base64.b64decode(secret["data"]["stack"])))
+    except (KeyError, ValueError, OSError, EOFError) as error:
+        raise KubeError(f"Secret {tenant}/{name_of(name)}: found no record of a stack in it") from error
+    return found
+
+
+def write(kube: Kube, name: str, tenant: str, record: Record) -> None:
+    """Record a stack, in the tenant's namespace, which is made when there is none."""
+    secret = secret_of(name, tenant, record)
+    try:
+        kube.apply(secret, MANAGER)
+    except ApiError as error:
+        if error.status != 404:
+            raise
+        kube.apply(namespace(tenant), MANAGER)
+        kube.apply(secret, MANAGER)
+
+
+def secret_of(name: str, tenant: str, record: Record) -> Object:
+    data = gzip.compress(canonical(record), mtime=0)
+    if len(data) > MAX_RECORD:
+        wanted = f"at most {MAX_RECORD} bytes, the limit of a stack's record"
+        raise Invalid([Problem("apps", f"{len(data)} bytes, compressed", wanted)])
+    marks = {"app.kubernetes.io/managed-by": "cloudbang", KIND: "stack", STACK: name, TENANT: tenant}
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": name_of(name), "namespace": tenant, "labels": marks},
+        "data": {"stack": base64.b64encode(data).decode()},
+    }

@@ -1,0 +1,192 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What M(cloudbang.platform.tenant_info) does: show tenants, what they may use, what they use, and what is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from decimal import Decimal
+from math import ceil
+from typing import Any
+
+from .client import ApiError, Kube
+from .options import quantity
+from .plan import KINDS as APP_KINDS
+from .render import APP, KIND, TENANT, Object
+from .tenant_objects import (
+    LOADBALANCER,
+    MANAGED_BY,
+    NAME,
+    NAMESPACE_NAME,
+    NETWORK,
+    POD_SECURITY,
+    gateways_of,
+    holders,
+    managed,
+    members_of,
+)
+from .tenant_spec import LIMITS, QUOTA
+from .tenants import Result
+
+# A quota used to this part is a problem before it refuses anything.
+FULL = Decimal("0.9")
+OWN = ("ResourceQuota", "LimitRange", "NetworkPolicy", "RoleBinding", "ServiceAccount")
+
+
+def run(kube: Kube, options: dict[str, Any], check_mode: bool) -> Result:
+    """Return what there is of one tenant, or of all."""
+    name = options["name"]
+    if name is None:
+        spaces = kube.find("Namespace", None, f"{TENANT},{MANAGED_BY}=cloudbang")
+    else:
+        found = kube.get("Namespace", None, name)
+        spaces = [found] if found is not None and managed(found) else []
+    if not spaces:
+        return {"changed": False, "tenants": []}
+    listed = {kind: kube.find(kind, name, f"{KIND}=tenant") for kind in OWN}
+    # A label alone says which apps there are, which those may see too who may not read Secrets.
+    listed["app"] = [entry for kind in APP_KINDS for entry in kube.find(kind, name, APP, metadata=True)]
+    listed["Pod"] = kube.find("Pod", name, APP)
+    nodes = _seen(kube, "Node", LOADBALANCER)
+    gateways = None if nodes is None else gateways_of(nodes)
+    known = _seen(kube, "Namespace", TENANT)
+    names = None if known is None else {entry["metadata"]["name"] for entry in known}
+    tenants = []
+    for space in sorted(spaces, key=lambda entry: str(entry["metadata"]["name"])):
+        own = {
+            kind: [entry for entry in entries if entry["metadata"]["namespace"] == space["metadata"]["name"]]
+            for kind, entries in listed.items()
+        }
+        tenants.append(describe(space, own, gateways, names))
+    return {"changed": False, "tenants": tenants}
+
+
+def _seen(kube: Kube, kind: str, selector: str) -> list[Object] | None:
+    """Return objects of the cluster, None when these credentials do not show them."""
+    try:
+        return kube.find(kind, None, selector)
+    except ApiError as error:
+        if error.status != 403:
+            raise
+        return None
+
+
+def describe(
+    space: Object, own: dict[str, list[Object]], gateways: list[str] | None, tenants: set[str] | None
+) -> Result:
+    """Return a tenant as results show it. Pure.
+
+    own: kind to the tenant's objects, "app" to those of apps. gateways and tenants: all there are, None when unknown.
+    """
+    marks = space["metadata"].get("labels") or {}
+    name = space["metadata"]["name"]
+    policy = next((entry for entry in own["NetworkPolicy"] if entry["metadata"]["name"] == NAME), None)
+    peers, addresses = _sources(policy)
+    quota = _quota(own["ResourceQuota"])
+    members = members_of(own["RoleBinding"])
+    usage = _usage(own["Pod"])
+    apps = sorted({entry["metadata"]["labels"][APP] for entry in own["app"]})
+    problems = [f"it is being deleted, held by: {text}" for text in holders(space)]
+    problems += _quota_problems(quota)
+    if marks.get(NETWORK) == "isolated" and policy is None:
+        problems.append("network: found no NetworkPolicy, wanted isolation")
+    if policy is not None and gateways is not None and addresses != gateways:
+        problems.append(f"network: lets in {_text(addresses)} as the gateway, wanted {_text(gateways)}")
+    if tenants is not None:
+        problems += [
+            f"peers: {peer} is no tenant, but whoever makes one of that name is let in"
+            for peer in peers
+            if peer not in tenants
+        ]
+    accounts = {entry["metadata"]["name"] for entry in own["ServiceAccount"]}
+    problems += [
+        f"members: found no service account {member.name}, wanted one for the {member.role}"
+        for member in members
+        if member.kind == "service_account" and member.name not in accounts
+    ]
+    if problems and not space["metadata"].get("deletionTimestamp"):
+        problems = [f"{text}; run the tenant's task again" if "wanted" in text else text for text in problems]
+    return {
+        "name": name,
+        "status": (space.get("status") or {}).get("phase", "Active"),
+        "pod_security": marks.get(POD_SECURITY),
+        "network": marks.get(NETWORK),
+        "peers": peers,
+        "members": [member._asdict() for member in members],
+        "quota": quota,
+        "limits": _limits(own["LimitRange"]),
+        "apps": len(apps),
+        "usage": {app: usage.get(app, _written(Decimal(0), Decimal(0), 0)) for app in apps},
+        "problems": problems,
+    }
+
+
+def _text(values: Iterable[str]) -> str:
+    return ", ".join(values) or "nobody"
+
+
+def _sources(policy: Object | None) -> tuple[list[str], list[str]]:
+    """Return the peers and the networks that a tenant's policy lets in."""
+    peers: list[str] = []
+    networks: list[str] = []
+    for rule in ((policy or {}).get("spec") or {}).get("ingress") or []:
+        for source in rule.get("from") or []:
+            expressions = (source.get("namespaceSelector") or {}).get("matchExpressions") or []
+            peers += [text for entry in expressions if entry["key"] == NAMESPACE_NAME for text in entry["values"]]
+            if "ipBlock" in source:
+                networks.append(source["ipBlock"]["cidr"])
+    return sorted(peers), sorted(networks)
+
+
+def _quota(quotas: list[Object]) -> dict[str, dict[str, str | None]]:
+    """Return what the quota allows and how much is used, by the names of the options."""
+    ours = {theirs: option for option, theirs in QUOTA.items()}
+    return {
+        ours.get(resource, resource): {
+            "hard": hard,
+            "used": ((entry.get("status") or {}).get("used") or {}).get(resource),
+        }
+        for entry in quotas
+        for resource, hard in sorted(((entry.get("spec") or {}).get("hard") or {}).items())
+    }
+
+
+def _quota_problems(quota: dict[str, dict[str, str | None]]) -> list[str]:
+    problems = []
+    for option, amounts in quota.items():
+        hard, used = (quantity(amounts[key] or "") for key in ("hard", "used"))
+        if hard is not None and used is not None and used > 0 and used >= hard * FULL:
+            problems.append(f"quota.{option}: {amounts['used']} of {amounts['hard']} used")
+        elif used is None:
+            problems.append(f"quota.{option}: not counted yet")
+    return problems
+
+
+def _limits(ranges: list[Object]) -> dict[str, dict[str, str]]:
+    """Return the limits of a container, by the names of the options."""
+    return {
+        option: dict(item[theirs])
+        for entry in ranges
+        for item in (entry.get("spec") or {}).get("limits") or []
+        for option, theirs in LIMITS.items()
+        if item.get("type") == "Container" and item.get(theirs)
+    }
+
+
+def _usage(pods: Iterable[Object]) -> dict[str, dict[str, Any]]:
+    """Return what the pods of each app request, those that are over left out."""
+    sums: dict[str, tuple[Decimal, Decimal, int]] = {}
+    for pod in pods:
+        if (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed"):
+            continue
+        app = pod["metadata"]["labels"][APP]
+        cpu, memory, count = sums.get(app, (Decimal(0), Decimal(0), 0))
+        for container in pod["spec"].get("containers") or []:
+            requests = (container.get("resources") or {}).get("requests") or {}
+            cpu += quantity(requests.get("cpu", "0")) or 0
+            memory += quantity(requests.get("memory", "0")) or 0
+        sums[app] = (cpu, memory, count + 1)
+    return {app: _written(*amounts) for app, amounts in sums.items()}
+
+
+def _written(cpu: Decimal, memory: Decimal, pods: int) -> dict[str, Any]:
+    return {"pods": pods, "cpu": f"{ceil(cpu * 1000)}m", "memory": f"{ceil(memory / 1024**2)}Mi"}

@@ -1,0 +1,305 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Keep tenants, their quota, network and members."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: tenant
+short_description: Keep tenants, their quota, network and members
+version_added: 1.0.0
+description:
+  - A tenant is a namespace with a quota, limits, isolation from other tenants, and members with roles.
+  - The task says all there is of a tenant. An option that is removed from it removes what the option made, and members
+    that are not listed lose their rights.
+  - An V(owner) does everything in the tenant but change its quota, limits, network policy and Pod Security.
+  - A V(developer) does what the app modules need, reads the rest, and changes no rights.
+  - A V(viewer) reads everything but Secrets.
+  - Whoever may start pods may start them as any service account of the tenant. So give a service account no more than
+    the tenant's developers may have.
+author:
+  - Cloudbang Team (@cloudbang)
+extends_documentation_fragment:
+  - ansible.builtin.action_common_attributes
+  - ansible.builtin.action_common_attributes.flow
+  - cloudbang.platform.kubernetes
+attributes:
+  action:
+    support: full
+  async:
+    support: none
+  bypass_host_loop:
+    support: none
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+  platform:
+    platforms: posix
+options:
+  name:
+    description: Name of the tenant, which is that of its namespace.
+    type: str
+    required: true
+  state:
+    description:
+      - V(present) makes and changes the tenant.
+      - V(absent) deletes it with everything in it.
+    type: str
+    choices: [present, absent]
+    default: present
+  pod_security:
+    description: The Pod Security standard that the API enforces on the tenant's pods.
+    type: str
+    choices: [baseline, restricted, privileged]
+    default: baseline
+  quota:
+    description: What all of the tenant may use together. Without an amount there is no bound on it.
+    type: dict
+    suboptions:
+      cpu:
+        description: Sum of the CPU requests, such as V(8) or V(500m).
+        type: str
+      memory:
+        description: Sum of the memory requests, such as V(16Gi).
+        type: str
+      limits_cpu:
+        description: Sum of the CPU limits.
+        type: str
+      limits_memory:
+        description: Sum of the memory limits.
+        type: str
+      ephemeral_storage:
+        description: Sum of the requests for space on the nodes' disks.
+        type: str
+      storage:
+        description: Sum of the volume claims, such as V(100Gi).
+        type: str
+      volume_claims:
+        description: Number of volume claims.
+        type: int
+      pods:
+        description: Number of pods that are not over.
+        type: int
+      services:
+        description: Number of Services.
+        type: int
+      node_ports:
+        description: Number of node ports.
+        type: int
+      load_balancers:
+        description: Number of Services of type LoadBalancer.
+        type: int
+      secrets:
+        description: Number of Secrets. Each release of an app is one, and its environment and files are one each.
+        type: int
+      config_maps:
+        description: Number of ConfigMaps.
+        type: int
+  limits:
+    description:
+      - What one container may use.
+      - A quota makes the API refuse containers that do not say what they need. So with O(quota.cpu) a container that
+        has no request gets V(100m), and with O(quota.memory) V(128Mi). With O(quota.limits_cpu) one that has no limit
+        gets V(1), and with O(quota.limits_memory) V(512Mi). All of them within O(limits.min) and O(limits.max).
+      - The same requests are filled in where there is O(limits.default) or O(limits.max), for the API would take those.
+    type: dict
+    suboptions:
+      default:
+        description: The limit of a container that has none.
+        type: dict
+        suboptions:
+          cpu:
+            description: CPU, such as V(500m).
+            type: str
+          memory:
+            description: Memory, such as V(256Mi).
+            type: str
+      default_request:
+        description: The request of a container that has none.
+        type: dict
+        suboptions:
+          cpu:
+            description: CPU, such as V(500m).
+            type: str
+          memory:
+            description: Memory, such as V(256Mi).
+            type: str
+      max:
+        description: The highest limit a container may have.
+        type: dict
+        suboptions:
+          cpu:
+            description: CPU, such as V(500m).
+            type: str
+          memory:
+            description: Memory, such as V(256Mi).
+            type: str
+      min:
+        description: The lowest request a container may have.
+        type: dict
+        suboptions:
+          cpu:
+            description: CPU, such as V(500m).
+            type: str
+          memory:
+            description: Memory, such as V(256Mi).
+            type: str
+  network:
+    description:
+      - V(isolated) lets in connections from the tenant itself, from its O(peers), and from the gateway.
+      - V(open) lets in everybody.
+    type: str
+    choices: [isolated, open]
+    default: isolated
+  peers:
+    description: Tenants that may connect to this one. To be reached in return, the other one has to name this one.
+    type: list
+    elements: str
+    default: []
+  members:
+    description: Who may do what in the tenant.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description:
+          - Name of the user, group or service account.
+          - A service account is made in the tenant's namespace, and removed when it is no longer listed.
+        type: str
+        required: true
+      kind:
+        description: What it is.
+        type: str
+        choices: [user, group, service_account]
+        default: user
+      role:
+        description: What it may do.
+        type: str
+        choices: [owner, developer, viewer]
+        required: true
+  adopt:
+    description: Whether to take over a namespace that Cloudbang did not make.
+    type: bool
+    default: false
+  force:
+    description: Whether O(state=absent) deletes a tenant that still has apps or volume claims.
+    type: bool
+    default: false
+  wait:
+    description: Whether to wait until the quota is in force, or the tenant is gone.
+    type: bool
+    default: true
+  timeout:
+    description: Seconds to wait.
+    type: int
+    default: 300
+seealso:
+  - module: cloudbang.platform.tenant_kubeconfig
+  - module: cloudbang.platform.tenant_info
+  - module: cloudbang.platform.app
+"""
+
+EXAMPLES = r"""
+- name: A tenant with a quota and members
+  cloudbang.platform.tenant:
+    name: acme
+    quota: {cpu: 8, memory: 16Gi, pods: 50, storage: 100Gi}
+    limits:
+      max: {memory: 4Gi}
+    peers: [shared-services]
+    members:
+      - {name: ann, role: owner}
+      - {name: acme-developers, kind: group, role: developer}
+      - {name: deployer, kind: service_account, role: developer}
+
+- name: Remove a tenant and all its apps
+  cloudbang.platform.tenant:
+    name: trial
+    state: absent
+    force: true
+"""
+
+RETURN = r"""
+tenant:
+  description: What the task asks for, with the defaults filled in. With O(state=absent) only the name.
+  returned: success
+  type: dict
+  contains:
+    name:
+      description: Name of the tenant.
+      type: str
+    pod_security:
+      description: Its Pod Security standard.
+      type: str
+    quota:
+      description: Its quota, in the names of the API.
+      type: dict
+    limits:
+      description: The limits of a container, in the names of the API.
+      type: dict
+    network:
+      description: V(isolated) or V(open).
+      type: str
+    peers:
+      description: Tenants that may connect.
+      type: list
+      elements: str
+    gateways:
+      description: Addresses of the gateway that may connect, as networks.
+      type: list
+      elements: str
+    members:
+      description: The members, each with C(kind), C(name) and C(role).
+      type: list
+      elements: dict
+changes:
+  description: The objects that were, or in check mode would be, made, changed or removed.
+  returned: always
+  type: list
+  elements: str
+  sample: [ResourceQuota cloudbang-tenant changed]
+holders:
+  description: What keeps the namespace from being gone.
+  returned: when it was not gone in time
+  type: list
+  elements: str
+problems:
+  description: Everything that is wrong with the options.
+  returned: when options are refused
+  type: list
+  elements: dict
+  contains:
+    option:
+      description: The option.
+      type: str
+    found:
+      description: What it has.
+      type: str
+    wanted:
+      description: What it should have.
+      type: str
+unknown:
+  description: Whether the answer to a change got lost, so that it may have been made or not.
+  returned: when it did
+  type: bool
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.arguments import argument_spec
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.runner import run
+
+
+def main() -> None:
+    """Run on the target; the action plugin calls it only with `execute: target`."""
+    module = AnsibleModule(argument_spec("tenant"), supports_check_mode=True)
+    result = run("tenant", module.params, module.check_mode)
+    if result.get("failed"):
+        module.fail_json(**result)
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()
