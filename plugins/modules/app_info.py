@@ -116,11 +116,14 @@ apps:
           description: Digest of the content.
           type: str
         action:
-          description: V(deploy) or V(rollback).
+          description: V(deploy), V(rollback) or V(promote).
           type: str
         from_version:
-          description: The release a rollback took its content from.
+          description: The release a rollback or promotion took its content from.
           type: int
+        from_tenant:
+          description: The tenant of that release after a promotion, null otherwise.
+          type: str
         created:
           description: When, in UTC.
           type: str
@@ -130,6 +133,37 @@ apps:
         message:
           description: Why it failed.
           type: str
+        changes:
+          description:
+            - What differs from the release before, null when that one is not kept. Values are not shown, except those
+              of the image.
+            - Secrets are compared by their fingerprints. Those of a release that was promoted may have another key
+              than the release before. Then all secrets and files count as changed.
+          type: dict
+          contains:
+            image:
+              description: The image C(before) and C(after), null when it is the same.
+              type: dict
+            env:
+              description: Names of environment, secret or not.
+              type: list
+              elements: str
+            files:
+              description: Paths of files.
+              type: list
+              elements: str
+            processes:
+              description: Names of processes.
+              type: list
+              elements: str
+            bindings:
+              description: Apps it is bound to, as C(tenant/name).
+              type: list
+              elements: str
+            settings:
+              description: Other options of the app, such as V(strategy).
+              type: list
+              elements: str
     processes:
       description:
         - Name of a process to its C(kind) and how it runs.
@@ -205,8 +239,14 @@ apps:
       type: list
       elements: str
     logs:
-      description: Name of a pod to its last log lines.
+      description: Name of a process to its pods, and the name of each pod to its last log lines.
       returned: with O(log_lines)
+      type: dict
+    usage:
+      description:
+        - C(pods), C(cpu) and C(memory) to what the app's pods request (C(requested)), what all pods of the tenant do
+          (C(used)), and what its quota allows (C(hard)). The last two are null without a quota, or when the
+          credentials do not show it.
       type: dict
 topology:
   description: What leads where.

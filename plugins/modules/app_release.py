@@ -1,18 +1,19 @@
 #!/usr/bin/python
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Go back to an earlier release of an app."""
+"""Go back to an earlier release of an app, or promote one from another tenant."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: app_release
-short_description: Go back to an earlier release of an app
+short_description: Go back to an earlier release of an app, or promote one from another tenant
 version_added: 1.0.0
 description:
-  - Brings the image and configuration of an earlier release back, by making a new release of the same content. The
-    history only grows.
-  - The replicas and domains stay as they are. When the pods of the old release are still known it starts as fast as
-    scaling does.
+  - Brings the image and configuration of an earlier release back, or over from the app of the same name in another
+    tenant, by making a new release of the same content. The history only grows.
+  - The replicas, domains and bindings stay as they are; going back brings back the bindings of that release. When the
+    pods of the old release are still known it starts as fast as scaling does.
+  - A release that did not run is refused.
   - A second run changes nothing.
 author:
   - Cloudbang Team (@cloudbang)
@@ -44,17 +45,32 @@ options:
     type: str
     required: true
   state:
-    description: V(rollback) makes the content of O(version) the active release.
+    description:
+      - V(rollback) makes the content of the app's own release O(version) the active one.
+      - V(promote) makes that of a release of the app in O(from_tenant) the active one.
     type: str
-    choices: [rollback]
+    choices: [rollback, promote]
     default: rollback
   version:
     description:
-      - Number of the release to go back to, such as V(3). It must have run.
-      - V(last_good) is the newest release that ran and has other content than the active one. After a rollback it is
-        the active one, so nothing changes.
+      - Number of the release, such as V(3). It must have run.
+      - With O(state=rollback) V(last_good) is the newest release that ran and has other content than the active one.
+        After a rollback it is the active one, so nothing changes. It is the default.
+      - With O(state=promote) V(last_good) is the newest release in O(from_tenant) that ran. The default is the newest
+        one, which is refused when it did not run.
     type: str
-    default: last_good
+  from_tenant:
+    description: With O(state=promote), the tenant to take the release from.
+    type: str
+  scope:
+    description:
+      - With O(state=promote), what to take of the release.
+      - V(all) takes the image and the configuration, which is processes, environment, files and their secrets. They
+        are copied, so the other tenant can be removed.
+      - V(image) takes the image into the newest release of the app.
+    type: str
+    choices: [all, image]
+    default: all
   keep_releases:
     description: How many releases to keep.
     type: int
@@ -75,6 +91,21 @@ EXAMPLES = r"""
     name: shop
     tenant: acme
     version: 3
+
+- name: Run in production what runs in staging
+  cloudbang.platform.app_release:
+    name: shop
+    tenant: acme
+    state: promote
+    from_tenant: acme-staging
+
+- name: The same image, with production's own configuration
+  cloudbang.platform.app_release:
+    name: shop
+    tenant: acme
+    state: promote
+    from_tenant: acme-staging
+    scope: image
 """
 
 RETURN = r"""
@@ -90,7 +121,7 @@ app:
       description: Its tenant.
       type: str
     action:
-      description: V(rolled_back), V(repaired) or V(none).
+      description: V(rolled_back), V(promoted), V(repaired) or V(none).
       type: str
     release:
       description: Number of the release that is active.
@@ -98,6 +129,9 @@ app:
     from_version:
       description: Number of the release whose content it has.
       type: int
+    from_tenant:
+      description: Tenant of the release that was promoted, null after going back.
+      type: str
     previous_release:
       description: Number of the release that was active before.
       type: int

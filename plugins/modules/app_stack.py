@@ -409,9 +409,9 @@ options:
         - V(recreate) ends all replicas of the old release before it starts those of the new one, for apps of
           which two releases must not run at the same time.
         - V(blue_green) runs the new release completely beside the old one, and switches the Services in one
-          step when all of it is ready. The old one is kept for O(apps[].drain) seconds more. When the new one
-          does not get ready, it is removed and nothing has happened to the old one. It needs twice the room
-          for a while, and O(wait=true).
+          step when all of it is ready. The old one is kept for O(apps[].drain) seconds more, and the task takes
+          as long. When the new one does not get ready, it is removed and nothing has happened to the old one.
+          It needs twice the room for a while, and O(wait=true).
         - Types other than V(web) and V(worker) take V(rolling) only.
         type: str
         choices:
@@ -421,8 +421,8 @@ options:
         default: rolling
       restart_key:
         description:
-        - Any text. Another one replaces all pods, in the way of O(apps[].strategy), without a new release.
-          Without one the key of the last time stays.
+        - Any text. Another one replaces all pods without a new release, one by one or as O(apps[].strategy=recreate)
+          says. Without one the key of the last time stays.
         - It runs a O(apps[].type=job) again, as a new release.
         type: str
       host_ports:
@@ -674,7 +674,7 @@ apps:
       type: int
 routes:
   description: The outcome for each route, as M(cloudbang.platform.app_route) returns it.
-  returned: with O(routes)
+  returned: when the options are valid and the API answers
   type: list
   elements: dict
 problems:

@@ -537,6 +537,8 @@ def test_the_gateway_follows_endpoints(gateway: World, tenant: str) -> None:
     times.append(soon("503", lambda: gateway.says(domain)))
     print("the gateway follows an endpoint after " + ", ".join(f"{seconds:.2f} s" for seconds in times))
     assert max(times) < 5
+    gateway.api.kube.delete("Service", tenant, "shop")
+    soon("404", lambda: gateway.says(domain))
 
 
 def test_no_failed_request_while_pods_are_replaced(gateway: World, tenant: str) -> None:
@@ -569,7 +571,8 @@ def test_no_failed_request_while_pods_are_replaced(gateway: World, tenant: str) 
         new = Server(f"shop{number}")
         gateway.servers.append(new)
         gateway.endpoints(tenant, "shop", [new])
-        time.sleep(1)
+        soon(True, lambda number=number: answers[f"shop{number} /"] > 3)
+        time.sleep(0.5)
         old.close()
         gateway.servers.remove(old)
         old = new
@@ -577,7 +580,7 @@ def test_no_failed_request_while_pods_are_replaced(gateway: World, tenant: str) 
     for one in clients:
         one.join()
     print(f"4 replacements under {sum(answers.values())} requests: {len(failures)} failed")
-    assert failures == [] and len(answers) == 5
+    assert failures == []
 
 
 def test_the_short_form_is_served_too(gateway: World, nodes: Nodes, tenant: str) -> None:

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps import client, runner
+from ansible_collections.cloudbang.platform.plugins.module_utils.artifacts import Settings, ensure
 
-from .conftest import Api, Nodes
+from .conftest import ROOT, Api, Nodes
+from .test_routes import _define
 
 SECRET = "canary-of-the-secret"
 PORTS = [{"name": "web", "ports": [8080]}]
@@ -350,3 +355,176 @@ def test_stack_from_a_compose_file(api: Api, nodes: Nodes, tenant: str, tmp_path
     refused("app_stack", options, "services.cache.volumes: found volumes, which is not supported here")
     refused("app_stack", {**options, "compose": {"path": str(tmp_path / "none")}}, "No such file")
     assert good("app_stack", {**newer, "state": "absent"})["changed"]
+
+
+def test_routes_of_a_stack(api: Api, nodes: Nodes, tenant: str) -> None:
+    found = ensure(["traefik-crds"], Settings.from_vars({}), print)
+    _define(api, Path(found["traefik-crds"].path).read_text("utf-8"))
+    space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": tenant}}
+    api.kube.request("POST", client.path("Namespace", None), {}, space)
+    ready = {
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {"name": "web-x", "labels": {"kubernetes.io/service-name": "web"}},
+        "addressType": "IPv4",
+        "endpoints": [{"addresses": ["192.0.2.7"], "conditions": {"ready": True}}],
+        "ports": [{"name": "http", "port": 8080}],
+    }
+    api.kube.request("POST", client.path("EndpointSlice", tenant), {}, ready)
+
+    def hosts() -> list[str]:
+        rules = [entry["spec"]["routes"][0]["match"] for entry in api.kube.find("IngressRoute", tenant)]
+        return sorted({rule.partition("`")[2].partition("`")[0] for rule in rules})
+
+    domain = f"{tenant}.example.org"
+    options = stack(api, tenant, routes=[{"app": "web", "domains": [domain]}], prune=True)
+    options["apps"][0]["domains"] = []
+    as_checked("app_stack", options)
+    assert hosts() == [domain]
+    options["routes"] = [{"app": "web", "domains": [f"www.{domain}"]}]
+    as_checked("app_stack", options)
+    assert hosts() == [f"www.{domain}"]
+    # The route to an app without an endpoint fails, and all is as before.
+    failing = {**options, "timeout": 3, "apps": [{**options["apps"][0], "image": "x/y:2"}, *options["apps"][1:]]}
+    failing["routes"] = [{"app": "web", "domains": [domain]}, {"app": "api", "domains": [f"api.{domain}"]}]
+    result = go("app_stack", failing)
+    assert result["failed"] and "found no ready endpoint of Service api" in result["msg"]
+    assert hosts() == [f"www.{domain}"] and info(api, tenant, "web")["image"] == "x/y:1"
+    assert not good("app_stack", options)["changed"]
+    refused(
+        "app_stack",
+        {**options, "routes": [{"app": "web", "domains": ["A B"], "state": "absent"}]},
+        "routes[0].domains[0]",
+    )
+    options["routes"] = []
+    as_checked("app_stack", options)
+    assert hosts() == []
+    options["routes"] = [{"app": "web", "domains": [domain]}]
+    good("app_stack", options)
+    gone = api.options(name="shop", tenant=tenant, state="absent", timeout=30)
+    assert good("app_stack", gone, check=True)["changed"] and good("app_stack", gone)["changed"]
+    assert hosts() == [] and not good("app_stack", gone)["changed"]
+
+
+PLAY = """
+- name: Deploy
+  hosts: localhost
+  gather_facts: false
+  module_defaults:
+    group/cloudbang.platform.apps:
+      kubeconfig: "{kubeconfig}"
+      execute: "{execute}"
+  tasks:
+    - name: Make a template
+      cloudbang.platform.app_template:
+        name: "{tenant}"
+        version: "{execute}"
+        definition:
+          parameters:
+            - {{name: token, type: secret, required: true}}
+          stack:
+            apps:
+              - {{name: api, image: "x/y:1", processes: [{{name: web, ports: [80]}}], secret_env: {{TOKEN: "${{token}}"}}}}
+    - name: Install it
+      cloudbang.platform.app_stack:
+        name: shop
+        tenant: "{tenant}"
+        template:
+          name: "{tenant}"
+          version: "{execute}"
+          secret_parameters: {{token: canary-in-template}}
+        timeout: 60
+    - name: Deploy another stack
+      cloudbang.platform.app_stack: &web
+        name: front
+        tenant: "{tenant}"
+        apps:
+          - {{name: web, image: "x/y:1", processes: [{{name: web, ports: [80]}}], secret_env: {{A: canary-in-stack}}}}
+        timeout: 60
+    - name: Bind one to the other
+      cloudbang.platform.app_binding:
+        name: web
+        tenant: "{tenant}"
+        target: api
+        credentials: {{key: canary-in-binding}}
+        credentials_from: {{token: TOKEN}}
+        timeout: 60
+    - name: Deploy the other stack again
+      cloudbang.platform.app_stack: *web
+      register: again
+    - name: Deploy what fails
+      cloudbang.platform.app_stack:
+        name: front
+        tenant: "{tenant}"
+        apps:
+          - {{name: web, image: "x/crash:1", processes: [{{name: web, ports: [80]}}], secret_env: {{A: canary-in-failure}}}}
+        timeout: 60
+      register: failure
+      failed_when: not failure.failed
+    - name: Look
+      cloudbang.platform.app_info: {{name: web, tenant: "{tenant}", topology: dot}}
+      register: info
+    - name: Check
+      ansible.builtin.assert:
+        that:
+          - again is not changed
+          - failure.apps[0].rolled_back_to == 2
+          - info.apps[0].bindings[0].env.API_PORT == '80'
+          - "'digraph' in info.topology.text"
+"""
+
+
+@pytest.mark.parametrize("execute", ["controller", "target"])
+def test_play_shows_no_secret(api: Api, nodes: Nodes, tenant: str, tmp_path: Path, execute: str) -> None:
+    play = tmp_path / "play.yml"
+    play.write_text(PLAY.format(kubeconfig=api.kubeconfig, tenant=tenant, execute=execute))
+    python = "ansible_python_interpreter={{ansible_playbook_python}}"
+    done = subprocess.run(
+        ["ansible-playbook", "-i", "localhost,", "-c", "local", "-e", python, "-vvvv", "--diff", str(play)],
+        cwd=ROOT,
+        env={**os.environ, "ANSIBLE_HOME": str(tmp_path / "home"), "ANSIBLE_LOCAL_TEMP": str(tmp_path / "tmp")},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    output = done.stdout + done.stderr
+    assert done.returncode == 0, output[-6000:]
+    assert "canary" not in output
+
+
+def examples(page: str, tenant: str) -> list[tuple[str, dict[str, Any]]]:
+    """Return the modules and options of a page's examples, in a tenant of this test."""
+    texts = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / page).read_text(), re.DOTALL)
+    source = (
+        "\n".join(texts).replace("tenant: acme", f"tenant: {tenant}").replace("example.org", f"{tenant}.example.org")
+    )
+    source = source.replace("name: shop\n", f"name: shop-{tenant}\n") if page == "templates.md" else source
+    source = re.sub(r"{{ vault_\w+ }}", SECRET, source)
+    found = []
+    for task in yaml.safe_load(source):
+        found += [(key.rpartition(".")[2], value) for key, value in task.items() if key.startswith("cloudbang.")]
+    return found
+
+
+def test_examples_of_the_pages_do_what_they_say(api: Api, nodes: Nodes, tenant: str, tmp_path: Path) -> None:
+    pages = [options for page in ("stacks.md", "templates.md") for options in examples(page, tenant)]
+    binding, _look, shop, _compose, version, version_of_stack, install, _export, _import = pages
+    listed = [{"name": "shop"}, {"name": "api", "secret_env": {"API_TOKEN": SECRET}}, {"name": "queue"}]
+    shared = {"image": "x/y:1", "processes": PORTS, "timeout": 30}
+    good("app", api.options(tenant=tenant, apps=listed, **shared))
+    as_checked(binding[0], api.options(**binding[1], timeout=30))
+    found = environment(api, tenant, "shop")
+    assert found["API_URL"] == f"http://api.{tenant}.svc:8080" and found["API_TOKEN"] == SECRET
+    assert found["BROKER_URL"] == f"amqp://queue.{tenant}.svc:8080" and found["BROKER_PASSWORD"] == SECRET
+    good("app", api.options(tenant=tenant, apps=[{"name": app["name"]} for app in listed], state="absent", timeout=30))
+
+    shop[1].pop("routes")
+    done = as_checked(shop[0], api.options(**shop[1], timeout=30))
+    assert done["stack"]["levels"] == [["migrate"], ["api"], ["web"]]
+    as_checked(version[0], api.options(**version[1]))
+    version_of_stack[1]["stack"]["name"] = "shop"
+    as_checked(version_of_stack[0], api.options(**version_of_stack[1]))
+    other = f"{tenant}-other"
+    as_checked(install[0], api.options(**{**install[1], "tenant": other}, timeout=30))
+    assert environment(api, other, "web")["PUBLIC_URL"] == f"https://shop.{tenant}.example.org"

@@ -306,8 +306,10 @@ _SPECS: dict[str, Arguments] = {
     },
     "app_release": {
         **_TARGETED,
-        "state": {"type": "str", "default": "rollback", "choices": ["rollback"]},
-        "version": {"type": "str", "default": "last_good"},
+        "state": {"type": "str", "default": "rollback", "choices": ["rollback", "promote"]},
+        "version": {"type": "str"},
+        "from_tenant": {"type": "str"},
+        "scope": {"type": "str", "default": "all", "choices": ["all", "image"]},
         "keep_releases": {"type": "int", "default": 10},
         **_WAIT,
         **_AUTH,

@@ -130,8 +130,8 @@ def _manifest(archive: str, tar: tarfile.TarFile) -> dict[str, Any]:
         raise BundleError(f"archive {archive}: found {found} as its first part, wanted manifest.json")
     manifest = json.loads(stream.read())
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        found = manifest.get("format") if isinstance(manifest, dict) else "no mapping"
-        raise BundleError(f"archive {archive}: found the format {found}, wanted {FORMAT}")
+        said = manifest.get("format") if isinstance(manifest, dict) else "no mapping"
+        raise BundleError(f"archive {archive}: found the format {said}, wanted {FORMAT}")
     return manifest
 
 

@@ -76,7 +76,7 @@ def run(kube: Kube, options: dict[str, Any], check_mode: bool) -> Result:
     if any(process.get("host_network") for app in apps for process in app.processes):
         share_ports(kube, lives.values())
     warnings: list[str] = []
-    problems, absent = _namespaces(kube, tenants, lives)
+    problems, absent = namespaces(kube, lives.values())
     plans: dict[str, Plan] = {}
     for app in apps:
         live = lives[app.key]
@@ -194,13 +194,11 @@ def _admitted(kube: Kube, plan: Plan, absent: set[str]) -> list[Problem]:
     return [Problem(where, f"that {made} the Pod Security standard {level}", wanted)]
 
 
-def _namespaces(kube: Kube, tenants: dict[str, list[App]], lives: dict[str, Live]) -> tuple[list[Problem], set[str]]:
-    """Return what is wrong with the tenants' namespaces, and the tenants that have none yet."""
+def namespaces(kube: Kube, lives: Iterable[Live]) -> tuple[list[Problem], set[str]]:
+    """Return what is wrong with the namespaces of apps, and the tenants that have none yet."""
     problems: list[Problem] = []
     absent: set[str] = set()
-    for tenant, members in tenants.items():
-        if all(lives[app.key].workloads for app in members):
-            continue
+    for tenant in sorted({live.tenant for live in lives if not live.workloads}):
         try:
             found = kube.get("Namespace", None, tenant)
         except ApiError as error:
@@ -327,7 +325,7 @@ def deploy(kube: Kube, plan: Plan, options: dict[str, Any], check_mode: bool) ->
 
 def _action(plan: Plan) -> str:
     if plan.new_release:
-        return "rolled_back" if plan.action == "rollback" else "deployed"
+        return {"rollback": "rolled_back", "promote": "promoted"}.get(plan.action, "deployed")
     if plan.live.restart_key != plan.restart_key:
         return "restarted"
     if plan.applies or plan.contents or plan.prunes or plan.scalers or plan.claims or plan.frees:
@@ -364,6 +362,7 @@ def _claim(kube: Kube, plan: Plan) -> Release:
             plan.replicas,
             plan.action,
             plan.source,
+            plan.from_tenant,
         )
     if plan.live.newest is None:
         raise AssertionError("a plan that makes no release goes on with the newest, and there is none")

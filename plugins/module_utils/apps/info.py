@@ -7,12 +7,14 @@ import contextlib
 from typing import Any
 
 from . import ledger, render
-from .client import Kube, KubeError
+from .client import ApiError, Kube, KubeError
 from .edges import edges_of, summary
 from .evidence import ready, warnings_of
+from .history import history
 from .plan import KINDS, Live, digest_on, ended, instance_of, live_apps, process_of, remembered, size
-from .render import APP, PROCESS, SCALED, WORKLOADS, Object, bounds_of, scaled_resources
+from .render import APP, KIND, PROCESS, SCALED, WORKLOADS, Object, bounds_of, scaled_resources
 from .rollout import judge
+from .tenant_info import quota_of, usage_of
 from .topology import FORMS, topology
 
 Result = dict[str, Any]
@@ -25,6 +27,7 @@ def run(kube: Kube, options: dict[str, Any], check_mode: bool) -> Result:
     kinds = [*KINDS, "Pod", "EndpointSlice"]
     listed = {kind: kube.find(kind, tenant, chosen) for kind in kinds}
     listed["release"] = kube.find("Secret", tenant, ledger.selector([name] if name else [], "release"))
+    listed["ResourceQuota"] = _quotas(kube, tenant)
     events = kube.find("Event", tenant) if options["events"] else []
     apps: list[Result] = []
     keys = sorted(
@@ -39,7 +42,8 @@ def run(kube: Kube, options: dict[str, Any], check_mode: bool) -> Result:
             kind: [
                 entry
                 for entry in entries
-                if entry["metadata"]["namespace"] == namespace and entry["metadata"]["labels"].get(APP) == app
+                if entry["metadata"]["namespace"] == namespace
+                and (kind == "ResourceQuota" or entry["metadata"]["labels"].get(APP) == app)
             ]
             for kind, entries in listed.items()
         }
@@ -56,21 +60,31 @@ def run(kube: Kube, options: dict[str, Any], check_mode: bool) -> Result:
     return result
 
 
+def _quotas(kube: Kube, tenant: str | None) -> list[Object]:
+    """Return the quotas of tenants, none when these credentials do not show them."""
+    try:
+        return kube.find("ResourceQuota", tenant, f"{KIND}=tenant")
+    except ApiError as error:
+        if error.status != 403:
+            raise
+        return []
+
+
 def _describe(
     kube: Kube, name: str, tenant: str, own: dict[str, list[Object]], events: list[Object], lines: int
 ) -> Result:
     live = live_apps([name], tenant, {key: own[key] for key in (*KINDS, "release")})[name]
     newest = live.newest
     pods = []
-    logs: dict[str, str] = {}
+    logs: dict[str, dict[str, str]] = {}
     for pod in own["Pod"]:
         status = pod.get("status") or {}
-        pod_name = pod["metadata"]["name"]
+        pod_name, process = pod["metadata"]["name"], pod["metadata"]["labels"].get(PROCESS)
         containers = status.get("containerStatuses") or []
         pods.append(
             {
                 "name": pod_name,
-                "process": pod["metadata"]["labels"].get(PROCESS),
+                "process": process,
                 "node": (pod.get("spec") or {}).get("nodeName"),
                 "address": status.get("podIP"),
                 "phase": status.get("phase"),
@@ -82,7 +96,7 @@ def _describe(
         )
         if lines:
             with contextlib.suppress(KubeError):
-                logs[pod_name] = kube.logs(tenant, pod_name, lines).rstrip()
+                logs.setdefault(process or "", {})[pod_name] = kube.logs(tenant, pod_name, lines).rstrip()
     result: Result = {
         "name": name,
         "tenant": tenant,
@@ -90,7 +104,7 @@ def _describe(
         "release": newest.version if newest else None,
         "image": newest.spec["image"] if newest else None,
         "digest": newest.digest if newest else None,
-        "releases": [release.summary() for release in live.releases],
+        "releases": history(live.releases),
         "processes": _processes(live),
         "domains": list(live.route.domains),
         "stack": live.stack,
@@ -104,11 +118,21 @@ def _describe(
         },
         "endpoints": _endpoints(own["EndpointSlice"]),
         "pods": pods,
+        "usage": _usage(name, own),
         "events": _event_lines(events, [name for _kind, name in live.workloads]),
     }
     if lines:
         result["logs"] = logs
     return result
+
+
+def _usage(app: str, own: dict[str, list[Object]]) -> dict[str, Result]:
+    """Return what the pods of an app request, beside what all of its tenant use and may use."""
+    amounts = {"pods": 0, "cpu": "0m", "memory": "0Mi", **usage_of(own["Pod"]).get(app, {})}
+    quota = quota_of(own["ResourceQuota"])
+    return {
+        name: {"requested": amount, **quota.get(name, {"hard": None, "used": None})} for name, amount in amounts.items()
+    }
 
 
 def _event_lines(events: list[Object], workloads: list[str]) -> list[str]:

@@ -55,6 +55,7 @@ class Release:
     status: str
     message: str
     heartbeat: float
+    from_tenant: str | None = None
 
     @property
     def name(self) -> str:
@@ -69,6 +70,7 @@ class Release:
             "digest": self.digest,
             "action": self.action,
             "from_version": self.source,
+            "from_tenant": self.from_tenant,
             "created": self.created,
             "by": self.by,
             "message": self.message,
@@ -120,6 +122,7 @@ def read(secret: Object) -> Release | None:
             status=marks.get(STATUS, "pending"),
             message=notes.get(MESSAGE, ""),
             heartbeat=float(notes.get(HEARTBEAT) or 0),
+            from_tenant=kept.get("from_tenant"),
         )
     except (KeyError, ValueError, TypeError):
         return None
@@ -142,6 +145,7 @@ def create(
     replicas: dict[str, int],
     action: str = "deploy",
     source: int | None = None,
+    from_tenant: str | None = None,
 ) -> Release:
     """Append a release and return it. LedgerError names who was faster when the version exists already."""
     kept = {
@@ -153,6 +157,7 @@ def create(
         "replicas": replicas,
         "action": action,
         "source": source,
+        "from_tenant": from_tenant,
         "created": timestamp(kube.now()),
         "by": who(),
         "id": secrets.token_hex(8),
@@ -232,23 +237,50 @@ def target(history: list[Release], version: str) -> Release:
     if not history:
         raise LedgerError("found no release, wanted an app that was deployed")
     newest = history[-1]
-    known = ", ".join(f"v{entry.version} ({entry.status})" for entry in history)
     if version == "last_good":
         if newest.action == "rollback" and newest.status in ("good", "pending"):
             return newest
         good = [entry for entry in history[:-1] if entry.status == "good" and entry.digest != newest.digest]
         if not good:
-            raise LedgerError(f"last_good: found {known}, wanted an earlier release that ran")
+            raise LedgerError(f"last_good: found {_listed(history)}, wanted an earlier release that ran")
         return good[-1]
+    found = _numbered(history, version)
+    return found if found.digest == newest.digest else _that_ran(history, found)
+
+
+def promotable(history: list[Release], version: str | None) -> Release:
+    """Return the release to promote, by default the newest; LedgerError when it did not run.
+
+    `last_good` is the newest that ran.
+    """
+    if not history:
+        raise LedgerError("found no release, wanted an app that was deployed")
+    if version == "last_good":
+        good = last_good(history, history[-1].version + 1)
+        if good is None:
+            raise LedgerError(f"last_good: found {_listed(history)}, wanted a release that ran")
+        return good
+    return _that_ran(history, _numbered(history, version) if version else history[-1])
+
+
+def _numbered(history: list[Release], version: str) -> Release:
     number = int(version.lstrip("v"))
     found = [entry for entry in history if entry.version == number]
     if not found:
-        raise LedgerError(f"version: found {number}, wanted one of {known}")
-    if found[0].digest == newest.digest:
-        return found[0]
-    if found[0].status != "good":
-        raise LedgerError(f"version: found v{number}, which is {found[0].status}, wanted one that ran: {known}")
+        raise LedgerError(f"version: found {number}, wanted one of {_listed(history)}")
     return found[0]
+
+
+def _that_ran(history: list[Release], found: Release) -> Release:
+    if found.status != "good":
+        raise LedgerError(
+            f"version: found v{found.version}, which is {found.status}, wanted one that ran: {_listed(history)}"
+        )
+    return found
+
+
+def _listed(history: list[Release]) -> str:
+    return ", ".join(f"v{entry.version} ({entry.status})" for entry in history)
 
 
 def expired(history: list[Release], keep: int) -> list[Release]:

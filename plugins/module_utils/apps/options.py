@@ -182,6 +182,18 @@ def quantity(text: str) -> Decimal | None:
         return None
 
 
+def unsaid(known: list[Problem], found: Iterable[Problem]) -> list[Problem]:
+    """Return the problems that do not follow from a known one at the same option or around it."""
+    return [
+        problem
+        for problem in found
+        if not any(
+            problem.option == entry.option or problem.option.startswith((entry.option + ".", entry.option + "["))
+            for entry in known
+        )
+    ]
+
+
 class Checker:
     """Collects the problems of options while they take their normal form."""
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from .arguments import APP, AUTOSCALE, arguments
 from .edges import binding_problems, found_twice
-from .options import FALSE, Checker, Invalid, Problem, check, plain, shown
+from .options import FALSE, Checker, Invalid, Problem, check, plain, shown, unsaid
 from .routes_spec import route_problems, shorthand
 from .spec import MAX_REPLICAS, App, AppChecker, names, parse_app
 from .stack_spec import options_problems as stack_problems
@@ -38,7 +38,8 @@ def parse(module: str, given: dict[str, Any]) -> dict[str, Any]:
                         Problem("wait", f"false, and app {app.key} is blue_green", "true: it waits to switch")
                     )
     else:
-        problems += [problem for problem in _CHECKS[module](values) if not _reported(problem, problems)]
+        found = unsaid(problems, _CHECKS[module](values))
+        problems += [problem for problem in found if not _reported(problem, problems)]
     if problems:
         raise Invalid(problems)
     return values
@@ -123,6 +124,14 @@ def _release(values: dict[str, Any]) -> list[Problem]:
     if version is not None and version != "last_good" and not re.match(r"v?[1-9][0-9]*\Z", version):
         checker.wrong("version", version, "the number of a release, such as 3, or last_good")
     checker.between("keep_releases", values.get("keep_releases"), 1, 1000)
+    source = values.get("from_tenant")
+    if values.get("state") == "promote":
+        found = names(values.get("name"), source)
+        checker.problems += [entry._replace(option="from_tenant") for entry in found if entry.option == "tenant"]
+        if source is not None and source == values.get("tenant"):
+            checker.wrong("from_tenant", source, "another tenant than the one to promote to")
+    elif source is not None:
+        checker.wrong("from_tenant", source, "state: promote beside it")
     return checker.problems
 
 

@@ -138,6 +138,7 @@ class Plan:
     replicas: dict[str, int]
     keep: int
     new_release: bool
+    from_tenant: str | None = None
     contents: list[Content] = field(repr=False, default_factory=list)
     applies: list[Object] = field(default_factory=list)
     scales: list[Object] = field(default_factory=list)
@@ -315,6 +316,27 @@ def plan_release(live: Live, source: Release, keep: int) -> Plan:
         source.version,
         restart_key=live.restart_key,
     )
+
+
+def plan_promotion(
+    live: Live, source: Release, spec: dict[str, Any], salt: str, contents_wanted: list[Content], keep: int
+) -> Plan:
+    """Return the plan that makes content of another tenant's release the newest release."""
+    plan = build(
+        live,
+        "present",
+        spec,
+        salt,
+        contents_wanted,
+        live.route,
+        source.replicas,
+        keep,
+        "promote",
+        source.version,
+        restart_key=live.restart_key,
+    )
+    plan.from_tenant = source.tenant
+    return plan
 
 
 def plan_bindings(

@@ -1,50 +1,137 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What `app_release` does: bring the content of an earlier release back."""
+"""What `app_release` does: bring the content of an earlier release back, or that of another tenant's release over."""
 
 from __future__ import annotations
 
+import base64
+import contextlib
 from typing import Any
 
-from . import ledger
-from .client import Kube
-from .deploy import Failed, conflicts, deploy, load
-from .ledger import LedgerError
+from . import ledger, render
+from .client import Kube, KubeError
+from .deploy import Failed, conflicts, deploy, load, namespaces, on_hosts, share_ports
+from .edges import Binding, Edge, edges_of, with_bindings
+from .ledger import MANAGER, LedgerError, Release
 from .options import Invalid, Problem
-from .plan import plan_release
+from .plan import Live, Plan, plan_promotion, plan_release
+from .spec import Content
 
 Result = dict[str, Any]
 
 
 def run(kube: Kube, options: dict[str, Any], check_mode: bool) -> Result:
-    """Bring the content of an earlier release back, as a new release."""
+    """Make the content of another release the active one, by a new release."""
     name, tenant = options["name"], options["tenant"]
-    where = f"app {tenant}/{name}"
     live = load(kube, tenant, [name])[name]
-    try:
-        source = ledger.target(live.releases, options["version"])
-    except LedgerError as error:
-        raise LedgerError(f"{where}: {error}") from error
-    if live.newest is not None and live.newest.digest == source.digest:
-        source = live.newest
-    plan = plan_release(live, source, options["keep_releases"])
+    absent: set[str] = set()
+    problems: list[Problem] = []
+    if options["state"] == "promote":
+        problems, absent = namespaces(kube, [live])
+        source, plan = _promotion(kube, live, options)
+    else:
+        source, plan = _rollback(live, options)
     warnings: list[str] = []
-    problems = conflicts(kube, [plan], set(), warnings)
+    problems += conflicts(kube, [plan], absent, warnings)
     if plan.blue_green and not options["wait"]:
         found = f"false, and v{source.version} is blue_green"
         problems.append(Problem("wait", found, "true: blue_green waits to switch"))
     if problems:
         raise Invalid(problems)
+    if absent and not check_mode:
+        kube.apply(render.namespace(tenant), MANAGER)
     try:
         outcome = deploy(kube, plan, options, check_mode)
     except Failed as error:
         outcome = {"failed": True, "msg": str(error), **error.details}
+        # The log of what failed may show them.
+        options["hidden"] += _secrets(kube, plan)
     diff = outcome.pop("diff")
     result: Result = {
         "changed": outcome["changed"],
-        "app": {"name": name, "tenant": tenant, **outcome, "from_version": source.version},
+        "app": {
+            "name": name,
+            "tenant": tenant,
+            **outcome,
+            "from_version": source.version,
+            "from_tenant": plan.from_tenant,
+        },
         "diff": [diff] if diff["before"] != diff["after"] else [],
     }
+    if warnings:
+        result["warnings"] = warnings
     for key in ("failed", "msg", "unknown"):
         if outcome.get(key):
             result[key] = result["app"].pop(key)
     return result
+
+
+def _rollback(live: Live, options: dict[str, Any]) -> tuple[Release, Plan]:
+    try:
+        source = ledger.target(live.releases, options["version"] or "last_good")
+    except LedgerError as error:
+        raise LedgerError(f"app {live.tenant}/{live.name}: {error}") from error
+    if live.newest is not None and live.newest.digest == source.digest:
+        source = live.newest
+    return source, plan_release(live, source, options["keep_releases"])
+
+
+def _promotion(kube: Kube, live: Live, options: dict[str, Any]) -> tuple[Release, Plan]:
+    """Return the release of the other tenant that is meant, and the plan that brings it over.
+
+    With its content comes the key of its fingerprints, so both releases have the same digest unless bindings differ.
+    """
+    name, origin = options["name"], options["from_tenant"]
+    history = ledger.releases(kube.find("Secret", origin, ledger.selector([name], "release")), name)
+    try:
+        source = ledger.promotable(history, options["version"])
+    except LedgerError as error:
+        raise LedgerError(f"app {origin}/{name}: {error}") from error
+    if options["scope"] == "image":
+        if live.newest is None:
+            found = f"image, and no release of app {live.tenant}/{name}"
+            raise Invalid([Problem("scope", found, "all, or an app that was deployed")])
+        spec, salt = {**live.newest.spec, "image": source.spec["image"]}, live.newest.salt
+        contents: list[Content] = []
+    else:
+        edges = edges_of(live.newest.spec) if live.newest else []
+        same_key = live.newest is not None and live.newest.salt == source.salt
+        bindings = [] if same_key else [_binding(kube, live, edge) for edge in edges]
+        spec, contents = with_bindings(source.spec, edges, name, source.salt, bindings)
+        salt = source.salt
+        refers = [source.spec[key] for key in ("env_secret", "files_secret") if source.spec[key]]
+        contents += [_content(kube, origin, name, called) for called in refers if called not in live.contents]
+    if on_hosts(spec):
+        share_ports(kube, [live])
+    return source, plan_promotion(live, source, spec, salt, contents, options["keep_releases"])
+
+
+def _content(kube: Kube, tenant: str, app: str, name: str) -> Content:
+    """Return what a Secret of a release has. Invalid when it is gone."""
+    secret = kube.get("Secret", tenant, name)
+    if secret is None:
+        raise Invalid([Problem(f"app {tenant}/{app}", f"no Secret {name}, which its release refers to", "it to exist")])
+    return Content(name, {key: base64.b64decode(value) for key, value in (secret.get("data") or {}).items()})
+
+
+def _binding(kube: Kube, live: Live, edge: Edge) -> Binding:
+    """Return the binding that made an edge of an app."""
+    data = _content(kube, live.tenant, live.name, edge["secret"]).data
+    secret_env = {name: data[name].decode() for name in edge["secret_env"]}
+    return Binding(edge["kind"], edge["tenant"], edge["target"], edge["env"], secret_env)
+
+
+def _secrets(kube: Kube, plan: Plan) -> list[str]:
+    """Return the secrets in the content of a plan, as far as they can be read."""
+    spec = plan.spec
+    keys = {spec["env_secret"]: list(spec["secret_env"])}
+    keys[spec["files_secret"]] = [entry["key"] for entry in spec["files"] if entry["secret"]]
+    keys.update({edge["secret"]: list(edge["secret_env"]) for edge in edges_of(spec)})
+    made = {content.name: content.data for content in plan.contents}
+    found: list[str] = []
+    for name, wanted in keys.items():
+        if not name or not wanted:
+            continue
+        with contextlib.suppress(KubeError, Invalid):
+            data = made[name] if name in made else _content(kube, plan.tenant, plan.name, name).data
+            found += [data[key].decode("utf-8", "replace") for key in wanted if key in data]
+    return found

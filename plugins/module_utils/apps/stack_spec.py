@@ -9,7 +9,7 @@ from typing import Any
 
 from .arguments import STACK
 from .edges import binding_problems, found_twice
-from .options import Invalid, Problem, check, shown
+from .options import Invalid, Problem, check, shown, unsaid
 from .spec import App, names
 
 Parse = Callable[[str, dict[str, Any]], dict[str, Any]]
@@ -20,8 +20,9 @@ FIXED = ("tenant", "state", "wait", "timeout")
 
 @dataclass(frozen=True)
 class Stack:
-    """The members of a stack; `levels` is the order of their names, `routes` has the checked options of each route, `given`
-    is what they were made from.
+    """The members of a stack, and the order of their names in `levels`.
+
+    `routes` has the checked options of each route, `given` what all of it was made from.
     """
 
     apps: tuple[App, ...]
@@ -74,7 +75,9 @@ def members(
         try:
             apps = parse("app", {"tenant": tenant, "apps": own})["wanted"]
         except Invalid as error:
-            problems += _new(problems, [problem._replace(option=prefix + problem.option) for problem in error.problems])
+            problems += unsaid(
+                problems, [problem._replace(option=prefix + problem.option) for problem in error.problems]
+            )
     known = [entry["name"] for entry in entries]
     after: dict[str, set[str]] = {}
     for number, entry in enumerate(entries):
@@ -94,18 +97,6 @@ def members(
         return None, problems
     given = {name: value for name, value in spec.items() if name in STACK and value is not None}
     return Stack(tuple(apps), order, bindings, routes, given), []
-
-
-def _new(known: list[Problem], found: list[Problem]) -> list[Problem]:
-    """Return the problems that do not follow from a known one at the same option or around it."""
-    return [
-        problem
-        for problem in found
-        if not any(
-            problem.option == entry.option or problem.option.startswith((entry.option + ".", entry.option + "["))
-            for entry in known
-        )
-    ]
 
 
 def _bindings(

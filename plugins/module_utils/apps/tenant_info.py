@@ -81,9 +81,9 @@ def describe(
     name = space["metadata"]["name"]
     policy = next((entry for entry in own["NetworkPolicy"] if entry["metadata"]["name"] == NAME), None)
     peers, addresses = _sources(policy)
-    quota = _quota(own["ResourceQuota"])
+    quota = quota_of(own["ResourceQuota"])
     members = members_of(own["RoleBinding"])
-    usage = _usage(own["Pod"])
+    usage = usage_of(own["Pod"])
     apps = sorted({entry["metadata"]["labels"][APP] for entry in own["app"]})
     problems = [f"it is being deleted, held by: {text}" for text in holders(space)]
     problems += _quota_problems(quota)
@@ -137,7 +137,7 @@ def _sources(policy: Object | None) -> tuple[list[str], list[str]]:
     return sorted(peers), sorted(networks)
 
 
-def _quota(quotas: list[Object]) -> dict[str, dict[str, str | None]]:
+def quota_of(quotas: list[Object]) -> dict[str, dict[str, str | None]]:
     """Return what the quota allows and how much is used, by the names of the options."""
     ours = {theirs: option for option, theirs in QUOTA.items()}
     return {
@@ -172,7 +172,7 @@ def _limits(ranges: list[Object]) -> dict[str, dict[str, str]]:
     }
 
 
-def _usage(pods: Iterable[Object]) -> dict[str, dict[str, Any]]:
+def usage_of(pods: Iterable[Object]) -> dict[str, dict[str, Any]]:
     """Return what the pods of each app request, those that are over left out."""
     sums: dict[str, tuple[Decimal, Decimal, int]] = {}
     for pod in pods:

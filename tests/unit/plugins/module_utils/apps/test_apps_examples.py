@@ -13,7 +13,8 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.apps.arguments 
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.parse import parse
 
 ROOT = Path(__file__).resolve().parents[5]
-MODULES = ("app", "app_scale", "app_release", "app_info")
+MODULES = ("app", "app_scale", "app_release", "app_info", "app_binding", "app_stack", "app_template")
+PAGES = ("apps.md", "stacks.md", "templates.md")
 
 
 def tasks(source: str) -> list[dict[str, Any]]:
@@ -22,7 +23,8 @@ def tasks(source: str) -> list[dict[str, Any]]:
 
 
 def examples() -> list[tuple[str, dict[str, Any]]]:
-    texts = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "apps.md").read_text(), re.DOTALL)
+    pages = "".join((ROOT / "docs" / page).read_text() for page in PAGES)
+    texts = re.findall(r"```yaml\n(.*?)```", pages, re.DOTALL)
     for module in MODULES:
         source = (ROOT / "plugins" / "modules" / f"{module}.py").read_text()
         texts += re.findall(r'EXAMPLES = r"""\n(.*?)"""', source, re.DOTALL)
