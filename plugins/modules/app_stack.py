@@ -588,7 +588,7 @@ EXAMPLES = r"""
         processes: [{name: web, ports: [8080]}]
         depends_on: [migrate]
       - name: migrate
-        image: registry.example.org/acme/api:3
+        image: registry.example.org/acme/tasks:3
         type: job
         processes: [{name: migrate, command: [./migrate]}]
     bindings:

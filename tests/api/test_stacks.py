@@ -193,6 +193,23 @@ def test_failed_binding_goes_back(api: Api, nodes: Nodes, tenant: str, monkeypat
     assert info(api, tenant, "web")["bindings"] == []
 
 
+def test_log_of_a_failure_shows_no_secret(api: Api, nodes: Nodes, tenant: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even those that the task does not know: of the app itself, and of bindings made before."""
+    apps(api, tenant, "web", "api")
+    credentials = {"key": SECRET + "-bound"}
+    good("app_binding", api.options(name="web", tenant=tenant, target="api", credentials=credentials, timeout=30))
+    lines = {"last": f"cannot log in with {SECRET}-bound"}
+    monkeypatch.setattr(client.Kube, "logs", lambda *arguments, **more: lines["last"])
+    listed = [{"name": "web", "processes": PORTS, "image": "x/crash:1"}]
+    result = go("app", api.options(tenant=tenant, apps=listed, timeout=30))
+    assert result["failed"] and "cannot log in with ****" in result["apps"][0]["log"]
+    own = {**listed[0], "secret_env": {"A": SECRET + "-own"}}
+    good("app", api.options(tenant=tenant, apps=[own], wait=False))
+    lines["last"] = f"cannot log in with {SECRET}-own"
+    gone = go("app_binding", api.options(name="web", tenant=tenant, target="api", state="absent", timeout=30))
+    assert gone["failed"] and "cannot log in with ****" in gone["app"]["log"]
+
+
 def stack(api: Api, tenant: str, image: str = "x/y:1", **more: Any) -> dict[str, Any]:
     """Return the options of a stack of three apps: web is bound to api, and api comes after db."""
     listed = [
@@ -424,7 +441,10 @@ PLAY = """
             - {{name: token, type: secret, required: true}}
           stack:
             apps:
-              - {{name: api, image: "x/y:1", processes: [{{name: web, ports: [80]}}], secret_env: {{TOKEN: "${{token}}"}}}}
+              - name: api
+                image: x/y:1
+                processes: [{{name: web, ports: [80]}}]
+                secret_env: {{TOKEN: "${{token}}"}}
     - name: Install it
       cloudbang.platform.app_stack:
         name: shop
@@ -457,7 +477,10 @@ PLAY = """
         name: front
         tenant: "{tenant}"
         apps:
-          - {{name: web, image: "x/crash:1", processes: [{{name: web, ports: [80]}}], secret_env: {{A: canary-in-failure}}}}
+          - name: web
+            image: x/crash:1
+            processes: [{{name: web, ports: [80]}}]
+            secret_env: {{A: canary-in-failure}}
         timeout: 60
       register: failure
       failed_when: not failure.failed

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import bcrypt
 import pytest
 import urllib3
 
@@ -29,18 +30,27 @@ version: 0.1
 storage: {{filesystem: {{rootdirectory: {root}}}, delete: {{enabled: true}}}}
 http: {{addr: "127.0.0.1:{port}"}}
 """
+AUTH = """
+auth: {{htpasswd: {{realm: test, path: {root}/htpasswd}}}}
+"""
+
+
+PASSWORD = "canary-of-the-registry"
 
 
 @pytest.fixture(scope="module")
 def registries(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
-    """The addresses of two empty registries."""
+    """The addresses of three empty registries; the last one wants the user `me` with PASSWORD."""
     program = str(ensure(["registry"], Settings.from_vars({}), print)["registry"].path)
     processes = []
     urls = []
     try:
-        for port in _free_ports(2):
+        for number, port in enumerate(_free_ports(3)):
             root = tmp_path_factory.mktemp("registry")
-            (root / "config.yml").write_text(CONFIG.format(root=root, port=port))
+            (root / "htpasswd").write_text(f"me:{bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()}\n")
+            (root / "config.yml").write_text(
+                CONFIG.format(root=root, port=port) + (AUTH.format(root=root) * (number == 2))
+            )
             log = (root / "log").open("wb")
             processes.append(subprocess.Popen([program, "serve", str(root / "config.yml")], stdout=log, stderr=log))
             urls.append(f"http://127.0.0.1:{port}")
@@ -57,7 +67,7 @@ def _wait_for(url: str) -> None:
     end = time.monotonic() + 20
     while True:
         try:
-            assert urllib3.request("GET", f"{url}/v2/", retries=False, timeout=2).status == 200
+            assert urllib3.request("GET", f"{url}/v2/", retries=False, timeout=2).status in (200, 401)
             return
         except urllib3.exceptions.HTTPError:
             if time.monotonic() > end:
@@ -238,6 +248,11 @@ def test_archive_carries_a_template_with_its_images(
     template["secret_parameters"] = {"key": SECRET}
     good("app_stack", api.options(name="shop", tenant=tenant, template=template, timeout=30))
     assert info(api, tenant, "web")["image"] == f"other.example:5000/{tenant}/web@{digests[image]}"
+    closed = {"host": "closed.example", "url": registries[2], "username": "me", "password": PASSWORD + "x"}
+    said = refused("app_template", {**options, "registry": closed}, "not allowed (401)")
+    assert PASSWORD not in json.dumps(said)
+    assert good("app_template", {**options, "registry": {**closed, "password": PASSWORD}})["pushed"]
+    good("app_template", options)
     # A manifest that the registry has lost is brought back.
     url = f"{registries[1]}/v2/{tenant}/web/manifests/{digests[image]}"
     assert urllib3.request("DELETE", url).status == 202

@@ -263,6 +263,7 @@ class Traffic:
     sent: int = 0
     failures: list[str] = field(default_factory=list)
     answered: list[float] = field(default_factory=list)
+    latencies: list[float] = field(default_factory=list)
     started: float = field(default_factory=time.monotonic)
 
     @property
@@ -270,6 +271,11 @@ class Traffic:
         """Return the longest time without an answer, in seconds."""
         times = sorted([self.started, *self.answered])
         return max((after - before for before, after in zip(times, times[1:])), default=float("inf"))
+
+    @property
+    def p99(self) -> float:
+        """Return how long 99 of 100 answers took at most, in seconds from when the request was due."""
+        return sorted(self.latencies)[int(len(self.latencies) * 0.99)] if self.latencies else float("inf")
 
 
 @contextmanager
@@ -283,15 +289,21 @@ def traffic(
     clients: int = 2,
     pause: float = 0.02,
     timeout: float = 5,
+    rate: float | None = None,
 ) -> Iterator[Traffic]:
-    """Send requests until the block ends. What gets no answer with the status 200 is a failure and is not repeated."""
+    """Send requests until the block ends. What gets no answer with the status 200 is a failure and is not repeated.
+
+    With rate, all clients together send so many requests a second, also while answers take long; else each sends its
+    next one a pause after an answer.
+    """
     seen = Traffic()
     lock = threading.Lock()
     stop = threading.Event()
 
-    def ask() -> None:
+    def ask(number: int) -> None:
         connection: http.client.HTTPConnection | None = None
-        while not stop.is_set():
+        due = seen.started + (number / rate if rate else 0)
+        while not stop.wait(max(due - time.monotonic(), 0)):
             try:
                 if connection is None:
                     connection = (
@@ -305,20 +317,22 @@ def traffic(
                 problem = "" if answer.status == 200 else f"{answer.status} {body[:80]!r}"
             except (OSError, http.client.HTTPException) as error:
                 problem = repr(error)
+            now = time.monotonic()
             with lock:
                 seen.sent += 1
                 if problem:
-                    seen.failures.append(f"{time.monotonic() - seen.started:.2f} s: {problem}")
+                    seen.failures.append(f"{now - seen.started:.2f} s: {problem}")
                 else:
-                    seen.answered.append(time.monotonic())
+                    seen.answered.append(now)
+                    seen.latencies.append(now - due)
             if connection and (problem or not keep_alive):
                 connection.close()
                 connection = None
-            stop.wait(pause)
+            due = due + clients / rate if rate else now + pause
         if connection:
             connection.close()
 
-    threads = [threading.Thread(target=ask, daemon=True) for _number in range(clients)]
+    threads = [threading.Thread(target=ask, args=(number,), daemon=True) for number in range(clients)]
     for thread in threads:
         thread.start()
     try:

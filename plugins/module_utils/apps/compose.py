@@ -254,8 +254,12 @@ class _Reading:
         self.wrong(place, given, f"{' or '.join(allowed)}, because {why}")
 
     def text(self, place: str, given: Any) -> str | None:
-        """Return a text with its variables replaced."""
-        return self.interpolated(place, given)[0]
+        """Return a text that outputs may show, with its variables replaced."""
+        text, secret = self.interpolated(place, given)
+        if secret:
+            self.tell(place, "a secret variable", "it in environment, or in the file's secrets")
+            return None
+        return text
 
     def interpolated(self, place: str, given: Any) -> tuple[str | None, bool]:
         """Return a text with its variables replaced, and whether one of them is secret."""

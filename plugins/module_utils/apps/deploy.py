@@ -13,7 +13,7 @@ from . import hostports, ledger, render
 from .client import ApiError, Kube, KubeError, Unknown
 from .dependents import left_behind
 from .edges import clashes
-from .evidence import evidence, ready
+from .evidence import evidence, ready, secrets_in
 from .hostports import Ports
 from .ledger import HEARTBEAT_SECONDS, MANAGER, LedgerError, Release
 from .options import Invalid, Problem
@@ -537,6 +537,7 @@ def _failure(
     """Record a failed rollout, go back when that is wanted and possible, and return the error to raise."""
     where = f"app {plan.tenant}/{plan.name}"
     events, log = evidence(kube, plan, verdict)
+    options["hidden"] += secrets_in(kube, plan)
     details: Result = {**result, "changed": True, "reason": verdict.reason, "events": events, "log": log}
     message = f"{where}: release v{release.version} failed: {verdict.reason}"
     if release.status == "good":

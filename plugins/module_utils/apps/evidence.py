@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 from collections.abc import Iterable
 
 from . import render
 from .client import Kube, KubeError
+from .edges import edges_of
 from .plan import Plan
 from .render import APP, Object
 from .rollout import Verdict
@@ -37,6 +39,26 @@ def evidence(kube: Kube, plan: Plan, verdict: Verdict) -> tuple[list[str], str]:
             if log:
                 break
     return events, log
+
+
+def secrets_in(kube: Kube, plan: Plan) -> list[str]:
+    """Return the secrets in the content of a plan, as far as they can be read: a log may show them."""
+    spec = plan.spec
+    keys = {spec["env_secret"]: list(spec["secret_env"])}
+    keys[spec["files_secret"]] = [entry["key"] for entry in spec["files"] if entry["secret"]]
+    keys.update({edge["secret"]: list(edge["secret_env"]) for edge in edges_of(spec)})
+    made = {content.name: content.data for content in plan.contents}
+    found: list[str] = []
+    for name, wanted in keys.items():
+        if not name or not wanted:
+            continue
+        data = made.get(name)
+        if data is None:
+            with contextlib.suppress(KubeError):
+                kept = (kube.get("Secret", plan.tenant, name) or {}).get("data") or {}
+                data = {key: base64.b64decode(value) for key, value in kept.items()}
+        found += [data[key].decode("utf-8", "replace") for key in wanted if key in data] if data else []
+    return found
 
 
 def warnings_of(events: Iterable[Object], workloads: Iterable[str]) -> list[str]:

@@ -4,11 +4,10 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 from typing import Any
 
 from . import ledger, render
-from .client import Kube, KubeError
+from .client import Kube
 from .deploy import Failed, conflicts, deploy, load, namespaces, on_hosts, share_ports
 from .edges import Binding, Edge, edges_of, with_bindings
 from .ledger import MANAGER, LedgerError, Release
@@ -43,8 +42,6 @@ def run(kube: Kube, options: dict[str, Any], check_mode: bool) -> Result:
         outcome = deploy(kube, plan, options, check_mode)
     except Failed as error:
         outcome = {"failed": True, "msg": str(error), **error.details}
-        # The log of what failed may show them.
-        options["hidden"] += _secrets(kube, plan)
     diff = outcome.pop("diff")
     result: Result = {
         "changed": outcome["changed"],
@@ -118,20 +115,3 @@ def _binding(kube: Kube, live: Live, edge: Edge) -> Binding:
     data = _content(kube, live.tenant, live.name, edge["secret"]).data
     secret_env = {name: data[name].decode() for name in edge["secret_env"]}
     return Binding(edge["kind"], edge["tenant"], edge["target"], edge["env"], secret_env)
-
-
-def _secrets(kube: Kube, plan: Plan) -> list[str]:
-    """Return the secrets in the content of a plan, as far as they can be read."""
-    spec = plan.spec
-    keys = {spec["env_secret"]: list(spec["secret_env"])}
-    keys[spec["files_secret"]] = [entry["key"] for entry in spec["files"] if entry["secret"]]
-    keys.update({edge["secret"]: list(edge["secret_env"]) for edge in edges_of(spec)})
-    made = {content.name: content.data for content in plan.contents}
-    found: list[str] = []
-    for name, wanted in keys.items():
-        if not name or not wanted:
-            continue
-        with contextlib.suppress(KubeError, Invalid):
-            data = made[name] if name in made else _content(kube, plan.tenant, plan.name, name).data
-            found += [data[key].decode("utf-8", "replace") for key in wanted if key in data]
-    return found

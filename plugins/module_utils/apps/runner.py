@@ -53,7 +53,7 @@ def run(
         options["progress"] = progress
         result = _MODULES[module](connect(options), options, check_mode)
     except Invalid as error:
-        return {
+        result = {
             "failed": True,
             "changed": False,
             "msg": f"{module}: {len(error.problems)} problem(s) with the options: {error}",

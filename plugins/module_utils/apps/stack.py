@@ -135,6 +135,7 @@ def _wanted(
     origin: dict[str, Any] = {}
     generated: dict[str, str] = {}
     if options["compose"] is not None:
+        options["hidden"] += [str(value) for value in options["compose"]["secret_variables"].values()]
         spec = _from_compose(options["compose"], warnings)
         spec["bindings"], where = options["bindings"], "compose"
         spec["routes"] = options["routes"]

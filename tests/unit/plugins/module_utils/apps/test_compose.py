@@ -142,6 +142,15 @@ def test_secret_variables_make_secrets() -> None:
     assert "it in one of the file's secrets" in str(problems[0]) and "hidden" not in str(problems)
 
 
+@pytest.mark.parametrize(
+    "text", ["command: 'x ${S} \"'", "entrypoint: [a, '${S}']", "healthcheck: {test: 'a ${S}'}", "ports: ['${S}']"]
+)
+def test_secret_variables_stay_where_no_output_shows_them(text: str) -> None:
+    content = {"services": {"web": {"image": "x/y:1", **yaml.safe_load(text)}}}
+    _spec, _warnings, problems = convert(content, secret_variables={"S": "hidden"})
+    assert any(problem.found == "a secret variable" for problem in problems) and "hidden" not in str(problems)
+
+
 def test_files_are_read_beside_the_compose_file(tmp_path: Path) -> None:
     (tmp_path / "app.env").write_text("# comment\nexport A=1\nB='$x y'\nC=\"${V} z\"\nD=d # told\n\n")
     (tmp_path / "web.ini").write_text("[web]\n")
