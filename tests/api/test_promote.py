@@ -84,10 +84,14 @@ def test_bindings_stay_those_of_the_tenant(api: Api, nodes: Nodes, tenant: str) 
         good("app", {**api.options(tenant=where), **store})
         good("app", app(api, where))
     bind = api.options(name="shop", target="store", credentials={"password": f"{SECRET}-of-the-store"}, timeout=30)
-    good("app_binding", {**bind, "tenant": live})
+    good("app_binding", {**bind, "tenant": tenant})
     good("app", {**app(api, tenant), "image": "registry.example/shop:2"})
     options = promotion(api, tenant)
-    assert good("app_release", options)["app"]["action"] == "promoted"
+    (warning,) = good("app_release", options, check=True)["warnings"]
+    assert warning.startswith(f"app {live}/shop: not bound to store, which it is in tenant {tenant}")
+    good("app_binding", {**bind, "tenant": live})
+    done = good("app_release", options)
+    assert done["app"]["action"] == "promoted" and "warnings" not in done
     assert environment(api, live)["STORE_HOST"] == f"store.{live}.svc"
     assert environment(api, live)["STORE_PASSWORD"] == f"{SECRET}-of-the-store"
     assert not good("app_release", options)["changed"]

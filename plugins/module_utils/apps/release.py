@@ -24,12 +24,16 @@ def run(kube: Kube, options: dict[str, Any], check_mode: bool) -> Result:
     live = load(kube, tenant, [name])[name]
     absent: set[str] = set()
     problems: list[Problem] = []
+    warnings: list[str] = []
     if options["state"] == "promote":
         problems, absent = namespaces(kube, [live])
         source, plan = _promotion(kube, live, options)
+        unbound = ", ".join(sorted(_targets(source.spec) - _targets(plan.spec)))
+        if unbound and options["scope"] == "all":
+            there = f"which it is in tenant {source.tenant}"
+            warnings.append(f"app {tenant}/{name}: not bound to {unbound}, {there}; app_binding does that")
     else:
         source, plan = _rollback(live, options)
-    warnings: list[str] = []
     problems += conflicts(kube, [plan], absent, warnings)
     if plan.blue_green and not options["wait"]:
         found = f"false, and v{source.version} is blue_green"
@@ -100,6 +104,10 @@ def _promotion(kube: Kube, live: Live, options: dict[str, Any]) -> tuple[Release
     if on_hosts(spec):
         share_ports(kube, [live])
     return source, plan_promotion(live, source, spec, salt, contents, options["keep_releases"])
+
+
+def _targets(spec: dict[str, Any]) -> set[str]:
+    return {edge["target"] for edge in edges_of(spec)}
 
 
 def _content(kube: Kube, tenant: str, app: str, name: str) -> Content:
