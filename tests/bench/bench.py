@@ -27,7 +27,6 @@ from typing import Any
 
 import ansible_runner
 import yaml
-
 from e2e.lab import DEMO_DOMAIN, VIP, Lab, traffic
 
 ROOT = Path(__file__).resolve().parents[2]
