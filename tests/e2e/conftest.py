@@ -19,7 +19,7 @@ if str(COLLECTIONS) not in sys.path:
 from .lab import Lab
 
 # What only looks comes before what breaks things.
-ORDER = ["cluster", "apps", "hardening", "idempotence", "failover", "add_node", "repair"]
+ORDER = ["cluster", "apps", "hardening", "idempotence", "bad_input", "secrets", "failover", "add_node", "repair"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
