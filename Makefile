@@ -10,6 +10,8 @@ COLLECTION := $(BUILD)/collections/ansible_collections/cloudbang/platform
 LAB := inventories/lab
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
+# Progress is seen as it happens, also in a file or a pipe.
+export PYTHONUNBUFFERED := 1
 export KUBECONFIG := $(CURDIR)/$(BUILD)/lab/admin.conf
 PLAY := ansible-playbook -i $(LAB)
 
@@ -56,7 +58,7 @@ e2e: site ## Run the end-to-end tests on the lab
 	@pytest -v tests/e2e
 
 bench: setup ## Measure and write docs/benchmarks.md
-	@tests/bench/bench.py
+	@PYTHONPATH=tests:build/collections tests/bench/bench.py
 
 test: ## Run everything that can fail, fast checks first
 	@tests/all.sh

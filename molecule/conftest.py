@@ -5,15 +5,18 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 import testinfra
+from testinfra.backend.base import CommandResult
 from testinfra.host import Host
 
 SCENARIO = Path(os.environ["MOLECULE_SCENARIO_DIRECTORY"])
@@ -22,11 +25,12 @@ BUILD = Path(os.environ["MOLECULE_PROJECT_DIRECTORY"]) / "build" / "molecule" / 
 STATE = BUILD / "state"
 
 
-def run(*command: str, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+def run(*command: str, environment: dict[str, str] | None = None, stdin: str = "") -> subprocess.CompletedProcess[str]:
     """Run a command on the controller; the caller judges the exit code."""
     return subprocess.run(
         command,
         cwd=SCENARIO,
+        input=stdin,
         env={**os.environ, **(environment or {})},
         capture_output=True,
         text=True,
@@ -102,8 +106,9 @@ def wait_for(check: Callable[[], Any], seconds: float = 30) -> Any:
     return found
 
 
+@cache
 def inventory() -> dict[str, Any]:
-    """Return the inventory as ansible-inventory --list has it."""
+    """Return the inventory as ansible-inventory --list has it. Asking for it takes more than a second."""
     return _json_of(run("ansible-inventory", f"--inventory={INVENTORY}", "--list"))
 
 
@@ -114,6 +119,50 @@ def node(name: str) -> Host:
     return testinfra.get_host(
         f"ssh://root@{address}", ssh_identity_file=str(BUILD / "id_ed25519"), ssh_extra_args=options
     )
+
+
+@cache
+def _kubectl_path() -> str:
+    return str(module("localhost", "cloudbang.platform.artifacts", names=["kubectl"])["artifacts"]["kubectl"]["path"])
+
+
+def try_kubectl(*arguments: str, manifest: str = "") -> subprocess.CompletedProcess[str]:
+    """Run kubectl on the controller as the administrator; the caller judges the exit code.
+
+    ``manifest`` is what ``--filename=-`` reads.
+    """
+    return run(
+        _kubectl_path(),
+        f"--kubeconfig={STATE}/admin.conf",
+        *arguments,
+        environment={"NO_PROXY": "*", "no_proxy": "*"},
+        stdin=manifest,
+    )
+
+
+def kubectl(*arguments: str, manifest: str = "") -> str:
+    """Run kubectl on the controller as the administrator. Return its output without the last line end."""
+    result = try_kubectl(*arguments, manifest=manifest)
+    assert result.returncode == 0, f"kubectl {' '.join(arguments)}: {result.stderr}"
+    return result.stdout.rstrip("\n")
+
+
+def objects(what: str, *arguments: str) -> list[dict[str, Any]]:
+    """Return the objects of a kind, as the API has them."""
+    return list(json.loads(kubectl("get", what, "--output=json", *arguments))["items"])
+
+
+def in_pod(pod: dict[str, Any], command: str) -> CommandResult:
+    """Run a program of the node with the network and the resolv.conf of a pod; the caller judges the exit code."""
+    identifier = pod["status"]["containerStatuses"][0]["containerID"].removeprefix("containerd://")
+    script = (
+        f"pid=$(ctr --namespace=k8s.io tasks ls | awk '$1 == \"{identifier}\" {{print $2}}') && "
+        # The pod's own file is in another mount namespace, from where it cannot be bound.
+        f"cat /proc/$pid/root/etc/resolv.conf > /run/resolv.conf.{identifier} && "
+        f"nsenter --target $pid --net unshare --mount sh -c "
+        + shlex.quote(f"mount --bind /run/resolv.conf.{identifier} /etc/resolv.conf && {command}")
+    )
+    return node(pod["spec"]["nodeName"]).run(script)
 
 
 # Tests import the functions above as a module.

@@ -22,7 +22,7 @@ for suite in "${suites[@]}"; do
     [ "$suite" = molecule ] && report=$PWD/build/molecule/junit.xml options=
     PYTEST_ADDOPTS=$options make --no-print-directory "$suite"
     status=$?
-    read -r good bad < <(tests/count.py "$report" "$status")
+    read -r good bad < <(build/venv/bin/python tests/count.py "$report" "$status")
     passed=$((passed + good))
     failed=$((failed + bad))
     echo "=== $suite: $good passed, $bad failed, $((SECONDS - begin)) s"

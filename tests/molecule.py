@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Runs the molecule scenarios, a few at a time.
 
-Each writes build/molecule/SCENARIO.log and, build/molecule/SCENARIO.xml (JUnit); all of them build/molecule/junit.xml.
+Each writes build/molecule/SCENARIO.log and build/molecule/SCENARIO.xml (JUnit); all of them build/molecule/junit.xml.
 What an earlier run left of a scenario is removed first. Names on the command line choose scenarios; all without.
 """
 
@@ -23,7 +23,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 BUILD = ROOT / "build" / "molecule"
 # Those that take long start first.
-FIRST = ["single", "etcd", "api_loadbalancer"]
+FIRST = ["nodes", "single", "kube_control_plane", "etcd", "lab", "api_loadbalancer"]
 TAIL = 60
 
 

@@ -55,7 +55,7 @@ class ActionModule(ActionBase):
         except AuthorityError as error:
             raise AnsibleActionFail(str(error)) from error
         written = self._execute_module(
-            module_name="cloudbang.platform.files", module_args={"files": files}, task_vars=task_vars
+            module_name="cloudbang.platform.files", module_args={"files": files, "record": False}, task_vars=task_vars
         ) if files and not (self._task.check_mode and answer["made"]) else {}
         if written.get("failed"):
             written.pop("invocation", None)

@@ -38,7 +38,12 @@ class ActionModule(ActionBase):
             raise AnsibleActionFail(f"files: unknown options {sorted(unknown)}; wanted: files, services")
         blobs: dict[str, str] = {}
         files = [self._entry(dict(entry), blobs) for entry in self._task.args.get("files") or []]
-        arguments = {"files": files, "services": self._task.args.get("services") or []}
+        arguments = {
+            "files": files,
+            "services": self._task.args.get("services") or [],
+            # What a task delegates, to the controller, is not part of the host.
+            "record": not self._task.delegate_to,
+        }
         answer = self._converge(arguments)
         if answer.get("missing") and not answer.get("failed") and not self._task.check_mode:
             first = answer

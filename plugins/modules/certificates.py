@@ -133,10 +133,11 @@ def make_key(module: AnsibleModule, path: str) -> None:
     os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
     handle, temporary = tempfile.mkstemp(prefix=".cloudbang-", dir=os.path.dirname(path))
     os.close(handle)
-    module.run_command(
-        ["openssl", "genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", temporary],
-        check_rc=True,
-    )
+    command = ["openssl", "genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", temporary]
+    code, _out, err = module.run_command(command)
+    if code or public_half(module, temporary) is None:
+        os.unlink(temporary)
+        module.fail_json(msg=f"{path}: no key could be made: {err.strip() or 'it cannot be read again'}")
     os.chmod(temporary, 0o600)
     os.rename(temporary, path)
 

@@ -114,6 +114,12 @@ options:
         description: How many seconds to wait for O(services[].health).
         type: int
         default: 60
+  record:
+    description:
+      - Whether M(cloudbang.platform.node_reset) is to remove O(files) from the host; directories with all that is in
+        them. Set by the action plugin, to V(false) where a task is delegated.
+    type: bool
+    default: true
 attributes:
   check_mode:
     support: full
@@ -188,6 +194,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 DIGESTS = "/var/lib/cloudbang/digests.json"
+INSTALLED = "/var/lib/cloudbang/installed.json"
 RELOADED = "/run/cloudbang"
 DROP_IN = "cloudbang.conf"
 MARK = "CLOUDBANG_CONFIG"
@@ -254,6 +261,34 @@ def replace(path: str, data: bytes, mode: int, uid: int, gid: int) -> None:
         raise
 
 
+def record(entries: list[dict[str, Any]], store: str = INSTALLED) -> None:
+    """Note what is put on the host, before it is put there: V(file), V(tree), or V(parent) that is made for either."""
+    known = installed(store)
+    before = dict(known)
+    for entry in entries:
+        path = entry["path"]
+        if entry["state"] == "absent":
+            known.pop(path, None)
+            continue
+        known[path] = "tree" if entry["state"] == "directory" else "file"
+        while (path := os.path.dirname(path)) != "/" and not os.path.isdir(path):
+            known.setdefault(path, "parent")
+    if known != before:
+        os.makedirs(os.path.dirname(store), exist_ok=True)
+        replace(store, json.dumps(known, indent=1).encode(), 0o600, os.geteuid(), os.getegid())
+
+
+def installed(store: str = INSTALLED) -> dict[str, str]:
+    """Return what record noted, by path."""
+    try:
+        with open(store, encoding="utf-8") as stream:
+            return dict(json.load(stream))
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise Problem(f"{store}: found no JSON, wanted what was installed: {error}; remove it and run again") from error
+
+
 def owner_ids(entry: dict[str, Any], lenient: bool) -> tuple[int, int] | None:
     """Return uid and gid of an entry. In check mode an owner may be one that an earlier task would have made."""
     if os.geteuid():
@@ -264,6 +299,15 @@ def owner_ids(entry: dict[str, Any], lenient: bool) -> tuple[int, int] | None:
         if lenient:
             return None
         raise Problem(f"{entry['path']}: no such user or group: {entry['owner']}:{entry['group']}") from error
+
+
+def generation(path: str) -> str:
+    """Return what differs between two versions of a file even when their content is the same."""
+    try:
+        info = os.stat(path)
+    except OSError:
+        return "none"
+    return f"{info.st_ino} {info.st_mtime_ns}"
 
 
 class Files:
@@ -277,7 +321,10 @@ class Files:
         self.diff: list[dict[str, str]] = []
 
     def converge(self, entry: dict[str, Any]) -> None:
-        getattr(self, "_" + entry["state"])(entry)
+        try:
+            getattr(self, "_" + entry["state"])(entry)
+        except OSError as error:
+            raise Problem(f"{entry['path']}: {error.strerror or error}; what was there before is kept") from error
 
     def _change(self, path: str) -> bool:
         """Note a change; return whether it is to be carried out."""
@@ -451,9 +498,7 @@ class Services:
                 self.changed.append(name)
                 return
             raise Problem(f"{unit}: there is no such unit on this host; its files must come before it")
-        # Whoever changed a file may have restarted the unit with it, which its mark does not tell.
-        repaired = any(path in self.changed_files for path in uses)
-        if self.module.check_mode and repaired:
+        if self.module.check_mode and any(path in self.changed_files for path in uses):
             self.changed.append(name)
             return
         wanted = self._wanted(status.get("FragmentPath") or f"/etc/systemd/system/{unit}", uses)
@@ -461,7 +506,7 @@ class Services:
         self._enable(unit, name, service, status)
         if status.get("ActiveState") not in ("active", "activating", "reloading"):
             self._act("restart", unit, service, wanted, uses)
-        elif repaired or self._running(unit, status) != wanted:
+        elif self._running(unit, status) != wanted:
             if service["rolling"]:
                 self.stale.append(name)
             else:
@@ -477,14 +522,18 @@ class Services:
             self.systemctl("disable", "--now", unit)
 
     def _wanted(self, fragment: str, uses: list[str]) -> str:
-        """Return the digest of all that the process of this unit depends on."""
+        """Return the digest of all that the process of this unit depends on.
+
+        Inode and time tell a repaired file from the one that it replaces: whoever changed that one by hand may have
+        restarted the unit with it, and its mark is still that of the content before.
+        """
         total = hashlib.sha256()
         for path in sorted({fragment, *uses}):
             inside = [path]
             if os.path.isdir(path):
                 inside = [os.path.join(top, one) for top, _dirs, names in os.walk(path) for one in names]
             for one in sorted(inside):
-                total.update(f"{one}={self.digests.of(one)}\n".encode())
+                total.update(f"{one}={self.digests.of(one)} {generation(one)}\n".encode())
         return total.hexdigest()[:32]
 
     def _running(self, unit: str, status: dict[str, str]) -> str | None:
@@ -628,6 +677,7 @@ def main() -> None:
         argument_spec={
             "files": {"type": "list", "elements": "dict", "default": [], "options": file_spec},
             "services": {"type": "list", "elements": "dict", "default": [], "options": service_spec},
+            "record": {"type": "bool", "default": True},
         },
         supports_check_mode=True,
     )
@@ -635,6 +685,8 @@ def main() -> None:
     files = Files(module, digests)
     services = Services(module, digests, files.changed)
     try:
+        if module.params["record"] and not module.check_mode and os.geteuid() == 0:
+            record(module.params["files"])
         for entry in module.params["files"]:
             files.converge(entry)
         if not files.missing or module.check_mode:

@@ -10,20 +10,10 @@ short_description: Remove the platform from a host
 version_added: 1.0.0
 author: Cloudbang Team (@cloudbang)
 description:
-  - Stops the platform's units, ends its containers, removes its interfaces, packet filter rules, mounts and files.
-  - Rules that others made, SSH and installed packages stay. What is gone already is no error, so that a stopped run
-    can be repeated.
-options:
-  units:
-    description: systemd units to stop and disable. Unit files below C(/etc/systemd/system) are removed.
-    type: list
-    elements: str
-    required: true
-  paths:
-    description: Files and directories to remove.
-    type: list
-    elements: path
-    required: true
+  - Stops the units that M(cloudbang.platform.files) runs, ends their containers, and removes their interfaces, routes,
+    packet filter rules and mounts, and all files that M(cloudbang.platform.files) recorded.
+  - Rules that others made, SSH, users and installed packages stay. Kernel parameters stay until the next boot.
+  - What is gone already is no error, so that a stopped run can be repeated.
 attributes:
   check_mode:
     support: full
@@ -31,21 +21,20 @@ attributes:
 """
 
 EXAMPLES = r"""
-- name: Remove etcd
+- name: Remove the platform
   cloudbang.platform.node_reset:
-    units: [etcd.service]
-    paths: [/var/lib/etcd, /etc/etcd]
 """
 
 RETURN = r"""
 removed:
-  description: Units, interfaces, tables and paths that were, or in check mode would be, removed.
+  description: Units, interfaces, routes, rules and paths that were, or in check mode would be, removed.
   type: list
   elements: str
-  returned: success
+  returned: always
 """
 
 import contextlib
+import glob
 import json
 import os
 import shutil
@@ -54,10 +43,43 @@ import time
 
 from ansible.module_utils.basic import AnsibleModule
 
-UNIT_DIRECTORY = "/etc/systemd/system"
+STATE = "/var/lib/cloudbang"
+INSTALLED = STATE + "/installed.json"
+UNITS = "/etc/systemd/system"
+DROP_IN = "cloudbang.conf"
 INTERFACES = ("cali", "vxlan.calico")
-CHAINS = ("cali", "CNI-")
+ROUTES = ("proto", "80")  # all that Calico makes
+CHAINS = ("cali-", "KUBE-", "CNI-")
+COMMENT = '"cali:'
 MOUNTS = ("/var/lib/kubelet/", "/run/containerd/", "/run/netns/cni-", "/var/run/netns/cni-")
+# What the services make for the time until the next boot.
+RUNTIME = ("/run/calico", "/run/cloudbang", "/run/containerd", "/run/nri", "/run/netns/cni-*")
+
+
+def is_ours(rule: str) -> bool:
+    """Return whether a line of iptables-save is a rule of the platform's."""
+    words = rule.split()
+    if words[0] != "-A":
+        return False
+    targets = [after for option, after in zip(words, words[1:]) if option in ("-A", "-j", "-g")]
+    comments = [after for option, after in zip(words, words[1:]) if option == "--comment"]
+    return any(one.startswith(CHAINS) for one in targets) or any(one.startswith(COMMENT) for one in comments)
+
+
+def removal(saved: str) -> str:
+    """Return the input for iptables-restore --noflush that removes the platform's part of what iptables-save says."""
+    script: list[str] = []
+    for line in saved.splitlines():
+        if line.startswith("*"):
+            table, rules, chains = line, list[str](), list[str]()
+        elif line.startswith(":") and line[1:].startswith(CHAINS):
+            chains.append(line[1:].split()[0])
+        elif line.startswith("-A") and is_ours(line) and not line.split()[1].startswith(CHAINS):
+            rules.append("-D" + line[2:])
+        elif line == "COMMIT" and (rules or chains):
+            flushes = [f"-F {chain}" for chain in chains]
+            script += [table, *rules, *flushes, *(f"-X {chain}" for chain in chains), "COMMIT"]
+    return "".join(f"{line}\n" for line in script)
 
 
 class Reset:
@@ -71,29 +93,44 @@ class Reset:
         self.removed.append(what)
         return not self.module.check_mode
 
-    def units(self, units: list[str]) -> None:
-        files = False
-        for unit in units:
-            _code, out, _err = self.module.run_command(
-                ["systemctl", "show", "-p", "ActiveState,UnitFileState,LoadState", unit]
-            )
-            state = dict(line.split("=", 1) for line in out.splitlines() if "=" in line)
-            running = state.get("ActiveState") in ("active", "activating", "reloading", "failed")
-            if (running or state.get("UnitFileState") == "enabled") and self._note(unit):
-                self.module.run_command(["systemctl", "disable", "--now", unit])
-            for path in (f"{UNIT_DIRECTORY}/{unit}", f"{UNIT_DIRECTORY}/{unit}.d"):
-                files = self._path(path) or files
-        if files and not self.module.check_mode:
-            self.module.run_command(["systemctl", "daemon-reload"])
-            self.module.run_command(["systemctl", "reset-failed"])
+    def _ask(self, *command: str) -> str:
+        """Return what a program says, nothing when the host has no such program or not what it asks for."""
+        if not shutil.which(command[0]):
+            return ""
+        code, out, _err = self.module.run_command(list(command))
+        return "" if code else str(out)
+
+    def _run(self, *command: str, data: str | None = None) -> None:
+        code, _out, err = self.module.run_command(list(command), data=data)
+        if code:
+            raise OSError(f"`{' '.join(command)}` failed: {err.strip()}")
+
+    def units(self) -> None:
+        """Stop and disable all that carries the mark, at once: systemd knows the order."""
+        marks = sorted(glob.glob(f"{UNITS}/*.d/{DROP_IN}"))
+        stop = []
+        for mark in marks:
+            unit = os.path.basename(os.path.dirname(mark)).removesuffix(".d")
+            out = self._ask("systemctl", "show", "--property=LoadState,UnitFileState", unit)
+            # Static units are the system's own.
+            if "LoadState=loaded" in out and "UnitFileState=static" not in out:
+                stop.append(unit)
+        for unit in stop:
+            self._note(unit)
+        if stop and not self.module.check_mode:
+            self._run("systemctl", "disable", "--now", *stop)
+            self.module.run_command(["systemctl", "reset-failed", *stop])
+        for mark in marks:
+            self._path(mark)
+            self._empty(os.path.dirname(mark))
 
     def containers(self) -> None:
         """End shims and what runs in the cgroups of pods; containerd leaves both running when it stops."""
-        for _attempt in range(50):
+        for attempt in range(50):
             found = [int(name) for name in os.listdir("/proc") if name.isdigit() and self._of_a_pod(name)]
             if not found:
                 return
-            if not self._note(f"{len(found)} processes of containers"):
+            if attempt == 0 and not self._note(f"{len(found)} processes of containers"):
                 return
             for process in found:
                 with contextlib.suppress(ProcessLookupError):
@@ -115,70 +152,83 @@ class Reset:
             points = [line.split()[1].replace("\\040", " ") for line in stream]
         for point in sorted(points, reverse=True):
             if point.startswith(MOUNTS) and self._note(point):
-                self.module.run_command(["umount", "--lazy", point])
+                self._run("umount", "--lazy", point)
 
-    def interfaces(self) -> None:
-        _code, out, _err = self.module.run_command(["ip", "-json", "link", "show"])
-        for link in json.loads(out or "[]"):
+    def network(self) -> None:
+        for link in json.loads(self._ask("ip", "-json", "link", "show") or "[]"):
             if link["ifname"].startswith(INTERFACES) and self._note(link["ifname"]):
-                self.module.run_command(["ip", "link", "delete", link["ifname"]])
+                self._run("ip", "link", "delete", link["ifname"])
+        if self._ask("ip", "route", "show", *ROUTES) and self._note("routes of pods"):
+            self._run("ip", "route", "flush", *ROUTES)
 
     def rules(self) -> None:
         """Remove kube-proxy's own tables, and from the shared ones only the rules and chains that are ours."""
-        for family in ("ip", "ip6"):
-            code, _out, _err = self.module.run_command(["nft", "list", "table", family, "kube-proxy"])
-            if code == 0 and self._note(f"nftables table {family} kube-proxy"):
-                self.module.run_command(["nft", "delete", "table", family, "kube-proxy"])
-        for save, restore in (("iptables-save", "iptables-restore"), ("ip6tables-save", "ip6tables-restore")):
-            if not shutil.which(save):
-                continue
-            _code, out, _err = self.module.run_command([save])
-            kept = [line for line in out.splitlines() if not self._ours(line)]
-            if len(kept) < len(out.splitlines()) and self._note(f"rules in {save}"):
-                self.module.run_command([restore], data="\n".join(kept) + "\n")
-        if shutil.which("ipset"):
-            _code, out, _err = self.module.run_command(["ipset", "list", "-name"])
-            for name in out.split():
-                if name.startswith("cali") and self._note(f"ipset {name}"):
-                    self.module.run_command(["ipset", "destroy", name])
+        for table in self._ask("nft", "list", "tables").splitlines():
+            if table.endswith(" kube-proxy") and self._note(f"nftables {table}"):
+                self._run("nft", "delete", *table.split())
+        for family in ("iptables", "ip6tables"):
+            script = removal(self._ask(f"{family}-save"))
+            if script and self._note(f"rules of {family}"):
+                self._run(f"{family}-restore", "--noflush", data=script)
+        for name in self._ask("ipset", "list", "-name").split():
+            if name.startswith("cali") and self._note(f"ipset {name}"):
+                self._run("ipset", "destroy", name)
 
-    def _ours(self, line: str) -> bool:
-        if line.startswith(":"):
-            return line[1:].startswith(CHAINS)
-        words = line.split()
-        return line.startswith("-") and any(word.startswith(CHAINS) for word in words[1:])
+    def files(self) -> None:
+        """Remove what was recorded: files, trees, and what was made to hold them when it holds nothing else."""
+        try:
+            with open(INSTALLED, encoding="utf-8") as stream:
+                recorded: dict[str, str] = json.load(stream)
+        except FileNotFoundError:
+            recorded = {}
+        except ValueError as error:
+            raise OSError(f"{INSTALLED}: found no JSON, wanted what was installed: {error}") from error
+        for path in sorted(recorded, reverse=True):
+            if recorded[path] != "parent":
+                self._path(path)
+        for path in sorted(recorded, reverse=True):
+            if recorded[path] == "parent":
+                self._empty(path)
+        for pattern in RUNTIME:
+            for path in glob.glob(pattern):
+                self._path(path)
+        if self.removed and not self.module.check_mode:
+            self._run("systemctl", "daemon-reload")
+        # Last, since a run that is stopped before starts from it again.
+        self._path(STATE)
 
-    def paths(self, paths: list[str]) -> None:
-        for path in paths:
-            self._path(path)
-
-    def _path(self, path: str) -> bool:
-        if not os.path.lexists(path):
-            return False
-        if self._note(path):
-            if os.path.isdir(path) and not os.path.islink(path):
-                shutil.rmtree(path, ignore_errors=False)
+    def _path(self, path: str) -> None:
+        if not os.path.lexists(path) or not self._note(path):
+            return
+        if not os.path.isdir(path) or os.path.islink(path):
+            os.unlink(path)
+            return
+        for name in os.listdir(path):
+            inside = os.path.join(path, name)
+            if os.path.isdir(inside) and not os.path.islink(inside):
+                shutil.rmtree(inside)
             else:
-                os.unlink(path)
-        return True
+                os.unlink(inside)
+        if not os.path.ismount(path):
+            os.rmdir(path)
+
+    def _empty(self, path: str) -> None:
+        """Remove a directory that holds nothing."""
+        if not self.module.check_mode:
+            with contextlib.suppress(OSError):
+                os.rmdir(path)
 
 
 def main() -> None:
-    module = AnsibleModule(
-        argument_spec={
-            "units": {"type": "list", "elements": "str", "required": True},
-            "paths": {"type": "list", "elements": "path", "required": True},
-        },
-        supports_check_mode=True,
-    )
+    module = AnsibleModule(argument_spec={}, supports_check_mode=True)
     reset = Reset(module)
     try:
-        reset.units(module.params["units"])
+        reset.units()
         reset.containers()
         reset.mounts()
-        reset.interfaces()
+        reset.network()
         reset.rules()
-        reset.paths(module.params["paths"])
+        reset.files()
     except OSError as error:
         module.fail_json(msg=f"{error}; mend that and run the reset again", removed=reset.removed)
     module.exit_json(changed=bool(reset.removed), removed=reset.removed)

@@ -59,12 +59,16 @@ def require_libraries() -> None:
 def write_private(path: Path, data: bytes, mode: int = 0o600) -> None:
     """Write a file beside its place with its final mode and rename it there."""
     handle, temporary = tempfile.mkstemp(prefix=".cloudbang-", dir=path.parent)
-    with os.fdopen(handle, "wb") as stream:
-        stream.write(data)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.chmod(temporary, mode)
-    os.rename(temporary, path)
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.chmod(temporary, mode)
+        os.rename(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
 
 
 @contextmanager

@@ -10,7 +10,14 @@ from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.plugins.loader import lookup_loader
 from ansible.utils.display import Display
 
-from ansible_collections.cloudbang.platform.plugins.module_utils.artifacts import Artifact, Settings, ensure, plan
+from ansible_collections.cloudbang.platform.plugins.module_utils.artifacts import (
+    Artifact,
+    ArtifactError,
+    Settings,
+    ensure,
+    plan,
+)
+from ansible_collections.cloudbang.platform.plugins.module_utils.artifacts.store import require_intact
 
 if TYPE_CHECKING:
     from ansible.plugins.action import ActionBase
@@ -61,6 +68,10 @@ def send_blobs(action: ActionBase, missing: list[str], paths: dict[str, str]) ->
     for key in dict.fromkeys(missing):
         if key not in paths:
             raise AnsibleActionFail(f"the host asked for {key}, which this task does not hold")
+        try:
+            require_intact(paths[key])
+        except ArtifactError as error:
+            raise AnsibleActionFail(str(error)) from error
         name = key.replace(":", "-")
         remote = action._connection._shell.join_path(action._connection._shell.tmpdir, name)
         sent[key] = str(action._transfer_file(paths[key], remote))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import subprocess
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -193,8 +195,27 @@ PLAY = """
       cloudbang.platform.app_release: {{name: shop, tenant: "{tenant}"}}
       register: back
     - name: Look
-      cloudbang.platform.app_info: {{name: shop, tenant: "{tenant}"}}
+      cloudbang.platform.app_info: {{name: shop, tenant: "{tenant}", log_lines: 10, events: true}}
       register: info
+    - name: Ask with a token that is not valid
+      cloudbang.platform.app_info:
+        kubeconfig: ""
+        host: "{url}"
+        ca_cert: "{ca}"
+        api_key: canary-token
+        name: shop
+        tenant: "{tenant}"
+      register: token
+      failed_when: "'(401)' not in token.msg"
+    - name: Deploy with mistakes beside secrets
+      cloudbang.platform.app:
+        name: shop
+        tenant: "{tenant}"
+        image: x/y:latest
+        secret_env: {{PASSWORD: canary-in-env-3, "9": canary-name, LIST: [canary-in-list]}}
+        secret_files: [{{path: etc/key, content: canary-in-file-3, mode: "9"}}]
+      register: wrong
+      failed_when: "'wanted' not in wrong.msg"
     - name: Check
       ansible.builtin.assert:
         that:
@@ -208,30 +229,48 @@ PLAY = """
 """
 
 
+def command_lines() -> set[bytes]:
+    """Return the arguments of every process, which all users of a machine can read."""
+    found = set()
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            found.add(path.read_bytes())
+    return found
+
+
+@pytest.mark.parametrize("mode", ["run", "check"])
 @pytest.mark.parametrize("execute", ["controller", "target"])
-def test_play_shows_no_secret(api: Api, nodes: Nodes, tenant: str, tmp_path: Path, execute: str) -> None:
+def test_play_shows_no_secret(api: Api, nodes: Nodes, tenant: str, tmp_path: Path, execute: str, mode: str) -> None:
+    """Nothing of a secret is in the output, the log, temporary directories or command lines."""
+    (tmp_path / "home").mkdir()
     play = tmp_path / "play.yml"
-    play.write_text(PLAY.format(kubeconfig=api.kubeconfig, tenant=tenant, execute=execute))
-    done = subprocess.run(
-        [
-            "ansible-playbook",
-            "-i",
-            "localhost,",
-            "-c",
-            "local",
-            "-e",
-            "ansible_python_interpreter={{ansible_playbook_python}}",
-            "-vvvv",
-            "--diff",
-            str(play),
-        ],
-        cwd=ROOT,
-        env={**os.environ, "ANSIBLE_HOME": str(tmp_path / "home"), "ANSIBLE_LOCAL_TEMP": str(tmp_path / "tmp")},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    output = done.stdout + done.stderr
-    assert done.returncode == 0, output[-6000:]
-    assert "canary" not in output
+    values = {"url": api.url, "ca": api.directory / "ca.crt"}
+    play.write_text(PLAY.format(kubeconfig=api.kubeconfig, tenant=tenant, execute=execute, **values))
+    text = play.read_text()
+    if mode == "check":
+        play.write_text(text[: text.index("    - name: Scale")])
+    environment = {"ANSIBLE_HOME": "home", "ANSIBLE_LOCAL_TEMP": "tmp", "ANSIBLE_REMOTE_TMP": "tmp", "TMPDIR": "home"}
+    environment = {name: str(tmp_path / value) for name, value in environment.items()}
+    command = ["ansible-playbook", "-i", "localhost,", "-c", "local", "-vvvv", "--diff", str(play)]
+    command += [
+        "-e",
+        "ansible_python_interpreter={{ansible_playbook_python}}",
+        *(["--check"] if mode == "check" else []),
+    ]
+    seen: set[bytes] = set()
+    with (tmp_path / "output").open("w+b") as output:
+        process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env={**os.environ, **environment, "ANSIBLE_LOG_PATH": str(tmp_path / "log")},
+            stdout=output,
+            stderr=output,
+        )
+        while process.poll() is None:
+            seen |= command_lines()
+            time.sleep(0.02)
+    assert process.returncode == 0, (tmp_path / "output").read_text()[-6000:]
+    kept = [path for path in tmp_path.rglob("*") if path.is_file() and path != play]
+    assert {tmp_path / "output", tmp_path / "log"} <= set(kept)
+    assert [path for path in kept if b"canary" in path.read_bytes()] == []
+    assert [line for line in seen if b"canary" in line] == []

@@ -110,6 +110,7 @@ FLAGS: list[tuple[str, str, str, Check]] = [
     ("2.3", "etcd", "no certificate made up by itself", equals("auto-tls", None, "false")),
     ("2.4", "etcd", "certificate of the peer", is_set("peer-cert-file", "peer-key-file")),
     ("2.5", "etcd", "peers need a certificate", equals("peer-client-cert-auth", "true")),
+    ("etcd-0", "etcd", "only peers' certificates", equals("peer-cert-allowed-cn", "etcd-peer")),
     ("2.6", "etcd", "no peer certificate made up by itself", equals("peer-auto-tls", None, "false")),
     ("2.7", "etcd", "an authority of its own", equals("trusted-ca-file", "/etc/etcd/pki/ca.crt")),
     ("etcd-1", "etcd", "clients only over TLS", lambda given: "http://" not in given["listen-client-urls"]),

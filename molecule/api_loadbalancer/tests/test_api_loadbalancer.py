@@ -101,3 +101,42 @@ def test_the_virtual_ip_leaves_a_host_that_is_gone() -> None:
         run("docker", "unpause", container)
     wait_for(lambda: len(holders()) == 1)
     wait_for(answers)
+
+
+def gateway(name: str, verb: str) -> None:
+    """Start or stop what stands in for the gateway on a host, where the virtual IP's check asks."""
+    host = node(name)
+    if verb == "start":
+        host.check_output(
+            "mkdir -p /etc/cloudbang/vip-checks && echo http://127.0.0.1:8405/ > /etc/cloudbang/vip-checks/gateway && "
+            "systemd-run --unit=gateway python3 -m http.server --bind 127.0.0.1 --directory /srv 8405"
+        )
+        wait_for(lambda: host.run("/usr/local/libexec/cloudbang-vip-check gateway").rc == 0)
+    else:
+        host.check_output("systemctl stop gateway")
+
+
+def stays(name: str, seconds: float = 8) -> None:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        assert holders() == [name]
+        assert answers()
+
+
+@pytest.mark.disruptive
+def test_the_virtual_ip_follows_a_gateway_that_answers() -> None:
+    for name in HOSTS:
+        gateway(name, "start")
+    try:
+        old = holder()
+        new = next(name for name in HOSTS if name != old)
+        gateway(old, "stop")
+        takes_over(old)
+        gateway(old, "start")
+        stays(new)
+        gateway(old, "stop")
+        gateway(new, "stop")
+        stays(new)
+    finally:
+        for name in HOSTS:
+            node(name).check_output("systemctl stop gateway; rm /etc/cloudbang/vip-checks/gateway")

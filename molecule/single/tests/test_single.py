@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from scenario import STATE, module, node, run, wait_for
+from scenario import STATE, converge, module, node, run, wait_for
 
 VIP = "10.94.8.100"
 WEB = """
@@ -64,23 +65,37 @@ def get(what: str) -> list[dict[str, Any]]:
     return list(json.loads(kubectl(f"get {what} --output=json"))["items"])
 
 
-@pytest.fixture(scope="module", autouse=True)
-def administrator() -> Iterator[None]:
+def lend_kubeconfig() -> None:
     """The administrator's kubeconfig stays on the controller: lend it to the node for the time of the tests."""
     lent = module("node1", "ansible.builtin.copy", src=str(STATE / "admin.conf"), dest="/root/admin.conf", mode="0600")
     assert not lent.get("failed"), lent
+
+
+@pytest.fixture(scope="module", autouse=True)
+def administrator() -> Iterator[None]:
+    lend_kubeconfig()
     yield
     node("node1").check_output("rm /root/admin.conf")
 
 
+@contextmanager
+def deployed() -> Iterator[dict[str, Any]]:
+    """Run a web server in a namespace of its own; what follows as names its pod."""
+    try:
+        kubectl("create namespace molecule")
+        module("node1", "ansible.builtin.copy", content=WEB, dest="/root/web.yaml", mode="0600")
+        kubectl("--namespace=molecule apply --filename=/root/web.yaml")
+        kubectl("--namespace=molecule rollout status deployment/web --timeout=90s")
+        yield get("pods --namespace=molecule")[0]
+    finally:
+        kubectl("delete namespace molecule --wait=true --timeout=60s")
+        node("node1").check_output("rm -f /root/web.yaml")
+
+
 @pytest.fixture(scope="module")
 def web(administrator: None) -> Iterator[dict[str, Any]]:
-    kubectl("create namespace molecule")
-    module("node1", "ansible.builtin.copy", content=WEB, dest="/root/web.yaml", mode="0600")
-    kubectl("--namespace=molecule apply --filename=/root/web.yaml")
-    kubectl("--namespace=molecule rollout status deployment/web --timeout=90s")
-    yield get("pods --namespace=molecule")[0]
-    kubectl("delete namespace molecule --wait=true --timeout=60s")
+    with deployed() as pod:
+        yield pod
 
 
 def in_pod(pod: dict[str, Any], command: str) -> str:
@@ -126,11 +141,13 @@ def test_a_pod_reaches_a_service(web: dict[str, Any]) -> None:
     assert in_pod(web, "curl --silent --fail --max-time 5 http://web/health") == "OK"
 
 
-def test_the_ingress_answers_at_the_virtual_ip(web: dict[str, Any]) -> None:
-    def page(domain: str) -> str:
-        url = ("--resolve", f"{domain}:80:{VIP}", f"http://{domain}/health")
-        return run("curl", "--silent", "--max-time", "5", "--noproxy", "*", "--write-out", " %{http_code}", *url).stdout
+def page(domain: str) -> str:
+    """Return a page through the virtual IP, with its status."""
+    url = ("--resolve", f"{domain}:80:{VIP}", f"http://{domain}/health")
+    return run("curl", "--silent", "--max-time", "5", "--noproxy", "*", "--write-out", " %{http_code}", *url).stdout
 
+
+def test_the_ingress_answers_at_the_virtual_ip(web: dict[str, Any]) -> None:
     wait_for(lambda: page("web.example.org") == "OK 200", 20)
     assert page("other.example.org").endswith(" 404")
 
@@ -139,3 +156,28 @@ def test_the_api_refuses_who_has_no_certificate() -> None:
     trust = ("--cacert", str(STATE / "pki" / "kubernetes-ca.crt"), "--noproxy", "*", "--max-time", "5")
     status = ("--silent", "--output", "/dev/null", "--write-out", "%{http_code}")
     assert run("curl", *status, *trust, f"https://{VIP}:6443/api/v1/secrets").stdout in ("401", "403")
+
+
+@pytest.mark.parametrize(("certificate", "served"), [("peer", True), ("client", False)])
+def test_etcd_talks_as_to_a_member_only_to_members(certificate: str, served: bool) -> None:
+    pki = "/etc/etcd/pki"
+    files = f"--cacert {pki}/ca.crt --cert {pki}/{certificate}.crt --key {pki}/{certificate}.key"
+    done = node("node1").run(f"curl --silent --fail --http1.1 --max-time 5 {files} https://10.94.8.11:2380/version")
+    assert (done.rc == 0) == served, done.stderr
+
+
+@pytest.mark.disruptive
+def test_services_that_were_changed_and_restarted_by_hand_run_as_wanted_again() -> None:
+    options = {"etcd": "--max-txn-ops=129", "kube-apiserver": "--max-requests-inflight=401"}
+    host = node("node1")
+
+    def strange() -> list[str]:
+        commands = host.check_output("ps -e -o args")
+        return [unit for unit, option in options.items() if option in commands]
+
+    for unit, option in options.items():
+        host.check_output(f"sed -i 's|^ExecStart=.*/{unit} |&{option} |' /etc/systemd/system/{unit}.service")
+    host.check_output("systemctl daemon-reload && systemctl restart etcd kube-apiserver")
+    assert strange() == list(options)
+    converge()
+    assert strange() == []

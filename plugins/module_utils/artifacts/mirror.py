@@ -59,6 +59,7 @@ class Mirror:
                 wanted="it in the list",
                 next_step="write the mirror again with playbooks/bundle.yml and the same artifacts_versions",
             )
+        self._store.require_space(sum(int(listed[path]["size"]) for path in paths.values()), str(component))
         made = {}
         for name, path in paths.items():
             entry = listed[path]
@@ -118,7 +119,9 @@ class Mirror:
                     text = stream.read()
             data = json.loads(text)
             files: dict[str, Any] = data["files"]
-            if data["version"] != 1 or not all(len(entry["sha256"]) == 64 for entry in files.values()):
+            if data["version"] != 1 or not all(
+                len(entry["sha256"]) == 64 and entry["size"] >= 0 for entry in files.values()
+            ):
                 raise ValueError("another format")
             return files
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

@@ -51,6 +51,22 @@ def sha256_file(path: str) -> str:
     return digest.hexdigest()
 
 
+def require_intact(blob: str) -> None:
+    """Hash a stored file before it leaves the store: a disk that loses bits changes neither size nor time.
+
+    ArtifactError when it is not what its name says; it is dropped then, so that the next run makes it again.
+    """
+    found, wanted = sha256_file(blob), os.path.basename(blob)
+    if found != wanted:
+        os.unlink(blob)
+        raise ArtifactError(
+            blob,
+            found=f"a damaged file with sha256 {found}",
+            wanted=f"sha256 {wanted}",
+            next_step="it is dropped: run again to get it anew, and look at the disk that it was on",
+        )
+
+
 def write_atomic(path: str, data: bytes, mode: int = 0o644) -> None:
     """Write a file that is either the old one or the whole new one, whatever happens."""
     directory = os.path.dirname(path)

@@ -293,18 +293,3 @@ def system_name(inventory: Inventory) -> Iterator[Problem]:
                 "lower-case letters, digits, '-' and '.', 63 at most",
                 severity=WARNING,
             )
-
-
-@check("hosts")
-def removed_member(inventory: Inventory) -> Iterator[Problem]:
-    """An etcd whose unit is here, but which the inventory does not know as a member."""
-    for host in inventory.examined:
-        if "etcd.service" in inventory.facts[host].get("units", []) and host not in inventory.etcd:
-            yield Problem(
-                host,
-                "etcd_left",
-                "etcd.service",
-                "installed",
-                "no etcd on a host outside its group",
-                "remove the member, or put the host back into the group",
-            )

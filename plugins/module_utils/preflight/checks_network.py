@@ -237,12 +237,12 @@ def proxies(inventory: Inventory) -> Iterator[Problem]:
                 yield Problem(host, "proxy", key, "no URL", "a URL like http://proxy:3128")
         past = [one.strip() for one in proxy.get("no_proxy", "").split(",") if one.strip()]
         networks = [network for network in map(as_network, past) if network is not None]
-        wanted = {str(inventory.get(host, "cloudbang_api_vip") or ""), *(str(one) for one in addresses.values() if one)}
-        missing = [
-            one
-            for one in sorted(wanted - {""})
-            if one not in past and "*" not in past and not any(as_address(one) in network for network in networks)
-        ]
+        wanted = {as_address(inventory.get(host, "cloudbang_api_vip")), *addresses.values()}
+        missing = sorted(
+            str(one)
+            for one in wanted
+            if one and str(one) not in past and "*" not in past and not any(one in network for network in networks)
+        )
         if missing:
             yield Problem(
                 host,

@@ -134,6 +134,26 @@ def ports_are_free(inventory: Inventory) -> Iterator[Problem]:
                 break
 
 
+@check("hosts")
+def services_are_where_they_belong(inventory: Inventory) -> Iterator[Problem]:
+    """A service of a group that a host has left would go on with what it was told last."""
+    groups: dict[str, set[str]] = {}
+    for port in PORTS:
+        groups.setdefault(port.unit, set()).update(port.groups)
+    for host in inventory.examined:
+        for unit, names in groups.items():
+            if unit not in inventory.facts[host].get("units", []) or host in members(inventory, tuple(names)):
+                continue
+            yield Problem(
+                host,
+                "service_left",
+                unit,
+                "installed on a host outside its group",
+                f"a host of {' or '.join(sorted(names))}, or no such service",
+                "put the host back into the group, or reset it with cloudbang.platform.reset --limit",
+            )
+
+
 def clashes(port: Port, taken: str, node: str, vip: str) -> bool:
     """Return whether a listener's address keeps our program from listening."""
     if taken in ANY or taken.startswith("::ffff:0.0.0.0"):

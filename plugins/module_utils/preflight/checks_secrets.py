@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
+import ssl
 from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
@@ -147,3 +149,28 @@ def service_account_key(inventory: Inventory) -> Iterator[Problem]:
             continue
         if mine != theirs:
             yield problem(public, "the public half of another key", f"that of {private.name}")
+
+
+@check("hosts")
+def cluster_is_this_one(inventory: Inventory) -> Iterator[Problem]:
+    """A host of another cluster, or of this one on a controller that lost its state, would get a second identity."""
+    for host in inventory.examined:
+        directory = Path(str(inventory.get(host, "cloudbang_pki_dir", ""))).expanduser()
+        for name, theirs in inventory.facts[host].get("authorities", {}).items():
+            path = directory / f"{name}.crt"
+            if theirs != fingerprint(path):
+                yield Problem(
+                    host,
+                    "other_cluster",
+                    str(path),
+                    f"{'another authority' if path.exists() else 'no file'}, but the host trusts one already",
+                    f"the authority with the SHA-256 fingerprint {theirs[:16]}...",
+                    "bring cloudbang_state_dir of the host's cluster, or reset the host if it is to change clusters",
+                )
+
+
+def fingerprint(path: Path) -> str:
+    try:
+        return hashlib.sha256(ssl.PEM_cert_to_DER_cert(path.read_text(encoding="utf-8").strip())).hexdigest()
+    except (OSError, ValueError):
+        return ""

@@ -127,6 +127,40 @@ def etcd_step(inventory: Inventory) -> Iterator[Problem]:
             )
 
 
+@check("inventory")
+def calico_is_the_one_that_is_configured(inventory: Inventory) -> Iterator[Problem]:
+    """What is written for Calico, and which Kubernetes it works with, is known for one minor version."""
+    known = parse(inventory.versions.get("calico"))
+    for host, chosen in inventory.shared("artifacts_versions"):
+        value = chosen.get("calico") if isinstance(chosen, Mapping) else None
+        version = parse(value) if isinstance(value, str) else None
+        if known and version and version[:2] != known[:2]:
+            yield Problem(host, "calico_version", "artifacts_versions.calico", str(value), f"{known[0]}.{known[1]}")
+
+
+@check("hosts")
+def upgrade_is_for_all(inventory: Inventory) -> Iterator[Problem]:
+    """Under --limit a minor version would leave members behind, or kubelets newer than their API server."""
+    for component, programs, members in (
+        ("kubernetes", ("kube-apiserver", "kubelet"), inventory.groups.get("management", ())),
+        ("etcd", ("etcd",), inventory.etcd),
+    ):
+        left_out = [host for host in members if host not in inventory.facts]
+        for host in inventory.examined if left_out else ():
+            wanted = parse(wanted_version(inventory, host, component))
+            installed = [inventory.facts[host].get("versions", {}).get(program) for program in programs]
+            older = [one for one in installed if wanted and (parse(one) or wanted)[:2] < wanted[:2]]
+            if older and wanted:
+                yield Problem(
+                    host,
+                    "upgrade_limited",
+                    f"artifacts_versions.{component}",
+                    f"{'.'.join(map(str, wanted))} after {older[0]}, without {', '.join(left_out)}",
+                    f"all hosts that run {programs[0]} in one run",
+                    "run it without --limit",
+                )
+
+
 @check("hosts")
 def architecture(inventory: Inventory) -> Iterator[Problem]:
     for host in inventory.examined:

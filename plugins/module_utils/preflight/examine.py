@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 import gzip
+import hashlib
 import json
 import os
 import platform
@@ -12,6 +13,7 @@ import re
 import selectors
 import shutil
 import socket
+import ssl
 import struct
 import subprocess
 import sys
@@ -35,6 +37,8 @@ FEATURES = {
     "openvswitch": "CONFIG_OPENVSWITCH",
     "tun": "CONFIG_TUN",
 }
+# Authorities that an installed host trusts, by their names on the controller.
+AUTHORITIES = {"kubernetes-ca": "/etc/kubernetes/pki/ca.crt", "etcd-ca": "/etc/etcd/pki/ca.crt"}
 VERSIONED = {"kubelet": "--version", "kube-apiserver": "--version", "etcd": "--version"}
 # A lost TCP packet is sent again after a second; a closed UDP port answers at once, an open one not at all.
 PROBE_SECONDS = {"tcp": 2.5, "udp": 0.5}
@@ -305,6 +309,17 @@ def installed(names: Iterable[str]) -> list[str]:
     return [name for name in names if os.path.exists(marks.get(name, f"/etc/systemd/system/{name}"))]
 
 
+def authorities() -> dict[str, str]:
+    """Return the SHA-256 fingerprint of each authority that this host trusts already."""
+    found = {}
+    for name, path in AUTHORITIES.items():
+        try:
+            found[name] = hashlib.sha256(ssl.PEM_cert_to_DER_cert(text(path).strip())).hexdigest()
+        except ValueError:
+            continue
+    return found
+
+
 def fsync_seconds(path: str, times: int = 5) -> float | None:
     """Return the longest of a few synchronous writes where a directory is, without leaving anything behind."""
     try:
@@ -463,6 +478,7 @@ def examine(wanted: dict[str, Any]) -> dict[str, Any]:
         "proxies": proxies(),
         "units": units,
         "versions": versions(units),
+        "authorities": authorities(),
         "fsync": fsync_seconds(wanted["fsync"]) if wanted.get("fsync") else None,
         "probes": [[*one[:4], result] for one, result in zip(probes, results)],
         "vip": ask_address(vip, int(wanted.get("vip_port") or 6443), mine) if vip else {},

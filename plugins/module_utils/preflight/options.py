@@ -12,7 +12,7 @@ from .inventory import Option
 ROLES = Path(__file__).resolve().parents[3] / "roles"
 CATALOGUE = ROLES / "artifacts" / "files" / "catalogue.yml"
 # Roles without tasks, whose variables have a prefix of their own.
-SHARED_ROLES = ("cluster",)
+SHARED_ROLES = ("cloudbang",)
 
 Load = Callable[[str], Any]
 

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 ROLES = Path(__file__).resolve().parents[3] / "roles"
-# `cluster` has no tasks: its variables are judged by preflight, all at once, and not by the roles that use them.
+# `cloudbang` has no tasks: its variables are judged by preflight, all at once, and not by the roles that use them.
 WITH_TASKS = sorted(path.name for path in ROLES.iterdir() if (path / "tasks").is_dir())
 SPECIFIED = [name for name in WITH_TASKS if (ROLES / name / "meta/argument_specs.yml").exists()]
 
@@ -26,7 +26,7 @@ def options(role: str) -> dict[str, dict[str, Any]]:
 
 def test_every_role_with_tasks_documents_its_variables() -> None:
     assert WITH_TASKS == SPECIFIED
-    assert not (ROLES / "cluster/meta/argument_specs.yml").exists()
+    assert not (ROLES / "cloudbang/meta/argument_specs.yml").exists()
 
 
 @pytest.mark.parametrize("role", SPECIFIED)
@@ -56,7 +56,7 @@ def test_entry_points_are_documented(role: str) -> None:
     assert [entry for entry in specs if not (ROLES / role / "tasks" / f"{entry}.yml").exists()] == []
 
 
-@pytest.mark.parametrize("role", sorted({*WITH_TASKS, "cluster"}))
+@pytest.mark.parametrize("role", sorted({*WITH_TASKS, "cloudbang"}))
 def test_the_readme_names_every_variable(role: str) -> None:
     text = (ROLES / role / "README.md").read_text("utf-8")
     assert [name for name in load(ROLES / role / "defaults/main.yml") if f"`{name}`" not in text] == []

@@ -203,6 +203,33 @@ def test_digests_of_large_files_are_remembered_until_they_change(tmp_path: Path)
     assert digests.of(str(tmp_path / "none")) is None and digests.of(str(tmp_path)) is None
 
 
+def test_what_is_put_on_a_host_is_recorded(tmp_path: Path) -> None:
+    store = str(tmp_path / "state" / "installed.json")
+    (tmp_path / "etc").mkdir()
+    directory, file, link = tmp_path / "lib/a/data", tmp_path / "etc/a.conf", tmp_path / "bin/a"
+    wanted = [
+        entry(directory, state="directory"),
+        entry(file, "x"),
+        entry(link, state="link"),
+    ]
+    module.record(wanted, store)
+    assert module.installed(store) == {
+        str(directory): "tree",
+        str(tmp_path / "lib/a"): "parent",
+        str(tmp_path / "lib"): "parent",
+        str(file): "file",
+        str(link): "file",
+        str(tmp_path / "bin"): "parent",
+    }
+    assert mode(Path(store)) == 0o600
+    # Another task adds to it, and takes out what it removes.
+    module.record([entry(file, state="absent"), entry(tmp_path / "etc/b.conf", "x")], store)
+    assert str(file) not in module.installed(store) and len(module.installed(store)) == 6
+    Path(store).write_text("[")
+    with pytest.raises(module.Problem, match="found no JSON"):
+        module.record(wanted, store)
+
+
 class Units(module.Services):
     """Services whose drop-ins are in a temporary directory."""
 
@@ -309,6 +336,19 @@ def test_a_stopped_run_is_repaired_by_the_next(host: Host) -> None:
     host.converge(rolling=True)  # the run ended here: the drop-in names the new file, the process runs with the old one
     services, verbs = host.converge()
     assert verbs == ["restart"] and services.changed == ["demo"]
+
+
+def test_a_file_that_was_changed_by_hand_and_repaired_by_another_task(host: Host) -> None:
+    host.converge()
+    host.used.write_text("by hand\n")
+    host.start()  # by hand too: with the mark of the content before
+    repaired = host.root / "repaired"
+    repaired.write_text("one\n")
+    repaired.rename(host.used)
+    assert host.converge(rolling=True)[0].stale == ["demo"]
+    assert host.converge()[1] == ["restart"]
+    host.start()
+    assert host.converge()[1] == []
 
 
 def test_a_reloaded_unit_is_known_by_its_invocation(host: Host) -> None:

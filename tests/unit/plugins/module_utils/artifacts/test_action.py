@@ -16,6 +16,7 @@ import yaml
 from ansible_collections.cloudbang.platform.plugins.module_utils.artifacts import Settings, mirror, names, plan
 
 COLLECTIONS = next(path for path in sys.path if path.endswith("build/collections"))
+ANSIBLE_PLAYBOOK = str(Path(sys.executable).with_name("ansible-playbook"))
 NAMES = ["kubelet", "etcd"]
 
 
@@ -42,25 +43,36 @@ def play(root: Path, tasks: list[dict[str, Any]], *arguments: str, variables: di
 
 
 def run(root: Path, playbook: str, *arguments: str, variables: dict[str, Any] | None = None) -> Any:
-    (root / "ansible.cfg").write_text("")
-    environment = dict(
-        os.environ,
-        ANSIBLE_COLLECTIONS_PATH=COLLECTIONS,
-        ANSIBLE_LOCALHOST_WARNING="false",
-        ANSIBLE_INVENTORY_UNPARSED_WARNING="false",
-        ANSIBLE_STDOUT_CALLBACK="ansible.posix.json",
-        ANSIBLE_CONFIG=str(root / "ansible.cfg"),
-        ANSIBLE_NOCOLOR="true",
-        HOME=str(root),
-    )
-    command = [str(Path(sys.executable).with_name("ansible-playbook")), playbook, *arguments]
+    command = [ANSIBLE_PLAYBOOK, playbook, *arguments]
     if variables:
         command += ["-e", json.dumps(variables)]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False, cwd=root)
-    printed, _brace, rest = done.stdout.partition("\n{\n") if not done.stdout.startswith("{") else ("", "", done.stdout)
-    data = json.loads(rest if rest.startswith("{") else "{\n" + rest)
-    last = data["plays"][-1]["tasks"][-1]["hosts"]["localhost"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment(root), check=False, cwd=root)
+    last, printed = answer(done.stdout)
     return last, printed + done.stderr
+
+
+def environment(root: Path, **more: str) -> dict[str, str]:
+    """Return an environment in which Ansible finds nothing of the user's, and prints JSON."""
+    (root / "ansible.cfg").write_text("")
+    return {
+        **os.environ,
+        "ANSIBLE_COLLECTIONS_PATH": COLLECTIONS,
+        "ANSIBLE_LOCALHOST_WARNING": "false",
+        "ANSIBLE_INVENTORY_UNPARSED_WARNING": "false",
+        "ANSIBLE_STDOUT_CALLBACK": "ansible.posix.json",
+        "ANSIBLE_CONFIG": str(root / "ansible.cfg"),
+        "ANSIBLE_NOCOLOR": "true",
+        "HOME": str(root),
+        **more,
+    }
+
+
+def answer(output: str) -> tuple[dict[str, Any], str]:
+    """Return the result of the last task of a run on localhost, and what was printed before."""
+    printed, _brace, rest = output.partition("\n{\n") if not output.startswith("{") else ("", "", output)
+    data = json.loads(rest if rest.startswith("{") else "{\n" + rest)
+    last: dict[str, Any] = data["plays"][-1]["tasks"][-1]["hosts"]["localhost"]
+    return last, printed
 
 
 def task(root: Path, where: Path, **options: Any) -> list[dict[str, Any]]:

@@ -85,6 +85,18 @@ def test_a_touched_file_is_hashed_once_more(store: Store, monkeypatch: pytest.Mo
     assert store.get("a/b") is not None
 
 
+def test_a_silently_damaged_file_does_not_leave_the_store(store: Store) -> None:
+    made = make(store)
+    store_module.require_intact(made.path)
+    before = os.stat(made.path)
+    Path(made.path).write_bytes(b"DATA")
+    os.utime(made.path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert store.get("a/b") is not None, "size and time tell nothing"
+    with pytest.raises(ArtifactError, match=f"found a damaged file .*; wanted sha256 {made.sha256}. .*run again"):
+        store_module.require_intact(made.path)
+    assert Path(make(store).path).read_bytes() == b"data"
+
+
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"sha256": "x"}', b"null"])
 def test_a_damaged_name_is_made_again(store: Store, content: bytes) -> None:
     make(store)

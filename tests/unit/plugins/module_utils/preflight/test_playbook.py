@@ -6,12 +6,15 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from .test_bad_input import ROWS
 
 ROOT = Path(__file__).resolve().parents[5]
 PLAYBOOK = shutil.which("ansible-playbook", path=f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}")
@@ -45,6 +48,43 @@ all:
       hosts:
         node4: {ansible_host: 127.0.0.1, ansible_port: 1}
 """
+# Two names of this machine, and a host that does not answer.
+THREE = """\
+all:
+  vars:
+    ansible_python_interpreter: "{python}"
+    cloudbang_pki_dir: {directory}/pki
+    preflight_ignore: {ignored}
+  children:
+    management:
+      vars: {{cloudbang_port_etcd_metrics: {port}}}
+      hosts:
+        one: {{ansible_connection: local}}
+    compute:
+      hosts:
+        two: {{ansible_connection: local}}
+    loadbalancer:
+      hosts:
+        two:
+    storage:
+      hosts:
+        three:
+          ansible_host: 127.0.0.1
+          ansible_port: 1
+          ansible_ssh_common_args: -o BatchMode=yes
+"""
+CHANGES = """\
+- name: Check
+  ansible.builtin.import_playbook: cloudbang.platform.preflight
+- name: Change
+  hosts: all
+  gather_facts: false
+  tasks:
+    - name: Change something
+      ansible.builtin.file: {{path: "{directory}/changed-{{{{ inventory_hostname }}}}", state: touch, mode: "0644"}}
+"""
+SITE = "cloudbang.platform.site"
+RESET = "cloudbang.platform.reset"
 EXPECTED = {
     ("inventory", "groups", "compute"),
     ("inventory", "groups", "loadbalancer"),
@@ -69,11 +109,13 @@ EXPECTED = {
 }
 
 
-def run(directory: Path, inventory: str, *arguments: str) -> tuple[int, str, dict[str, Any]]:
+def run(
+    directory: Path, inventory: str, *arguments: str, playbook: str | Path = "playbooks/preflight.yml"
+) -> tuple[int, str, dict[str, Any]]:
     hosts, report = directory / "hosts.yml", directory / "report.json"
     hosts.write_text(inventory, encoding="utf-8")
     done = subprocess.run(
-        [str(PLAYBOOK), "-i", str(hosts), "-e", f"preflight_report={report}", *arguments, "playbooks/preflight.yml"],
+        [str(PLAYBOOK), "-i", str(hosts), "-e", f"preflight_report={report}", *arguments, str(playbook)],
         cwd=ROOT,
         env={**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_DUPLICATE_YAML_DICT_KEY": "ignore"},
         capture_output=True,
@@ -107,3 +149,43 @@ def test_the_inventory_alone_needs_no_host(tmp_path: Path) -> None:
 def test_a_check_can_be_made_a_warning(tmp_path: Path) -> None:
     _code, _output, report = run(tmp_path, BAD, "-e", '{"preflight_ignore": ["vni"], "preflight_scope": "inventory"}')
     assert [one["severity"] for one in report["problems"] if one["check"] == "vni"] == ["warning"]
+
+
+def test_one_host_that_does_not_answer_stops_all_before_any_change(tmp_path: Path) -> None:
+    ignored = sorted({row.check for row in ROWS} - {"unreachable"} | {"filtered"})
+    with socket.create_server(("127.0.0.1", 0)) as busy:
+        port = busy.getsockname()[1]
+        inventory = THREE.format(python=sys.executable, directory=tmp_path, ignored=ignored, port=port)
+        playbook = tmp_path / "changes.yml"
+        playbook.write_text(CHANGES.format(directory=tmp_path), encoding="utf-8")
+        code, output, report = run(tmp_path, inventory, playbook=playbook)
+    assert code != 0
+    assert "1 problem: in the table above" in output
+    assert list(tmp_path.glob("changed-*")) == []
+    (lost,) = [one for one in report["problems"] if one["severity"] == "error"]
+    assert (lost["host"], lost["check"]) == ("three", "unreachable")
+    assert "127.0.0.1" in lost["found"] and "refused" in lost["found"]
+    # What the other hosts have is in the same report.
+    found = {(one["host"], one["check"], one["variable"]): one["found"] for one in report["problems"]}
+    assert ("two", "duplicate_machine_id", "/etc/machine-id") in found
+    assert ("two", "duplicate_hostname", "hostname") in found
+    used = found["one", "port_used", "cloudbang_port_etcd_metrics"]
+    assert f"tcp 127.0.0.1:{port} used by {Path('/proc/self/comm').read_text(encoding='utf-8').strip()}" in used
+
+
+@pytest.mark.parametrize("answer", ["", "another", "cloudbang "])
+def test_reset_wants_the_name_of_the_cluster(tmp_path: Path, answer: str) -> None:
+    variables = json.dumps({"reset_cluster": answer})
+    code, output, _report = run(tmp_path, BAD.replace("cloudbang_cluster_name:", "x:"), "-e", variables, playbook=RESET)
+    assert code != 0
+    assert f"reset_cluster: found '{answer}', wanted 'cloudbang'. Nothing was changed." in " ".join(output.split())
+    assert "UNREACHABLE" not in output
+
+
+def test_tags_run_nothing_without_the_checks(tmp_path: Path) -> None:
+    _code, output, _report = run(tmp_path, BAD, "--list-tasks", "--tags", "etcd", playbook=SITE)
+    tasks = [line for line in output.splitlines() if "TAGS:" in line and "play #" not in line]
+    assert tasks and all("Validating arguments" in line for line in tasks)
+    _code, output, _report = run(tmp_path, BAD, "--list-tasks", "--skip-tags", "always", playbook=SITE)
+    tasks = [line for line in output.splitlines() if "TAGS:" in line and "play #" not in line]
+    assert "Judge the inventory" in tasks[0]

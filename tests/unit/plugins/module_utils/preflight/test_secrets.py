@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
+from ansible_collections.cloudbang.platform.plugins.module_utils.preflight import examine
 from ansible_collections.cloudbang.platform.plugins.module_utils.preflight.inventory import Problem
 from ansible_collections.cloudbang.platform.plugins.module_utils.preflight.run import evaluate
 from ansible_collections.cloudbang.platform.plugins.plugin_utils.authority import Authority, ensure_key_pair
@@ -136,3 +137,22 @@ def test_what_the_collection_makes_is_right(tmp_path: Path) -> None:
     Authority.ensure(tmp_path, NAME, "cloudbang kubernetes")
     ensure_key_pair(tmp_path, "service-account")
     assert [one for one in judged(tmp_path) if "valid only from" not in one.found] == []
+
+
+@pytest.mark.parametrize(("same", "checks"), [(True, set()), (False, {"other_cluster"})])
+def test_a_host_trusts_the_authority_of_this_cluster(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, same: bool, checks: set[str]
+) -> None:
+    for name in ("here", "there"):
+        (tmp_path / name).mkdir()
+        write(tmp_path / name)
+    trusted = tmp_path / ("here" if same else "there") / f"{NAME}.crt"
+    monkeypatch.setattr(examine, "AUTHORITIES", {NAME: str(trusted), "etcd-ca": "/nonexistent"})
+    inventory = good()
+    for settings in inventory.settings.values():
+        settings["cloudbang_pki_dir"] = str(tmp_path / "here")
+    inventory.facts["compute1"]["authorities"] = examine.authorities()
+    assert list(inventory.facts["compute1"]["authorities"]) == [NAME]
+    problems = evaluate(inventory)
+    assert {one.check for one in problems} == checks, problems
+    assert all(one.host == "compute1" and "another authority" in one.found for one in problems)

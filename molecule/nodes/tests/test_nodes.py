@@ -1,0 +1,307 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Pods on hosts of each kind reach each other as policies allow, names and services, and are reached from outside."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from scenario import STATE, changes, converge, in_pod, kubectl, node, objects, run, wait_for
+
+ADDRESSES = {"management1": "10.94.12.11", "compute1": "10.94.12.21", "loadbalancer1": "10.94.12.31"}
+GATEWAY = ADDRESSES["loadbalancer1"]
+PODS = {"a": "compute1", "b": "management1", "c": "loadbalancer1"}
+CA = STATE / "pki" / "kubernetes-ca.crt"
+NAMESPACE = "--namespace=molecule"
+# The platform's own image is a web server too.
+POD = """
+apiVersion: v1
+kind: Pod
+metadata:
+  name: %(name)s
+  labels: {name: %(name)s, serves: %(serves)s}
+spec:
+  nodeName: %(node)s
+  terminationGracePeriodSeconds: 0
+  containers:
+    - name: web
+      image: registry.cloudbang.internal:5000/coredns:current
+      args: [-conf, /etc/web/Corefile]
+      readinessProbe: {httpGet: {path: /health, port: 8080}, periodSeconds: 1}
+      volumeMounts: [{name: config, mountPath: /etc/web}]
+  volumes: [{name: config, configMap: {name: web}}]
+---
+"""
+WEB = """
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: web}
+data:
+  Corefile: |
+    .:1053 {
+        health :8080
+        errors
+    }
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec:
+  type: NodePort
+  selector: {serves: web}
+  ports: [{port: 80, targetPort: 8080}]
+---
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {name: web}
+spec:
+  ingressClassName: cloudbang
+  tls: [{hosts: [secure.example.org], secretName: secure}]
+  rules:
+    - host: web.example.org
+      http: &web
+        paths: [{path: /, pathType: Prefix, backend: {service: {name: web, port: {number: 80}}}}]
+    - host: secure.example.org
+      http: *web
+"""
+POLICY = """
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: only-b}
+spec:
+  podSelector: {matchLabels: {name: a}}
+  policyTypes: [Ingress]
+  ingress: [{from: [{podSelector: {matchLabels: {name: b}}}]}]
+"""
+
+
+def pod_manifest(name: str, host: str, serves: str = "nothing") -> str:
+    return POD % {"name": name, "node": host, "serves": serves}
+
+
+def pod(name: str) -> dict[str, Any]:
+    return dict(json.loads(kubectl("get", "pod", name, "--output=json", NAMESPACE)))
+
+
+def wait_until_ready(*names: str) -> None:
+    kubectl("wait", "--for=condition=Ready", "--timeout=90s", NAMESPACE, *(f"pod/{name}" for name in names))
+
+
+def fetches(source: dict[str, Any], target: str) -> bool:
+    """Return whether a web server answers a pod."""
+    answer = in_pod(
+        source, f"curl --silent --fail --connect-timeout 1 --max-time 3 --noproxy '*' http://{target}/health"
+    )
+    return bool(answer.rc == 0 and answer.stdout == "OK")
+
+
+def ip_of(one: dict[str, Any]) -> str:
+    return f"{one['status']['podIP']}:8080"
+
+
+def page(domain: str, *options: str, scheme: str = "http") -> str:
+    """Ask the gateway from the controller. Return the HTTP status, or 000 when no connection came about."""
+    port = 80 if scheme == "http" else 443
+    quiet = ("--silent", "--output", "/dev/null", "--max-time", "3", "--noproxy", "*", "--write-out", "%{http_code}")
+    way = ("--connect-to", f"{domain}:{port}:{GATEWAY}:{port}")
+    return run("curl", *quiet, *way, *options, f"{scheme}://{domain}/health").stdout
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A certificate that the application brings."""
+    path = tmp_path_factory.mktemp("tls")
+    made = run(
+        "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "1",
+        "-subj", "/CN=secure.example.org", "-addext", "subjectAltName=DNS:secure.example.org",
+        "-keyout", str(path / "tls.key"), "-out", str(path / "tls.crt"),
+    )  # fmt: skip
+    assert made.returncode == 0, made.stderr
+    return path
+
+
+@pytest.fixture(scope="module")
+def pods(certificate: Path) -> Iterator[dict[str, dict[str, Any]]]:
+    """One pod on each host; the one on the compute host is served."""
+    kubectl("create", "namespace", "molecule")
+    kubectl(
+        "create", "secret", "tls", "secure", NAMESPACE, f"--cert={certificate}/tls.crt", f"--key={certificate}/tls.key"
+    )
+    wait_for(lambda: objects("serviceaccounts", NAMESPACE))
+    manifest = WEB + "---" + "".join(
+        pod_manifest(name, host, "web" if name == "a" else "nothing") for name, host in PODS.items()
+    )  # fmt: skip
+    kubectl("apply", "--filename=-", NAMESPACE, manifest=manifest)
+    wait_until_ready(*PODS)
+    yield {name: pod(name) for name in PODS}
+    kubectl("delete", "namespace", "molecule", "--timeout=60s")
+
+
+def test_every_host_is_a_node_with_its_address_and_taint() -> None:
+    found = {one["metadata"]["name"]: one for one in objects("nodes")}
+    assert set(found) == set(ADDRESSES)
+    taints = {
+        "management1": ["node-role.kubernetes.io/control-plane"],
+        "compute1": [],
+        "loadbalancer1": ["cloudbang.platform/loadbalancer"],
+    }
+    for name, one in found.items():
+        ready = [condition["status"] for condition in one["status"]["conditions"] if condition["type"] == "Ready"]
+        internal = [address["address"] for address in one["status"]["addresses"] if address["type"] == "InternalIP"]
+        assert (ready, internal) == (["True"], [ADDRESSES[name]])
+        assert [taint["key"] for taint in one["spec"].get("taints", [])] == taints[name]
+
+
+@pytest.mark.parametrize("name", sorted(ADDRESSES))
+def test_the_kubelet_answers_the_api_only(name: str) -> None:
+    ask = ("curl", "--silent", "--output", "/dev/null", "--max-time", "5", "--noproxy", "*", "--cacert", str(CA))
+    url = f"https://{ADDRESSES[name]}:10250/pods"
+    assert run(*ask, "--write-out", "%{http_code}", url).stdout == "401"
+    assert run(*ask, "--write-out", "%{http_code}", url.replace("10250", "10255")).stdout == "000"
+
+
+def test_logs_and_commands_go_through_the_kubelet(pods: dict[str, dict[str, Any]]) -> None:
+    assert "CoreDNS" in kubectl("logs", "a", NAMESPACE)
+    assert "CoreDNS" in kubectl("exec", "c", NAMESPACE, "--", "/coredns", "-version")
+
+
+@pytest.mark.parametrize(("source", "target"), [("a", "b"), ("b", "c"), ("c", "a")])
+def test_pods_on_different_hosts_reach_each_other(
+    pods: dict[str, dict[str, Any]], source: str, target: str
+) -> None:  # fmt: skip
+    assert fetches(pods[source], ip_of(pods[target]))
+    assert fetches(pods[target], ip_of(pods[source]))
+
+
+def test_pods_have_addresses_of_their_own_network(pods: dict[str, dict[str, Any]]) -> None:
+    addresses = {one["status"]["podIP"] for one in pods.values()}
+    assert len(addresses) == len(PODS)
+    assert all(address.startswith("10.244.") for address in addresses)
+
+
+@pytest.mark.parametrize("name", sorted(PODS))
+def test_names_of_services_resolve_and_lead_there(pods: dict[str, dict[str, Any]], name: str) -> None:
+    service = next(one for one in objects("services", NAMESPACE) if one["metadata"]["name"] == "web")
+    for alias in ("web", "web.molecule", "web.molecule.svc.cluster.local"):
+        assert in_pod(pods[name], f"getent ahostsv4 {alias}").stdout.split()[:1] == [service["spec"]["clusterIP"]]
+    assert fetches(pods[name], "web")
+    assert in_pod(pods[name], "getent ahostsv4 nobody.molecule.svc.cluster.local").rc != 0
+
+
+def test_dns_does_not_depend_on_one_host() -> None:
+    dns = objects("pods", "--namespace=kube-system", "--selector=k8s-app=kube-dns")
+    assert len({one["spec"]["nodeName"] for one in dns}) == len(dns) == 2
+
+
+def test_every_node_is_measured() -> None:
+    def measured() -> set[str]:
+        answer = kubectl("get", "--raw=/apis/metrics.k8s.io/v1beta1/nodes")
+        return {one["metadata"]["name"] for one in json.loads(answer)["items"]}
+
+    wait_for(lambda: measured() == set(ADDRESSES), 60)
+
+
+@pytest.mark.parametrize("host", sorted(ADDRESSES))
+def test_a_node_port_answers_on_every_node(pods: dict[str, dict[str, Any]], host: str) -> None:
+    service = next(one for one in objects("services", NAMESPACE) if one["metadata"]["name"] == "web")
+    url = f"http://{ADDRESSES[host]}:{service['spec']['ports'][0]['nodePort']}/health"
+    assert run("curl", "--silent", "--max-time", "5", "--noproxy", "*", url).stdout == "OK"
+
+
+def test_a_policy_lets_in_whom_it_names(pods: dict[str, dict[str, Any]]) -> None:
+    target = ip_of(pods["a"])
+    kubectl("apply", "--filename=-", NAMESPACE, manifest=POLICY)
+    try:
+        wait_for(lambda: not fetches(pods["c"], target), 10)
+        assert fetches(pods["b"], target)
+        assert not fetches(pods["c"], target)
+        # It is about this pod only.
+        assert fetches(pods["c"], ip_of(pods["b"]))
+    finally:
+        kubectl("delete", "networkpolicy", "only-b", NAMESPACE)
+    wait_for(lambda: fetches(pods["c"], target), 10)
+
+
+def test_the_gateway_serves_known_domains(pods: dict[str, dict[str, Any]]) -> None:
+    wait_for(lambda: page("web.example.org") == "200", 10)
+    assert page("other.example.org") == "404"
+
+
+def test_the_gateway_shows_the_applications_certificate(pods: dict[str, dict[str, Any]], certificate: Path) -> None:
+    own = ("--cacert", str(certificate / "tls.crt"))
+    wait_for(lambda: page("secure.example.org", *own, scheme="https") == "200", 10)
+    assert page("secure.example.org", "--cacert", str(CA), scheme="https") == "000"
+    # What has none is shown the gateway's own, which names its address.
+    assert page(GATEWAY, "--cacert", str(CA), scheme="https") == "404"
+    old = ("--tls-max", "1.1", "--ciphers", "DEFAULT@SECLEVEL=0")
+    assert page("secure.example.org", *own, *old, scheme="https") == "000"
+
+
+def main_pid(host: str, unit: str) -> str:
+    return str(node(host).check_output(f"systemctl show --property=MainPID --value {unit}"))
+
+
+@pytest.mark.disruptive
+def test_a_killed_gateway_comes_back(pods: dict[str, dict[str, Any]], certificate: Path) -> None:
+    before = main_pid("loadbalancer1", "traefik")
+    node("loadbalancer1").check_output("systemctl kill --signal=KILL traefik")
+    wait_for(lambda: page("web.example.org") == "200", 15)
+    assert main_pid("loadbalancer1", "traefik") not in ("0", before)
+    assert page("secure.example.org", "--cacert", str(certificate / "tls.crt"), scheme="https") == "200"
+
+
+@pytest.mark.disruptive
+def test_killed_agents_come_back_and_pods_do_not_notice(pods: dict[str, dict[str, Any]]) -> None:
+    agents = ("kubelet", "kube-proxy", "calico-felix", "containerd")
+    host = node("compute1")
+    before = {unit: main_pid("compute1", unit) for unit in agents}
+    # Not what containerd runs: each container has a process of its own that watches over it.
+    host.check_output(f"systemctl kill --kill-whom=main --signal=KILL {' '.join(agents)}")
+    # Nothing of what runs needs them.
+    assert page("web.example.org") == "200"
+    for unit in agents:
+        wait_for(lambda one=unit: main_pid("compute1", one) not in ("0", before[one]), 30)
+    # They do their work again: one more pod, which the service and the policies know.
+    kubectl("apply", "--filename=-", NAMESPACE, manifest=pod_manifest("d", "compute1"))
+    wait_until_ready("d")
+    wait_for(lambda: fetches(pods["c"], ip_of(pod("d"))), 15)
+    wait_for(lambda: fetches(pod("d"), "web"), 15)
+    restarts = [one["status"]["containerStatuses"][0]["restartCount"] for one in objects("pods", NAMESPACE)]
+    assert restarts == [0, 0, 0, 0]
+
+
+@pytest.mark.disruptive
+def test_what_was_changed_or_stopped_is_put_right(pods: dict[str, dict[str, Any]]) -> None:
+    node("compute1").check_output("systemctl stop kube-proxy && sed -i /^maxPods/d /var/lib/kubelet/config.yaml")
+    node("management1").check_output("systemctl stop calico-felix && rm /opt/cni/bin/calico")
+    node("loadbalancer1").check_output("sed -i s/:443/:8443/ /etc/traefik/traefik.yaml && systemctl restart traefik")
+    assert page("secure.example.org", "--insecure", scheme="https") == "000"
+    changed = changes(converge())
+    assert {line.split(":")[0] for line in changed} == set(ADDRESSES)
+    assert page("secure.example.org", "--insecure", scheme="https") == "200"
+    assert node("compute1").check_output("systemctl is-active kube-proxy") == "active"
+    assert node("management1").check_output("systemctl is-active calico-felix") == "active"
+    assert fetches(pods["b"], "web")
+    assert changes(converge()) == []
+
+
+@pytest.mark.disruptive
+def test_the_gateway_follows_the_pods(pods: dict[str, dict[str, Any]]) -> None:
+    seconds = []
+    for gone, name in (("a", "b"), ("b", "c")):
+        kubectl("delete", "pod", gone, NAMESPACE, "--force", "--grace-period=0")
+        # An application without a pod is no unknown domain.
+        wait_for(lambda: page("web.example.org") == "503", 20)
+        start = time.monotonic()
+        kubectl("label", "pod", name, "serves=web", "--overwrite", NAMESPACE)
+        while page("web.example.org") != "200":
+            assert time.monotonic() - start < 10
+            time.sleep(0.02)
+        seconds.append(time.monotonic() - start)
+    print("seconds until a new pod was served:", [round(one, 2) for one in seconds])
+    # The machine may be busy with something else once.
+    assert min(seconds) < 1

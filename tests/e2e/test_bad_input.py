@@ -1,0 +1,107 @@
+"""Wrong or partial input to the site playbook: it stops before any change, or does for a part what it does for all."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from . import lab as lab_module
+from .lab import DIRECTORY, Lab, Node
+from .test_add_node import EXTRA, newcomer
+
+__all__ = ["newcomer"]
+SITE = "cloudbang.platform.site"
+CHECKS = {"Judge the inventory", "Look at the hosts", "Judge the hosts", "Refuse to go on"}
+LIMITS = [
+    "management1",
+    "management2",
+    "management3",
+    "loadbalancer1",
+    "loadbalancer2",
+    "storage1",
+    "management",
+    "compute",
+    "loadbalancer",
+    "management:loadbalancer",
+    "management1:compute2:loadbalancer2",
+    "all:!management1",
+    "all:!loadbalancer1:!storage1",
+    "*2",
+    "~(management|loadbalancer)[23]",
+]
+
+
+def result(done: Any, task: str) -> dict[str, Any]:
+    """Return the one result of a task that runs once."""
+    [found] = [answer for name, _host, answer in done.tasks if name == task]
+    return dict(found)
+
+
+def test_one_host_that_does_not_answer_stops_all_before_any_change(lab: Lab, tmp_path: Path) -> None:
+    extra = tmp_path / "closed_port.yml"
+    extra.write_text("all: {hosts: {compute2: {ansible_port: 1}}}\n")
+    done = lab.play(SITE, "-i", str(extra), check=False)
+    assert done.returncode
+    assert {task for task, _host, _result in done.tasks} <= CHECKS
+    assert done.changed == {}
+    problems = [one for one in result(done, "Judge the hosts")["problems"] if one["severity"] == "error"]
+    assert [(one["host"], one["check"]) for one in problems] == [("compute2", "unreachable")], problems
+    assert lab.nodes["compute2"].address in problems[0]["message"]
+    assert result(done, "Refuse to go on")["msg"].startswith("1 problem: ")
+
+
+@pytest.mark.parametrize("pattern", LIMITS)
+def test_a_part_of_the_hosts_gets_the_same_configuration(lab: Lab, pattern: str) -> None:
+    """What etcd, HAProxy and keepalived have to know of other hosts does not depend on which of them are in the run."""
+    assert lab.play(SITE, "--check", "--diff", "--limit", pattern).changed == {}
+
+
+def test_the_order_of_the_hosts_means_nothing(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    inventory = tmp_path / "lab"
+    shutil.copytree(lab_module.INVENTORY, inventory)
+    hosts = yaml.safe_load((inventory / "hosts.yml").read_text())
+    groups = hosts["all"]["children"]
+    hosts["all"]["children"] = {
+        name: {**groups[name], "hosts": dict(reversed(groups[name]["hosts"].items()))} for name in reversed(groups)
+    }
+    (inventory / "hosts.yml").write_text(yaml.safe_dump(hosts, sort_keys=False))
+    monkeypatch.setattr(lab_module, "INVENTORY", inventory)
+    assert lab.play(SITE, "--check", "--diff", "-e", f"lab_dir={DIRECTORY}").changed == {}
+
+
+def test_two_runs_at_once_do_no_harm(lab: Lab) -> None:
+    def limit(node: Node) -> str:
+        return node.sh("grep podPidsLimit /var/lib/kubelet/config.yaml").split()[-1]
+
+    nodes = lab.group("compute")
+    change = ("-e", "kube_node_pids_limit=4000", "--limit", "compute")
+    try:
+        runs = [
+            subprocess.Popen(
+                lab.command(SITE, *change),
+                env=lab.environment(),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+            for _number in range(2)
+        ]
+        outputs = [run.communicate(timeout=300)[0] for run in runs]
+        assert [run.returncode for run in runs] == [0, 0], "\n".join(output[-3000:] for output in outputs)
+        assert [limit(node) for node in nodes] == ["4000"] * len(nodes)
+        assert lab.play(SITE, *change).changed == {}
+    finally:
+        lab.play(SITE, "--limit", "compute")
+    assert [limit(node) for node in nodes] == ["4096"] * len(nodes)
+    lab.healthy()
+
+
+def test_check_mode_on_a_machine_that_has_nothing(lab: Lab, newcomer: Node) -> None:
+    done = lab.play(SITE, *EXTRA, "--check", "--limit", newcomer.name)
+    assert done.changed[newcomer.name]
+    assert newcomer.sh("ls /usr/local/bin /etc/kubernetes 2>&1 | grep -c kubelet || true").strip() == "0"
