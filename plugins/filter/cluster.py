@@ -11,12 +11,14 @@ from ansible.errors import AnsibleFilterError
 
 
 def nodes(names: Iterable[str], hostvars: Mapping[str, Any]) -> list[dict[str, str]]:
-    """Return ``[{name, address}]`` for inventory hosts, in inventory order.
+    """Return ``[{name, address}]`` for inventory hosts, sorted by name.
+
+    Sorted, because the order of an inventory is to show in no configuration.
 
     The address is the host's ``cloudbang_node_address``, else its ``ansible_host``, else its name.
     """
     result = []
-    for name in names:
+    for name in sorted(names):
         if name not in hostvars:
             raise AnsibleFilterError(f"{name!r} is not a host of this inventory")
         variables = hostvars[name]

@@ -19,7 +19,8 @@ SPOILT = {
     "management1": ["/etc/kubernetes/encryption.yaml", "/etc/kubernetes/pki/sa.key", "/etc/kubernetes/pki/ca.key"],
     "storage1": ["/etc/cloudbang-registry/htpasswd", "/etc/cloudbang-registry/docker/config.json"],
 }
-KEYS = "find /etc /var/lib/kubelet -name '*.key' -exec sed -n 2p {} + 2> /dev/null"
+# Not every host has a kubelet.
+KEYS = "find /etc /var/lib/kubelet -name '*.key' -exec sed -n 2p {} + 2> /dev/null || true"
 # Patterns come by a file descriptor, so that the search itself puts none into a command line.
 SEARCH = """
 journalctl --no-pager --output=cat --since=@{start} | grep --text --fixed-strings --count --file=/dev/fd/3 3<<'PATTERNS'
@@ -69,7 +70,7 @@ def left_on(node: Node, patterns: set[str], start: int) -> list[str]:
 @pytest.mark.parametrize("arguments", [("--check",), ()], ids=["check", "run"])
 def test_no_secret_is_shown_or_left(lab: Lab, tmp_path: Path, arguments: tuple[str, ...]) -> None:
     for name, paths in SPOILT.items():
-        lab.nodes[name].sh("".join(f"test -e {path} && echo >> {path}\n" for path in paths))
+        lab.nodes[name].sh("".join(f"echo >> {path}\n" for path in paths))
     patterns = secrets(lab)
     start = int(time.time())
     environment = {**lab.environment(), "ANSIBLE_STDOUT_CALLBACK": "default", "ANSIBLE_LOG_PATH": str(tmp_path / "log")}

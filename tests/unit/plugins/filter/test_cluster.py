@@ -23,9 +23,9 @@ def test_nodes(variables: dict[str, Any], address: str) -> None:
     assert cluster.nodes(["a"], {"a": variables}) == [{"name": "a", "address": address}]
 
 
-def test_nodes_keep_their_order_and_must_exist() -> None:
+def test_nodes_are_sorted_and_must_exist() -> None:
     hostvars: dict[str, dict[str, Any]] = {"b": {}, "a": {}}
-    assert [one["name"] for one in cluster.nodes(["b", "a"], hostvars)] == ["b", "a"]
+    assert [one["name"] for one in cluster.nodes(["b", "a"], hostvars)] == ["a", "b"]
     with pytest.raises(AnsibleFilterError, match="'c' is not a host"):
         cluster.nodes(["c"], hostvars)
 
