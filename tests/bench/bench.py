@@ -100,6 +100,7 @@ def play(playbook: str | Path, inventories: list[Path], environment: dict[str, s
     result.seconds = time.monotonic() - begin
     if result.status:
         raise SystemExit(f"bench: {playbook} ended with {result.status}; the end of its output is above")
+    say(f"{playbook} {' '.join(arguments)}: {seconds(result.seconds)}, {result.changed} changed")
     return result
 
 
@@ -235,6 +236,8 @@ def modules() -> list[list[Any]]:
     with tempfile.TemporaryDirectory() as directory:
         for name, path in module_plays(Path(directory)).items():
             command = ["ansible-playbook", "-i", "localhost,", "-c", "local", str(path)]
+            # kubernetes.core needs the Python that has its library, not the one that is found first.
+            command += ["-e", f"ansible_python_interpreter={sys.executable}"]
             times = []
             for _round in range(4):
                 begin = time.monotonic()
@@ -243,6 +246,7 @@ def modules() -> list[list[Any]]:
                 if done.returncode:
                     raise SystemExit(f"bench: {name}: {done.stdout[-2000:]}")
             rows.append([name, f"{statistics.median(times[1:]):.2f} s"])
+            say(": ".join(rows[-1]))
     return rows
 
 
@@ -329,6 +333,8 @@ def main() -> None:
     lab = Lab.load()
     lab.healthy()
     failures = [*vip_failover(lab), *management_lost(lab)]
+    for row in failures:
+        say(f"{row[0]}: {row[1]}")
     say("module speed")
     time.sleep(20)
     speed = modules()
