@@ -101,6 +101,7 @@ def play(playbook: str | Path, inventories: list[Path], environment: dict[str, s
     result.seconds = time.monotonic() - begin
     if result.status:
         raise SystemExit(f"bench: {playbook} ended with {result.status}; the end of its output is above")
+    say(f"{playbook} {' '.join(arguments)}: {seconds(result.seconds)}, {result.changed} changed")
     return result
 
 
@@ -252,6 +253,7 @@ def modules() -> list[list[Any]]:
                 if done.returncode:
                     raise SystemExit(f"bench: {name}: {done.stdout[-2000:]}")
             rows.append([name, f"{statistics.median(times[1:]):.2f} s"])
+            say(": ".join(rows[-1]))
     return rows
 
 
@@ -339,6 +341,8 @@ def main() -> None:
     lab = Lab.load()
     lab.healthy()
     failures = [*vip_failover(lab), *management_lost(lab)]
+    for row in failures:
+        say(f"{row[0]}: {row[1]}")
     say("module speed")
     time.sleep(20)
     speed = modules()
