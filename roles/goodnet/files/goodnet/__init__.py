@@ -1,0 +1,1 @@
+"""GoodNet: the tenant network of Cloudbang, on Open vSwitch."""

@@ -1,0 +1,215 @@
+"""What the agent does beside writing flows, because it has to wait for others: the API and the network outside."""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Iterable
+from ipaddress import IPv4Address
+from typing import TYPE_CHECKING
+
+from goodnet import cluster, provider, tenants
+from goodnet.events import Note, Recorder
+
+if TYPE_CHECKING:
+    from goodnet.agent import Agent
+
+log = logging.getLogger(__name__)
+
+_TICK = 1.0
+_SAVE_SECONDS = 10.0
+_ROUTER_SECONDS = 30.0
+_RELEASE_SECONDS = 300.0
+# What is not ready for this long is told in an Event.
+_PATIENCE = 60.0
+# Hosts that see a new tenant at the same time try one after the other to give it a number; most find it done.
+_HOSTS_PER_SECOND = 20.0
+
+
+class Chores(threading.Thread):
+    """One thing after the other, every second, or at once when `wake` is called."""
+
+    def __init__(self, agent: Agent) -> None:
+        super().__init__(name="chores", daemon=True)
+        self._agent = agent
+        self._wake = threading.Event()
+        self._stopping = False
+        self._recorder = Recorder(agent.api)
+        self._holder = provider.Holder(agent.api, agent.settings.node, self._announce)
+        self._unused = tenants.Unused()
+        # When it is this host's turn to give a tenant a number, and what came of it.
+        self._turns: dict[str, float] = {}
+        self._refused: dict[str, str] = {}
+        self._not_ready_since: float | None = None
+        self._due: dict[str, float] = {}
+        # The address that tunnels to this host end at, once it is known.
+        self.underlay: IPv4Address | None = None
+
+    def wake(self) -> None:
+        self._wake.set()
+
+    def stop(self) -> None:
+        self._stopping = True
+        self._wake.set()
+        self._recorder.stop()
+        self._holder.stop()
+
+    def run(self) -> None:
+        self._recorder.start()
+        self._holder.start()
+        while not self._stopping:
+            self._wake.wait(_TICK)
+            self._wake.clear()
+            for chore in (
+                self.provider,
+                self._router,
+                self._publish,
+                self._number,
+                self._release,
+                self._annotate,
+                self._tell,
+                self._save,
+            ):
+                if self._stopping:
+                    return
+                try:
+                    chore()
+                except (cluster.ApiError, cluster.Unreachable) as error:
+                    log.debug("%s: %s", chore.__name__, error)
+                except Exception:
+                    # One chore that fails must not keep the others from being done.
+                    log.exception("%s", chore.__name__)
+                    time.sleep(_TICK)
+
+    def _is_due(self, what: str, seconds: float) -> bool:
+        now = time.monotonic()
+        if now < self._due.get(what, 0.0):
+            return False
+        self._due[what] = now + seconds
+        return True
+
+    def provider(self, again: bool = False) -> None:
+        """Hold the external addresses while keepalived says so."""
+        agent = self._agent
+        agent.metrics.provider.set(agent.master)
+        if not agent.master:
+            self._holder.hold(None)
+            return
+        addresses = {tenant.external for tenant in agent.tenants().tenants if tenant.external is not None}
+        # Somebody else may have written the Lease late; keepalived knows better.
+        lost = agent.view().holder != agent.settings.node and self._is_due("lease", random.uniform(5, 15))
+        self._holder.hold(addresses, again or lost)
+
+    def _publish(self) -> None:
+        """Write the external addresses into the status of their Services."""
+        agent = self._agent
+        if agent.built is None or not agent.master:
+            return
+        services = agent.view().services
+        for key, address in agent.built.addresses.items():
+            if key in services and services[key]["address"] != str(address) and self._is_due(f"publish {key}", 5.0):
+                namespace, _, name = key.partition("/")
+                body = {"status": {"loadBalancer": {"ingress": [{"ip": str(address)}]}}}
+                path = f"/api/v1/namespaces/{namespace}/services/{name}/status"
+                agent.api.request("PATCH", path, body=body, content_type=cluster.MERGE)
+                log.info("Service %s is reached at %s", key, address)
+
+    def _announce(self, addresses: frozenset[IPv4Address]) -> None:
+        link = self._agent.outside
+        if link is not None:
+            provider.announce(link.name, link.mac, addresses)
+
+    def _router(self) -> None:
+        """Ask for the MAC of the provider network's router, again and again, as another one may take its place."""
+        agent = self._agent
+        link, settings = agent.outside, agent.settings.provider
+        if link is None or settings is None or not self._is_due("router", _ROUTER_SECONDS):
+            return
+        mac = provider.ask(link.name, link.mac, settings.gateway)
+        if mac is not None:
+            agent.router_found(mac)
+        else:
+            self._due["router"] = time.monotonic() + random.uniform(1, 3)
+
+    def _number(self) -> None:
+        """Give tenants numbers that have none: at once for those with pods here, else in turn with the other hosts."""
+        agent = self._agent
+        found = agent.tenants()
+        now = time.monotonic()
+        hosts = max(1, len(agent.view().nodes))
+        here = {pod.tenant for pod in agent.built.state.pods} if agent.built is not None else set()
+        self._turns = {
+            tenant: now
+            if tenant in here
+            else self._turns.get(tenant, now + random.uniform(0, hosts / _HOSTS_PER_SECOND))
+            for tenant in found.unnumbered
+        }
+        self._refused = {tenant: why for tenant, why in self._refused.items() if tenant in self._turns}
+        due = sorted(tenant for tenant, turn in self._turns.items() if turn <= now)
+        if not due or not all(agent.cluster.in_contact[name] for name in ("namespaces", "tenants")):
+            return
+        for tenant in due:
+            self._turns[tenant] = now + random.uniform(30, 60)
+        try:
+            tenants.allocate(agent.api, due, agent.settings.vni_range)
+            log.info("VNIs are given to %s", ", ".join(due))
+        except tenants.Exhausted as error:
+            if self._refused.keys() != set(error.tenants):
+                log.error("%s", error)
+            self._refused = dict.fromkeys(error.tenants, str(error))
+
+    def _release(self) -> None:
+        """Take back the numbers of tenants that nobody has used for an hour."""
+        agent = self._agent
+        contact = all(agent.cluster.in_contact[name] for name in ("namespaces", "tenants"))
+        entries, _ = tenants.parse(agent.view().tenants)
+        used = set(agent.tenants().of.values())
+        if agent.built is not None:
+            used |= {pod.tenant for pod in agent.built.state.pods}
+        over = self._unused.over(entries, used, contact)
+        if over and self._is_due("release", random.uniform(1, 2) * _RELEASE_SECONDS):
+            removed = tenants.release(agent.api, over, agent.settings.system_namespaces)
+            if removed:
+                log.info("VNIs are free again of %s", ", ".join(removed))
+
+    def _annotate(self) -> None:
+        """Tell the other hosts where tunnels to this one end, when that is not the node's own address."""
+        agent = self._agent
+        node = agent.view().nodes.get(agent.settings.node)
+        if node is None or self.underlay is None or not agent.cluster.in_contact["nodes"]:
+            return
+        wanted = str(self.underlay) if str(self.underlay) != node["address"] else None
+        if node["underlay"] != wanted and self._is_due("annotate", 5.0):
+            body = {"metadata": {"annotations": {cluster.ANNOTATION_UNDERLAY: wanted}}}
+            agent.api.request("PATCH", f"/api/v1/nodes/{agent.settings.node}", body=body, content_type=cluster.MERGE)
+            log.info("node %s: tunnels end at %s", agent.settings.node, wanted or node["address"])
+
+    def _tell(self) -> None:
+        """Say what is wrong where people look for it: in Events and metrics."""
+        agent = self._agent
+        agent.metrics.contact(agent.cluster.in_contact)
+        notes = list(agent.built.notes) if agent.built is not None else []
+        found, namespaces = agent.tenants(), agent.view().namespaces
+        for name, tenant in found.of.items():
+            if tenant in self._refused and name in namespaces:
+                note = Note("Namespace", name, name, "VniExhausted", self._refused[tenant])
+                notes.append((note, namespaces[name]["uid"]))
+        notes += self._own_notes()
+        self._recorder.current(notes, len(agent.view().nodes))
+
+    def _own_notes(self) -> Iterable[tuple[Note, str]]:
+        agent = self._agent
+        why = agent.not_ready
+        if why is None:
+            self._not_ready_since = None
+            return
+        now = time.monotonic()
+        self._not_ready_since = self._not_ready_since or now
+        if now - self._not_ready_since >= _PATIENCE:
+            yield Note("Node", "", agent.settings.node, "NetworkNotReady", why), agent.settings.node
+
+    def _save(self) -> None:
+        if self._is_due("save", _SAVE_SECONDS) and self._agent.cluster.wait(0):
+            self._agent.cluster.save()

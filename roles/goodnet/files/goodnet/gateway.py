@@ -1,0 +1,161 @@
+"""The host's own way into the overlay: address and routes of the bridge's internal port, and the way out for pods.
+
+Everything is set to what is wanted, whatever is there, so it can be done again at any time.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import subprocess
+from collections.abc import Iterable
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+from typing import Any
+
+from pyroute2 import IPRoute, NetlinkError
+
+from goodnet.cni import ROUTER
+
+_PERMANENT = 0x80
+_SCOPE_LINK = 253
+_SYSCTL = Path("/proc/sys/net/ipv4/conf")
+
+
+@dataclass(frozen=True)
+class Gateway:
+    """The internal port of a host. own: addresses of its pods; the first of them is the port's.
+
+    overlay: networks that are reached through the port. router: the MAC that packets for them go to.
+    """
+
+    name: str
+    own: IPv4Network
+    overlay: tuple[IPv4Network, ...]
+    router: str
+
+    @property
+    def address(self) -> IPv4Address:
+        return self.own[1]
+
+
+@dataclass(frozen=True)
+class Link:
+    """An interface of this host with the first of its addresses."""
+
+    name: str
+    mtu: int
+    mac: str
+    address: IPv4Address | None
+
+
+def ensure(gateway: Gateway) -> None:
+    """Give the port its address and routes. OSError or NetlinkError when the host refuses."""
+    with IPRoute() as ip:
+        index = _index(ip, gateway.name)
+        wanted = str(gateway.address)
+        for entry in ip.get_addr(family=socket.AF_INET, index=index):
+            if entry.get_attr("IFA_ADDRESS") != wanted or entry["prefixlen"] != 32:
+                ip.addr("del", index=index, address=entry.get_attr("IFA_ADDRESS"), prefixlen=entry["prefixlen"])
+        ip.addr("replace", index=index, address=wanted, prefixlen=32)
+        ip.link("set", index=index, state="up")
+        # One neighbour stands for all pods, so the host never asks for one of them and its table stays small.
+        ip.neigh("replace", dst=ROUTER, lladdr=gateway.router, ifindex=index, state=_PERMANENT)
+        ip.route("replace", dst=f"{ROUTER}/32", oif=index, scope=_SCOPE_LINK)
+        for network in gateway.overlay:
+            ip.route("replace", dst=str(network), gateway=ROUTER, oif=index, prefsrc=wanted)
+    # Packets of pods go out of the port they came in by; telling pods of a shorter way would lead them astray.
+    for name in ("all", gateway.name):
+        (_SYSCTL / name / "send_redirects").write_text("0")
+
+
+def masquerade(gateway: Gateway) -> None:
+    """Let pods leave with the host's address where no other host knows theirs. RuntimeError when nft refuses."""
+    inside = ", ".join(str(network) for network in gateway.overlay)
+    rules = f"""
+table ip goodnet-nat
+delete table ip goodnet-nat
+table ip goodnet-nat {{
+  chain postrouting {{
+    type nat hook postrouting priority srcnat; policy accept;
+    ip saddr {gateway.own} oifname != "{gateway.name}" ip daddr != {{ {inside} }} masquerade
+  }}
+}}
+"""
+    done = subprocess.run(["nft", "-f", "-"], input=rules, text=True, capture_output=True, timeout=30)
+    if done.returncode:
+        raise RuntimeError(f"nft refused the rules for pods that leave the cluster: {done.stderr.strip()}")
+
+
+def link(name: str) -> Link | None:
+    """Return the interface of that name, None when there is none."""
+    with IPRoute() as ip:
+        try:
+            index = _index(ip, name)
+        except FileNotFoundError:
+            return None
+        return _link(ip, index)
+
+
+def link_of(address: IPv4Address) -> Link | None:
+    """Return the interface that has the address, None when none has."""
+    with IPRoute() as ip:
+        for entry in ip.get_addr(family=socket.AF_INET):
+            if entry.get_attr("IFA_LOCAL") == str(address):
+                found = _link(ip, entry["index"])
+                return Link(found.name, found.mtu, found.mac, address)
+    return None
+
+
+def ensure_macvlan(name: str, parent: str) -> Link:
+    """Have an interface of its own, with its own MAC, on the network of the parent, which keeps its addresses."""
+    with IPRoute() as ip:
+        parent_index = _index(ip, parent)
+        try:
+            index = _index(ip, name)
+        except FileNotFoundError:
+            index = 0
+        if index:
+            (present,) = ip.get_links(index)
+            if present.get_attr("IFLA_LINK") != parent_index or _kind(present) != "macvlan":
+                ip.link("del", index=index)
+                index = 0
+        if not index:
+            ip.link("add", ifname=name, kind="macvlan", link=parent_index, macvlan_mode="bridge")
+            index = _index(ip, name)
+        # The address belongs to tenants: the host must not answer for it, nor speak IPv6 there.
+        for family, key, value in (("ipv4", "arp_ignore", "8"), ("ipv6", "disable_ipv6", "1")):
+            path = Path(f"/proc/sys/net/{family}/conf/{name}/{key}")
+            if path.exists():
+                path.write_text(value)
+        ip.link("set", index=index, state="up")
+        return _link(ip, index)
+
+
+def _kind(found: Any) -> str | None:
+    info = found.get_attr("IFLA_LINKINFO")
+    return info.get_attr("IFLA_INFO_KIND") if info else None
+
+
+def _index(ip: Any, name: str) -> int:
+    try:
+        found: Iterable[Any] = ip.link_lookup(ifname=name)
+    except NetlinkError as error:
+        if error.code != errno.ENODEV:
+            raise
+        found = ()
+    for index in found:
+        return int(index)
+    raise FileNotFoundError(errno.ENODEV, f"found no interface {name} on this host", name)
+
+
+def _link(ip: Any, index: int) -> Link:
+    (found,) = ip.get_links(index)
+    addresses = [entry.get_attr("IFA_LOCAL") for entry in ip.get_addr(family=socket.AF_INET, index=index)]
+    return Link(
+        name=found.get_attr("IFLA_IFNAME"),
+        mtu=found.get_attr("IFLA_MTU"),
+        mac=found.get_attr("IFLA_ADDRESS"),
+        address=IPv4Address(addresses[0]) if addresses else None,
+    )

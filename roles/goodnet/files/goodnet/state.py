@@ -1,0 +1,234 @@
+"""What the flows follow from, put together from what is known of the cluster and of the pods on this host. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Address, IPv4Network
+from typing import Generic, TypeVar
+
+from goodnet import cluster, forwards, policies, tenants
+from goodnet.events import Note
+from goodnet.model import Config, Host, Pod, State
+from goodnet.tenants import Problem, Tenants
+
+_In = TypeVar("_In")
+_Out = TypeVar("_Out")
+# How many names of a kind a line of the log has.
+_NAMES = 5
+
+
+@dataclass(frozen=True)
+class Built:
+    """A state, and what else came out of making it.
+
+    notes: what is wrong, with the uid of the object. follow: lists that have to be known for it. addresses: the
+    external address of each Service that has one, by namespace/name.
+    """
+
+    state: State
+    tenants: Tenants
+    notes: tuple[tuple[Note, str], ...]
+    follow: tuple[cluster.Resource, ...]
+    addresses: Mapping[str, IPv4Address]
+
+
+class _Memo(Generic[_In, _Out]):
+    """The last result of a function, given again while its input is the same."""
+
+    def __init__(self, function: Callable[[_In], _Out]) -> None:
+        self._function = function
+        self._last: tuple[_In, _Out] | None = None
+
+    def __call__(self, given: _In) -> _Out:
+        if self._last is None or self._last[0] != given:
+            self._last = (given, self._function(given))
+        return self._last[1]
+
+
+class Builder:
+    """Makes states, and does again only what follows from something that changed."""
+
+    def __init__(
+        self, cluster_cidr: IPv4Network, system_namespaces: frozenset[str], provider: IPv4Network | None = None
+    ) -> None:
+        self._hosts = _Memo[Mapping[str, cluster.Object], tuple[tuple[Host, ...], tuple[Note, ...]]](
+            lambda nodes: hosts_of(nodes, cluster_cidr)
+        )
+        self._tenants = _Memo[tuple[Mapping[str, cluster.Object], Mapping[str, str], "str | None"], Tenants](
+            lambda given: tenants.resolve(*given, system_namespaces)
+        )
+        self._policies = _Policies()
+        # The network that external addresses are in; only edge hosts know it.
+        self._provider = provider
+
+    def host(self, view: cluster.View, name: str) -> Host | None:
+        """Return a host of the cluster, None when it is not known or has no range of addresses yet."""
+        return next((host for host in self._hosts(view.nodes)[0] if host.name == name), None)
+
+    def tenants(self, view: cluster.View) -> Tenants:
+        return self._tenants((view.namespaces, view.tenants, view.holder))
+
+    def build(self, config: Config, view: cluster.View, pods: Iterable[Pod]) -> Built:
+        """Return the state of the host that config is about."""
+        hosts, host_notes = self._hosts(view.nodes)
+        found = self.tenants(view)
+        # A namespace that is gone keeps its tenant as long as it has pods here.
+        placed = tuple(replace(pod, tenant=found.of.get(pod.namespace, pod.tenant)) for pod in pods)
+        resolved = self._policies.resolve(view, placed, hosts, found)
+        outside = forwards.resolve(view.services, view.endpoints, found.tenants, found.of)
+        state = State(config, hosts, outside.tenants, placed, resolved.policies)
+        notes = [(note, note.name) for note in host_notes]
+        for problem in (*found.problems, *self._misplaced(found)):
+            note = Note("Namespace", problem.namespace, problem.namespace, problem.reason, problem.message)
+            notes.append((note, view.namespaces[problem.namespace]["uid"]))
+        for key, message in resolved.problems:
+            namespace, _, name = key.partition("/")
+            uid = view.policies[key]["metadata"]["uid"]
+            notes.append((Note("NetworkPolicy", namespace, name, "PolicyInvalid", message), uid))
+        follow = (
+            *(cluster.pods_of(namespace) for namespace in sorted(resolved.looks_into)),
+            *(cluster.endpoints_of(namespace) for namespace in sorted(outside.looks_into)),
+        )
+        return Built(state, found, (*notes, *outside.notes), follow, outside.addresses)
+
+    def _misplaced(self, found: Tenants) -> Iterator[Problem]:
+        if self._provider is None:
+            return
+        wrong = {one.name: one for one in found.tenants if one.external and one.external not in self._provider}
+        for namespace, tenant in found.of.items():
+            if tenant in wrong:
+                message = f"external address: found {wrong[tenant].external}, wanted one in {self._provider}"
+                yield Problem(namespace, "ExternalInvalid", message)
+
+
+class _Policies:
+    """Resolves NetworkPolicies namespace by namespace, and again only where pods or policies changed."""
+
+    def __init__(self) -> None:
+        self._by_namespace = _Memo(_by_namespace)
+        self._general: object = None
+        self._former: dict[str, tuple[object, policies.Resolution]] = {}
+
+    def resolve(
+        self, view: cluster.View, local: tuple[Pod, ...], hosts: tuple[Host, ...], found: Tenants
+    ) -> policies.Resolution:
+        general = (view.namespaces, hosts, found.tenants)
+        if general != self._general:
+            self._general, self._former = general, {}
+        everybody = {**view.others, **view.pods}
+        known: dict[str, dict[str, cluster.Object]] = {}
+        for key, pod in everybody.items():
+            known.setdefault(pod["namespace"], {})[key] = pod
+        here: dict[str, list[Pod]] = {}
+        for own in local:
+            here.setdefault(own.namespace, []).append(own)
+        every = self._by_namespace(view.policies)
+        now: dict[str, tuple[object, policies.Resolution]] = {}
+        for namespace in sorted(here.keys() & every.keys()):
+            former = self._former.get(namespace)
+            if former is None or former[0] != _depends(every, known, here, namespace, former[1]):
+                objects = {key: {**one, "spec": json.loads(one["spec"])} for key, one in every[namespace].items()}
+                resolution = policies.resolve(
+                    objects, everybody, view.namespaces, local, hosts, found.tenants, found.of
+                )
+                former = (_depends(every, known, here, namespace, resolution), resolution)
+            now[namespace] = former
+        self._former = now
+        parts = [resolution for _, resolution in now.values()]
+        return policies.Resolution(
+            tuple(policy for part in parts for policy in part.policies),
+            frozenset().union(*(part.looks_into for part in parts)),
+            tuple(problem for part in parts for problem in part.problems),
+        )
+
+
+def _depends(
+    every: Mapping[str, Mapping[str, cluster.Object]],
+    known: Mapping[str, Mapping[str, cluster.Object]],
+    here: Mapping[str, list[Pod]],
+    namespace: str,
+    resolution: policies.Resolution,
+) -> object:
+    """Return what the resolution of a namespace's policies follows from, beside namespaces, hosts and tenants."""
+    looked = {namespace, *resolution.looks_into}
+    return every[namespace], {name: (known.get(name), here.get(name)) for name in looked}
+
+
+def _by_namespace(objects: Mapping[str, cluster.Object]) -> dict[str, dict[str, cluster.Object]]:
+    found: dict[str, dict[str, cluster.Object]] = {}
+    for key, policy in objects.items():
+        found.setdefault(policy["metadata"]["namespace"], {})[key] = policy
+    return found
+
+
+def hosts_of(nodes: Mapping[str, cluster.Object], within: IPv4Network) -> tuple[tuple[Host, ...], tuple[Note, ...]]:
+    """Return the hosts that nodes describe, by name, and what is wrong with the others."""
+    hosts: list[Host] = []
+    notes: list[Note] = []
+    for name in sorted(nodes):
+        node = nodes[name]
+        try:
+            address = IPv4Address(node["address"])
+            pods = IPv4Network(node["pods"])
+        except ValueError as error:
+            notes.append(Note("Node", "", name, "NodeInvalid", f"found {error}; wanted IPv4 addresses"))
+            continue
+        underlay = address
+        try:
+            underlay = IPv4Address(node["underlay"] or node["address"])
+        except ValueError:
+            message = f"annotation {cluster.ANNOTATION_UNDERLAY}: found {node['underlay']}, wanted an IPv4 address"
+            notes.append(Note("Node", "", name, "NodeInvalid", message))
+        if not pods.subnet_of(within):
+            message = (
+                f"podCIDR: found {pods}, wanted a network within {within}, the cluster_cidr of agent.yaml; "
+                "correct kube-controller-manager's --cluster-cidr, delete the node and let it join again"
+            )
+            notes.append(Note("Node", "", name, "NodeInvalid", message))
+            continue
+        hosts.append(Host(name, address, underlay, pods, node["edge"]))
+    return _without_overlap(hosts, notes), tuple(notes)
+
+
+def _without_overlap(hosts: list[Host], notes: list[Note]) -> tuple[Host, ...]:
+    """Return the hosts but for those whose pods' range is also another's, which comes first."""
+    left: list[Host] = []
+    for host in sorted(hosts, key=lambda host: (host.pods, host.name)):
+        if left and host.pods.overlaps(left[-1].pods):
+            message = f"podCIDR: found {host.pods}, which overlaps {left[-1].pods} of {left[-1].name}; wanted its own"
+            notes.append(Note("Node", "", host.name, "NodeInvalid", message))
+        else:
+            left.append(host)
+    return tuple(sorted(left, key=lambda host: host.name))
+
+
+def describe(former: State | None, now: State) -> str:
+    """Return in a few words what is different."""
+    if former is None:
+        return f"start with {len(now.hosts)} hosts, {len(now.tenants)} tenants and {len(now.pods)} pods"
+    words = [
+        *_differences("pod", former.pods, now.pods, lambda pod: f"{pod.namespace}/{pod.name}"),
+        *_differences("host", former.hosts, now.hosts, lambda host: host.name),
+        *_differences("tenant", former.tenants, now.tenants, lambda tenant: tenant.name),
+        *_differences("policy", former.policies, now.policies, lambda policy: f"{policy.namespace}/{policy.name}"),
+    ]
+    if former.config != now.config:
+        words.append("ports of the bridge changed")
+    return "; ".join(words) or "nothing is different"
+
+
+def _differences(kind: str, former: tuple[_In, ...], now: tuple[_In, ...], name: Callable[[_In], str]) -> list[str]:
+    if former == now:
+        return []
+    # A name may stand for several, as that of a policy for pods with different ports.
+    left, come = set(former) - set(now), set(now) - set(former)
+    gone, new = {name(one) for one in left}, {name(one) for one in come}
+    groups = {"added": new - gone, "removed": gone - new, "changed": gone & new}
+    return [f"{kind} {_listed(sorted(names))} {what}" for what, names in groups.items() if names]
+
+
+def _listed(names: list[str]) -> str:
+    more = len(names) - _NAMES
+    return ", ".join(names[:_NAMES]) + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,245 @@
+"""What the agent makes of what it knows: the state, what is wrong, and the words for what changed."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+from typing import Any
+
+import pytest
+from goodnet import cluster, state
+from goodnet.model import Config, Host, Pod, State, Tenant
+
+CLUSTER = IPv4Network("10.244.0.0/16")
+CONFIG = Config(
+    host="alpha",
+    encapsulation="gre",
+    cluster=CLUSTER,
+    services=IPv4Network("10.96.0.0/16"),
+    nodes=(IPv4Network("192.0.2.0/24"),),
+    tunnel=1,
+    gateway=2,
+    gateway_mac="0a:00:00:00:00:aa",
+)
+
+
+def node(**more: Any) -> dict[str, Any]:
+    return {"address": "192.0.2.1", "underlay": None, "pods": "10.244.1.0/24", "edge": False, **more}
+
+
+def host(name: str, **more: Any) -> Host:
+    found = Host(name, IPv4Address("192.0.2.1"), IPv4Address("192.0.2.1"), IPv4Network("10.244.1.0/24"))
+    return replace(found, **more)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "hosts", "said"),
+    [
+        ({"a": node()}, [host("a")], []),
+        ({"a": node(edge=True)}, [host("a", edge=True)], []),
+        ({"a": node(underlay="172.16.0.1")}, [host("a", underlay=IPv4Address("172.16.0.1"))], []),
+        ({"a": node(underlay="no address")}, [host("a")], [("a", "annotation cloudbang.platform/underlay-address")]),
+        ({"a": node(address="::1")}, [], [("a", "wanted IPv4 addresses")]),
+        ({"a": node(pods="10.245.1.0/24")}, [], [("a", "wanted a network within 10.244.0.0/16")]),
+        (
+            {"a": node(), "b": node(pods="10.244.1.128/25"), "c": node(pods="10.244.2.0/24")},
+            [host("a"), host("c", pods=IPv4Network("10.244.2.0/24"))],
+            [("b", "overlaps 10.244.1.0/24 of a")],
+        ),
+        ({"b": node(), "a": node()}, [host("a")], [("b", "overlaps 10.244.1.0/24 of a")]),
+        ({}, [], []),
+    ],
+)
+def test_hosts_of_nodes(nodes: dict[str, Any], hosts: list[Host], said: list[tuple[str, str]]) -> None:
+    found, notes = state.hosts_of(nodes, CLUSTER)
+    assert list(found) == hosts
+    assert [note.name for note in notes] == [name for name, _ in said]
+    for note, (_, words) in zip(notes, said, strict=True):
+        assert words in note.message
+
+
+def labelled(**labels: str) -> dict[str, Any]:
+    return {"uid": "u", "labels": {f"cloudbang.platform/{key}": value for key, value in labels.items()}}
+
+
+def pod(number: int, namespace: str, tenant: str) -> Pod:
+    address = IPv4Address(f"10.244.1.{number}")
+    return Pod(
+        namespace, f"p{number}", f"u{number}", f"c{number}", address, f"0a:00:00:00:00:{number:02x}", number, tenant
+    )
+
+
+def seen(own: Pod, **labels: str) -> dict[str, Any]:
+    """Return what the API says of a pod."""
+    return {
+        "namespace": own.namespace,
+        "name": own.name,
+        "uid": own.uid,
+        "labels": labels,
+        "address": str(own.address),
+        "ports": [],
+    }
+
+
+VIEW = cluster.View(
+    nodes={"alpha": node()},
+    namespaces={"red": labelled(), "moved": labelled(tenant="blue"), "liar": labelled(tenant="system")},
+    tenants={"red": '{"vni": 1}', "blue": '{"vni": 2}', "liar": '{"vni": 3}'},
+)
+
+
+@pytest.mark.parametrize(
+    ("namespace", "remembered", "tenant"),
+    [
+        ("red", "red", "red"),
+        # The namespace is of another tenant than when the pod was made.
+        ("moved", "moved", "blue"),
+        ("liar", "system", "liar"),
+        # The namespace is gone and its last pods are going.
+        ("gone", "red", "red"),
+    ],
+)
+def test_the_tenant_of_a_pod_is_that_of_its_namespace_now(namespace: str, remembered: str, tenant: str) -> None:
+    built = state.Builder(CLUSTER, frozenset()).build(CONFIG, VIEW, [pod(2, namespace, remembered)])
+    assert [one.tenant for one in built.state.pods] == [tenant]
+
+
+def policy(name: str, namespace: str, spec: dict[str, Any]) -> dict[str, Any]:
+    meta = {"namespace": namespace, "name": name, "uid": f"uid-{name}"}
+    return cluster.reduce_policy({"metadata": meta, "spec": spec})
+
+
+def test_what_is_wrong_is_told_on_the_object_concerned() -> None:
+    bad = policy("bad", "red", {"podSelector": {}, "ingress": [{"from": [{"ipBlock": {"cidr": "x"}}]}]})
+    view = replace(VIEW, policies={"red/bad": bad}, nodes={**VIEW.nodes, "beta": node(pods="10.0.0.0/24")})
+    built = state.Builder(CLUSTER, frozenset()).build(CONFIG, view, [pod(2, "red", "red")])
+    assert [(note.kind, note.namespace, note.name, uid) for note, uid in built.notes] == [
+        ("Node", "", "beta", "beta"),
+        ("Namespace", "liar", "liar", "u"),
+        ("NetworkPolicy", "red", "bad", "uid-bad"),
+    ]
+
+
+def test_a_change_of_anything_shows_in_the_next_state() -> None:
+    """What is remembered from one state to the next must never be older than what it follows from."""
+    own, other = pod(2, "red", "red"), pod(9, "red", "red")
+    spec = {"podSelector": {}, "ingress": [{"from": [{"podSelector": {"matchLabels": {"app": "web"}}}]}]}
+    view = replace(VIEW, policies={"red/p": policy("p", "red", spec)}, pods={"red/p2": seen(own, app="db")})
+    builder = state.Builder(CLUSTER, frozenset())
+
+    def sources(now: cluster.View) -> list[str]:
+        built = builder.build(CONFIG, now, [own])
+        assert built.state == state.Builder(CLUSTER, frozenset()).build(CONFIG, now, [own]).state
+        (found,) = built.state.policies
+        assert found.ingress is not None
+        return [str(network) for rule in found.ingress for network in rule.networks or ()]
+
+    assert sources(view) == []
+    view = replace(view, others={"red/p9": seen(other, app="web")})
+    assert sources(view) == ["10.244.1.9/32"]
+    view = replace(view, others={"red/p9": seen(other, app="db")})
+    assert sources(view) == []
+    view = replace(view, pods={"red/p2": seen(own, app="web")})
+    assert sources(view) == ["10.244.1.2/32"]
+    spec["ingress"][0]["from"] = [{"ipBlock": {"cidr": "192.0.2.9/32"}}]  # type: ignore[index]
+    view = replace(view, policies={"red/p": policy("p", "red", spec)})
+    assert sources(view) == ["192.0.2.9/32"]
+    spec["ingress"][0]["from"] = [{"namespaceSelector": {"matchLabels": {"cloudbang.platform/tenant": "red"}}}]  # type: ignore[index]
+    view = replace(view, policies={"red/p": policy("p", "red", spec)})
+    assert sources(view) == []
+    view = replace(view, namespaces={**view.namespaces, "red": labelled(tenant="red")})
+    assert sources(view) == ["10.244.1.2/32", "10.244.1.9/32"]
+
+
+RED, BLUE = Tenant("red", 1), Tenant("blue", 2)
+BEFORE = State(CONFIG, (host("alpha"),), (RED,), (pod(2, "red", "red"),))
+
+
+@pytest.mark.parametrize(
+    ("former", "now", "words"),
+    [
+        (None, BEFORE, "start with 1 hosts, 1 tenants and 1 pods"),
+        (BEFORE, BEFORE, "nothing is different"),
+        (BEFORE, replace(BEFORE, pods=()), "pod red/p2 removed"),
+        (BEFORE, replace(BEFORE, pods=(*BEFORE.pods, pod(3, "blue", "blue"))), "pod blue/p3 added"),
+        (BEFORE, replace(BEFORE, pods=(pod(2, "red", "blue"),)), "pod red/p2 changed"),
+        (BEFORE, replace(BEFORE, tenants=(replace(RED, open=True), BLUE)), "tenant blue added; tenant red changed"),
+        (BEFORE, replace(BEFORE, hosts=()), "host alpha removed"),
+        (
+            BEFORE,
+            replace(BEFORE, hosts=tuple(host(f"h{number}") for number in range(7))),
+            "host h0, h1, h2, h3, h4 and 2 more added; host alpha removed",
+        ),
+        (BEFORE, replace(BEFORE, config=replace(CONFIG, gateway=7)), "ports of the bridge changed"),
+    ],
+)
+def test_words_for_what_changed(former: State | None, now: State, words: str) -> None:
+    assert state.describe(former, now) == words
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda data: data[: len(data) // 2],
+        lambda data: data.replace(b"10.244.1.0", b"10.244.9.0"),
+        lambda data: data.replace(b'"format": 1', b'"format": 0'),
+        lambda _: b"",
+        lambda _: b"\xff\x00",
+        lambda _: b"[]\n{}",
+    ],
+)
+def test_a_copy_on_disk_that_is_not_whole_is_none(tmp_path: Path, damage: Any) -> None:
+    file = tmp_path / "cluster.json"
+    kept = cluster.Cluster(cluster.Api(tmp_path / "none"), "alpha", file, lambda: None)
+    kept._watches[0]._items = {"alpha": node()}
+    kept.save()
+    assert cluster.load_snapshot(file)["nodes"] == {"alpha": node()}
+    again = cluster.Cluster(cluster.Api(tmp_path / "none"), "alpha", file, lambda: None)
+    assert again.view() == kept.view()
+    file.write_bytes(damage(file.read_bytes()))
+    assert cluster.load_snapshot(file) == {}
+
+
+def test_a_copy_is_written_only_when_it_differs(tmp_path: Path) -> None:
+    file = tmp_path / "cluster.json"
+    kept = cluster.Cluster(cluster.Api(tmp_path / "none"), "alpha", file, lambda: None)
+    kept.save()
+    first = file.stat().st_mtime_ns
+    kept.save()
+    assert file.stat().st_mtime_ns == first
+    kept._watches[0]._items = {"alpha": node()}
+    kept.save()
+    assert file.stat().st_mtime_ns != first
+
+
+@pytest.mark.parametrize(
+    ("reduce", "given", "expected"),
+    [
+        (cluster.reduce_node, {"metadata": {"name": "n"}, "spec": {}, "status": {}}, None),
+        (
+            cluster.reduce_node,
+            {
+                "metadata": {"name": "n", "labels": {cluster.LABEL_EDGE: ""}},
+                "spec": {"podCIDR": "10.244.1.0/24"},
+                "status": {
+                    "addresses": [
+                        {"type": "Hostname", "address": "n"},
+                        {"type": "InternalIP", "address": "2001:db8::1"},
+                        {"type": "InternalIP", "address": "192.0.2.1"},
+                    ]
+                },
+            },
+            node(edge=True),
+        ),
+        (cluster.reduce_pod, {"metadata": {}, "spec": {"hostNetwork": True}}, None),
+        (cluster.reduce_pod, {"metadata": {}, "status": {"phase": "Failed"}}, None),
+        (cluster.reduce_lease, {"metadata": {}}, {"holder": None}),
+        (cluster.reduce_tenants, {"metadata": {}}, {}),
+    ],
+)
+def test_what_is_kept_of_objects(reduce: Any, given: dict[str, Any], expected: Any) -> None:
+    assert reduce(given) == expected
+    # All of it can be written to disk.
+    assert json.loads(json.dumps(expected)) == expected
