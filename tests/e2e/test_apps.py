@@ -129,7 +129,11 @@ def test_a_release_that_never_was_is_refused(lab: Lab) -> None:
     [
         ("missing image", {"image": "registry.cloudbang.internal:5000/demo/httpbin:missing"}, ["missing", "not found"]),
         ("crash", {"version": "broken"}, ["this release does not start"]),
-        ("failing probe", {"probe": "/status/500", "timeout": 10}, ["statuscode: 500", "its readiness probe does not succeed"]),
+        (
+            "failing probe",
+            {"probe": "/status/500", "timeout": 10},
+            ["statuscode: 500", "its readiness probe does not succeed"],
+        ),
         ("exceeded quota", {}, ["exceeded quota: e2e", "pods=3"]),
     ],
 )
