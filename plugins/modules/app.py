@@ -366,7 +366,8 @@ options:
   force: &force
     description:
       - With O(state=absent), whether to remove an app that others are bound to, see
-        M(cloudbang.platform.app_binding).
+        M(cloudbang.platform.app_binding), or that a route of another app leads to, see
+        M(cloudbang.platform.app_route). The app's own routes are always removed with it.
     type: bool
     default: false
   apps:

@@ -174,9 +174,15 @@ apps:
           C(suspended) and the numbers of C(active), C(succeeded) and C(failed) pods.
       type: dict
     domains:
-      description: Domains that lead to the app.
+      description: Domains that the app itself asks for.
       type: list
       elements: str
+    routes:
+      description:
+        - Routes of the app, and those of others that lead to it, each with C(name), C(app) that it is of, C(domains),
+          and C(ports) (C(port) and C(protocol) of the gateway).
+      type: list
+      elements: dict
     stack:
       description: The stack that the app is a member of.
       type: str

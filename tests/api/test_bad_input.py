@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.cloudbang.platform.plugins.module_utils.apps import client, ledger, runner
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps import client, deploy, ledger, runner
 
 from .conftest import ROOT, Api, Authority, Nodes
 
@@ -47,7 +47,7 @@ class World:
             self.good("app", shop(image=image, keep_releases=5))
         self.good("app", shop(tenant=OTHER, domains=["other.example.org"]))
         self.good("app", there(name="busy", image="x/y:1", type="worker"))
-        live = runner.load(api.kube, TENANT, ["busy"])["busy"].newest
+        live = deploy.load(api.kube, TENANT, ["busy"])["busy"].newest
         assert live is not None
         self.running = ledger.create(api.kube, "busy", TENANT, 2, "0" * 16, live.salt, live.spec, {})
         service = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "taken"}}
@@ -127,7 +127,7 @@ ROWS: list[tuple[int, str, dict[str, Any], str]] = [
     (88, "app_scale", there(process="web", replicas=-1), "replicas: found -1, wanted 0 to 10000"),
     (88, "app_scale", there(process="web", replicas="three"), 'replicas: found "three", wanted a whole number'),
     (88, "app_scale", there(process="web", replicas=10**6), "replicas: found 1000000, wanted 0 to 10000"),
-    (88, "app_scale", there(process="web"), "replicas: found nothing, wanted a whole number"),
+    (88, "app_scale", there(process="web"), "replicas: found nothing, wanted replicas, processes,"),
     (88, "app_scale", there(replicas=2), "process: found nothing, wanted one of queue, web"),
     (88, "app_scale", there(process="cron", replicas=2), "found no process cron"),
     (88, "app_scale", there(process="queue", replicas=2), "HorizontalPodAutoscaler busy-hours that scales shop-queue"),

@@ -388,6 +388,30 @@ def test_paths(gateway: World, tenant: str) -> None:
     assert gateway.says(f"a.b.{domain}") == "404"
 
 
+def test_routes_go_with_their_app(gateway: World, tenant: str) -> None:
+    api, domain = gateway.api, f"{tenant}.example.org"
+
+    def apps(*names: str, **more: Any) -> dict[str, Any]:
+        processes = [{"name": "web", "ports": [8000], "replicas": 0}]
+        more = {"image": "x/y:1", "processes": processes, "wait": False, **more}
+        return api.options(tenant=tenant, apps=[{"name": name} for name in names], timeout=30, **more)
+
+    good(apps("shop", "next"), module="app")
+    weights = [{"app": "shop", "weight": 9}, {"app": "next", "weight": 1}]
+    good(gateway.route(tenant, domains=[domain], weights=weights, wait=False))
+    found = good(api.options(tenant=tenant, topology="data"), module="app_info")
+    assert [[entry["domains"] for entry in app["routes"]] for app in found["apps"]] == [[[domain]]] * 2
+    assert {edge["to"] for edge in found["topology"]["edges"]} == {f"{tenant}/shop", f"{tenant}/next"}
+    gone: dict[str, Any] = {"state": "absent", "image": None, "processes": None, "wait": True}
+    result = go(apps("next", **gone), module="app")
+    assert result["failed"] and f"route shop of app {tenant}/shop leading to it" in result["msg"]
+    assert good(apps("next", "shop", **gone), check=True, module="app")["changed"]
+    assert good(apps("next", force=True, **gone), module="app")["changed"] and objects(gateway, tenant)
+    assert "IngressRoute shop-http" in json.dumps(good(apps("shop", **gone), module="app")["diff"])
+    assert objects(gateway, tenant) == []
+    assert not good(apps("shop", "next", **gone), module="app")["changed"]
+
+
 def test_given_certificate(gateway: World, tenant: str) -> None:
     domain = f"{tenant}.example.org"
     gateway.offer(tenant, "shop")

@@ -257,12 +257,33 @@ def modules() -> list[list[Any]]:
     return rows
 
 
+def under_load() -> list[list[Any]]:
+    """Run the end-to-end tests of applications under load and return rows of what they measured."""
+    measurements = ROOT / "build" / "e2e" / "measurements.json"
+    measurements.unlink(missing_ok=True)
+    command = [sys.executable, "-m", "pytest", "-q", "tests/e2e/test_load.py"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"bench: the tests under load failed: {done.stdout[-4000:]}")
+    rows = []
+    for name, figures in json.loads(measurements.read_text()).items():
+        what = name.removeprefix("load: ")
+        cells = [f"{figures['seconds']:.2f} s"]
+        for connections in ("kept", "new"):
+            seen = figures.get(f"{connections} connections")
+            cells.append(f"{seen['failed']} of {seen['requests']} failed, p99 {seen['p99 ms']} ms" if seen else "")
+        rows.append([what, *cells])
+        say(": ".join(rows[-1]))
+    return rows
+
+
 def report(
     first: Run,
     second: Run,
     add: Run,
     numbers: list[list[Any]],
     failures: list[list[Any]],
+    load: list[list[Any]],
     speed: list[list[Any]],
 ) -> str:
     hosts = sorted(host for host in first.executions if host != "localhost")
@@ -280,6 +301,10 @@ def report(
         table(["what", "measured", "target"], numbers),
         "## Failures",
         table(["what", "measured", "target"], failures),
+        "## Applications under load",
+        "200 requests a second on kept connections and 50 on new ones, through the virtual IP to httpbin. The time is "
+        "that of the whole `ansible-playbook` command, or until the wanted release first answers.",
+        table(["what", "time", "kept connections", "new connections"], load),
         "## Phases",
         table(["play", "first run", "second run"], plays),
         "## Roles",
@@ -331,6 +356,8 @@ def main() -> None:
     failures = [*vip_failover(lab), *management_lost(lab)]
     for row in failures:
         say(f"{row[0]}: {row[1]}")
+    say("applications under load")
+    load = under_load()
     say("module speed")
     time.sleep(20)
     speed = modules()
@@ -353,8 +380,8 @@ def main() -> None:
     document = ROOT / "docs" / "benchmarks.md"
     _measured, heading, by_hand = (document.read_text() if document.exists() else "").partition(BY_HAND)
     kept = "\n" + heading + by_hand if heading else ""
-    document.write_text(report(first, second, add, numbers, failures, speed) + kept)
-    measurements = {"numbers": numbers, "failures": failures, "modules": speed}
+    document.write_text(report(first, second, add, numbers, failures, load, speed) + kept)
+    measurements = {"numbers": numbers, "failures": failures, "load": load, "modules": speed}
     (ROOT / "build" / "benchmarks.json").write_text(json.dumps(measurements, indent=2))
     say("wrote docs/benchmarks.md")
     if not options.keep:

@@ -106,6 +106,18 @@ def test_go_back_to_a_number(lab: Lab) -> None:
     assert version() == "2"
 
 
+@pytest.fixture
+def quota(lab: Lab, what: str) -> Iterator[None]:
+    """Leave no room for one more pod."""
+    if what != "exceeded quota":
+        yield
+        return
+    space = {"metadata": {"name": "e2e"}, "spec": {"hard": {"pods": str(ready(lab))}}}
+    lab.core().create_namespaced_resource_quota(TENANT, space)
+    yield
+    lab.core().delete_namespaced_resource_quota("e2e", TENANT)
+
+
 def test_a_release_that_never_was_is_refused(lab: Lab) -> None:
     done = play(lab, "release", check=False, release=77)
     assert done.returncode
@@ -117,10 +129,16 @@ def test_a_release_that_never_was_is_refused(lab: Lab) -> None:
     [
         ("missing image", {"image": "registry.cloudbang.internal:5000/demo/httpbin:missing"}, ["missing", "not found"]),
         ("crash", {"version": "broken"}, ["this release does not start"]),
+        (
+            "failing probe",
+            {"probe": "/status/500", "timeout": 10},
+            ["statuscode: 500", "its readiness probe does not succeed"],
+        ),
+        ("exceeded quota", {}, ["exceeded quota: e2e", "pods=3"]),
     ],
 )
 def test_a_release_that_fails_says_why_and_goes_back(
-    lab: Lab, what: str, variables: dict[str, str], reasons: list[str]
+    lab: Lab, quota: None, what: str, variables: dict[str, str], reasons: list[str]
 ) -> None:
     done = steady(lab, f"failed release, {what}", lambda: play(lab, "app", check=False, **{"version": 3, **variables}))
     assert done.returncode

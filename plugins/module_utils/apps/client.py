@@ -144,7 +144,7 @@ class Kube:
         return True
 
     def logs(self, namespace: str, pod: str, lines: int, container: str = "", previous: bool = False) -> str:
-        """Return the last lines a container wrote."""
+        """Return the last lines a container wrote. ApiError 410 when its node has just removed them."""
         query = {"tailLines": str(lines)}
         if container:
             query["container"] = container
@@ -154,7 +154,11 @@ class Kube:
         data: bytes = response.data
         if response.status >= 400:
             raise _refusal(response.status, data, "read the log of", pod, self.described)
-        return data.decode("utf-8", "replace")
+        text = data.decode("utf-8", "replace")
+        # The kubelet puts this into a good answer.
+        if text.startswith("unable to retrieve container logs for "):
+            raise ApiError(410, f"read the log of {pod}: {text}")
+        return text
 
     def watch(self, kind: str, namespace: str, selector: str, version: str, seconds: int) -> Iterator[Object]:
         """Yield the watch events from a resource version on, until the time is over or the connection ends."""

@@ -13,9 +13,8 @@ import re
 import shlex
 from collections.abc import Callable, Mapping
 from decimal import Decimal
+from functools import cache
 from typing import Any
-
-import yaml
 
 from .options import Problem, quantity, shown
 from .spec import ENV_NAME, SERVICE_LABEL
@@ -56,38 +55,45 @@ PORT = re.compile(
 )
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML 1.2's core types, and no key twice."""
+@cache
+def _loader() -> Any:
+    """Return the reader of YAML 1.2's core types, in which no mapping has a key twice."""
+    # Not above: whoever imports these modules need not have the libraries, and is told which one is missing.
+    import yaml
 
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        if isinstance(node, yaml.MappingNode):
-            seen: set[Any] = set()
-            for key, _value in node.value:
-                mark = (key.tag, str(key.value))
-                if mark in seen and key.tag != "tag:yaml.org,2002:merge":
-                    raise yaml.constructor.ConstructorError(None, None, f"the key {key.value} twice", key.start_mark)
-                seen.add(mark)
-        found: dict[Any, Any] = super().construct_mapping(node, deep=deep)
-        return found
+    class Loader(yaml.SafeLoader):
+        def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+            if isinstance(node, yaml.MappingNode):
+                seen: set[Any] = set()
+                for key, _value in node.value:
+                    mark = (key.tag, str(key.value))
+                    if mark in seen and key.tag != "tag:yaml.org,2002:merge":
+                        found_twice = f"the key {key.value} twice"
+                        raise yaml.constructor.ConstructorError(None, None, found_twice, key.start_mark)
+                    seen.add(mark)
+            found: dict[Any, Any] = super().construct_mapping(node, deep=deep)
+            return found
 
-
-_Loader.yaml_implicit_resolvers = {}
-for _tag, _pattern, _first in (
-    ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
-    ("int", r"-?(0|[1-9][0-9]*)", "-0123456789"),
-    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
-    ("merge", r"<<", "<"),
-):
-    _Loader.add_implicit_resolver("tag:yaml.org,2002:" + _tag, re.compile(rf"(?:{_pattern})\Z"), list(_first))
+    Loader.yaml_implicit_resolvers = {}
+    for tag, pattern, first in (
+        ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
+        ("int", r"-?(0|[1-9][0-9]*)", "-0123456789"),
+        ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+        ("merge", r"<<", "<"),
+    ):
+        Loader.add_implicit_resolver("tag:yaml.org,2002:" + tag, re.compile(rf"(?:{pattern})\Z"), list(first))
+    return Loader
 
 
 def load(text: str, where: str) -> tuple[Any, list[Problem]]:
     """Return what a YAML text says, as JSON types, or the problem."""
+    import yaml
+
     wanted = "the YAML of a docker compose file"
     if len(text) > MAX_SIZE:
         return None, [Problem(where, f"{len(text)} characters", f"at most {MAX_SIZE}")]
     try:
-        found = yaml.load(text, Loader=_Loader)
+        found = yaml.load(text, Loader=_loader())
         return bounded(found), []
     except (yaml.YAMLError, ValueError, RecursionError, TypeError, OverflowError) as error:
         line = getattr(getattr(error, "problem_mark", None), "line", None)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from . import ledger
@@ -10,7 +11,9 @@ from .client import ApiError, Kube
 from .edges import Node, cycle, described, edges_of
 from .ledger import BOUND, Release
 from .options import Problem
+from .plan import Live
 from .render import KIND, Object
+from .routes_render import summaries
 
 BOUND_RELEASES = f"{KIND}=release,{BOUND}=true"
 
@@ -49,6 +52,20 @@ def left_behind(kube: Kube, removed: set[Node], going: set[Node], warnings: list
         if target in now:
             wanted = "to remove that binding (app_binding), or that app, first, or force: true"
             problems.append(Problem(f"app {described([target])}", f"{described([(app, tenant)])} bound to it", wanted))
+    return problems
+
+
+def routed_to(removed: Mapping[Node, Live], going: set[Node], routes: Mapping[str, list[Object]]) -> list[Problem]:
+    """Return the routes of apps that stay and lead to apps that are removed. routes: each tenant's."""
+    problems = []
+    for node, live in sorted(removed.items()):
+        services = {name for kind, name in live.objects if kind == "Service"}
+        for route in summaries(routes.get(node[1], [])):
+            if services.isdisjoint(route["services"]) or (route["app"], route["tenant"]) in {node, *going}:
+                continue
+            found = f"route {route['name']} of app {described([(route['app'], route['tenant'])])} leading to it"
+            wanted = "to lead that route elsewhere (app_route) first, or force: true"
+            problems.append(Problem(f"app {described([node])}", found, wanted))
     return problems
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from . import hostports, ledger, render
 from .client import ApiError, Kube, KubeError, Unknown
-from .dependents import left_behind
+from .dependents import left_behind, routed_to
 from .edges import clashes
 from .evidence import evidence, ready, secrets_in
 from .hostports import Ports
@@ -37,8 +37,8 @@ from .plan import (
 )
 from .render import APP, WORKLOADS, Object
 from .rollout import Verdict, Watcher, judge, observed, refused
-from .routes_claims import taken
-from .routes_render import Claim
+from .routes_claims import of_routes, taken
+from .routes_render import Claim, routes_of
 from .spec import App
 
 SCALE_MANAGER = "cloudbang-scale"
@@ -93,6 +93,9 @@ def run(kube: Kube, options: dict[str, Any], check_mode: bool) -> Result:
     removed = {(app.name, app.tenant) for app in apps if app.state == "absent" and not app.force}
     removed = {node for node in removed if lives[f"{node[1]}/{node[0]}"].exists}
     problems += left_behind(kube, removed, going, warnings)
+    ending = sorted({app.tenant for app in apps if app.state == "absent" and lives[app.key].exists})
+    routes = {tenant: of_routes(kube, tenant) for tenant in ending}
+    problems += routed_to({node: lives[f"{node[1]}/{node[0]}"] for node in removed}, going, routes)
     if problems:
         raise Invalid(problems)
     if not check_mode:
@@ -103,7 +106,8 @@ def run(kube: Kube, options: dict[str, Any], check_mode: bool) -> Result:
     def act(app: App) -> Result:
         plan = plans.get(app.key)
         if plan is None:
-            return _remove(kube, lives[app.key], options, check_mode)
+            own = routes_of(routes.get(app.tenant, []), app.name)
+            return _remove(kube, lives[app.key], own, options, check_mode)
         return deploy(kube, plan, options, check_mode)
 
     return _collect("app", apps, act, warnings)
@@ -246,13 +250,13 @@ def conflicts(kube: Kube, plans: Iterable[Plan], absent: set[str], warnings: lis
     return problems + taken(kube, claims, warnings)
 
 
-def _remove(kube: Kube, live: Live, options: dict[str, Any], check_mode: bool) -> Result:
-    """Delete an app with its history."""
-    found = removal(live)
+def _remove(kube: Kube, live: Live, routes: list[Key], options: dict[str, Any], check_mode: bool) -> Result:
+    """Delete an app with its history and its routes."""
+    found = [*routes, *removal(live)]
     if not found:
         return {"changed": False, "action": "none"}
     ledger.refuse_concurrent(live.newest, kube.now())
-    result: Result = {"changed": True, "action": "removed", "diff": removal_difference(live)}
+    result: Result = {"changed": True, "action": "removed", "diff": removal_difference(live, found)}
     if check_mode:
         return result
     for kind, name in found:

@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import time
 from collections.abc import Iterable
 
 from . import render
-from .client import Kube, KubeError
+from .client import ApiError, Kube, KubeError
 from .edges import edges_of
 from .plan import Plan
 from .render import APP, Object
@@ -16,12 +17,12 @@ from .rollout import Verdict
 
 LOG_LINES = 20
 EVENTS = 10
+ATTEMPTS = 3
 
 
 def evidence(kube: Kube, plan: Plan, verdict: Verdict) -> tuple[list[str], str]:
     """Return the latest warnings about an app's objects and the log tail of the pod that shows the failure."""
     events: list[str] = []
-    log = ""
     with contextlib.suppress(KubeError):
         events = warnings_of(
             kube.find("Event", plan.tenant, fieldSelector="type=Warning"), [name for _kind, name in plan.keys]
@@ -32,13 +33,26 @@ def evidence(kube: Kube, plan: Plan, verdict: Verdict) -> tuple[list[str], str]:
             marked = f"{APP}={plan.name},{render.DIGEST}={plan.digest}"
             pods = kube.find("Pod", plan.tenant, marked)
             pod = next((entry["metadata"]["name"] for entry in pods if not ready(entry)), "")
-    if pod:
+    return events, _log_tail(kube, plan.tenant, pod) if pod else ""
+
+
+def _log_tail(kube: Kube, tenant: str, pod: str) -> str:
+    """Return the end of the log of a pod's last container that ended, or else of the one that runs."""
+    for _attempt in range(ATTEMPTS):
+        removed = False
         for previous in (True, False):
-            with contextlib.suppress(KubeError):
-                log = kube.logs(plan.tenant, pod, LOG_LINES, previous=previous).rstrip()
+            try:
+                log = kube.logs(tenant, pod, LOG_LINES, previous=previous).rstrip()
+            except KubeError as error:
+                # A node keeps one ended container of a pod, and tells a little later which one that is.
+                removed = removed or (isinstance(error, ApiError) and error.status == 410)
+                continue
             if log:
-                break
-    return events, log
+                return log
+        if not removed:
+            break
+        time.sleep(1)
+    return ""
 
 
 def secrets_in(kube: Kube, plan: Plan) -> list[str]:

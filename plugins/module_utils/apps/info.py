@@ -14,6 +14,8 @@ from .history import history
 from .plan import KINDS, Live, digest_on, ended, instance_of, live_apps, process_of, remembered, size
 from .render import APP, KIND, PROCESS, SCALED, WORKLOADS, Object, bounds_of, scaled_resources
 from .rollout import judge
+from .routes_claims import of_routes
+from .routes_render import summaries
 from .tenant_info import quota_of, usage_of
 from .topology import FORMS, topology
 
@@ -28,6 +30,7 @@ def run(kube: Kube, options: dict[str, Any], check_mode: bool) -> Result:
     listed = {kind: kube.find(kind, tenant, chosen) for kind in kinds}
     listed["release"] = kube.find("Secret", tenant, ledger.selector([name] if name else [], "release"))
     listed["ResourceQuota"] = _quotas(kube, tenant)
+    routes = summaries(of_routes(kube, tenant))
     events = kube.find("Event", tenant) if options["events"] else []
     apps: list[Result] = []
     keys = sorted(
@@ -48,7 +51,13 @@ def run(kube: Kube, options: dict[str, Any], check_mode: bool) -> Result:
             for kind, entries in listed.items()
         }
         about = [event for event in events if event["metadata"]["namespace"] == namespace]
-        apps.append(_describe(kube, app, namespace, own, about, options["log_lines"]))
+        services = {entry["metadata"]["name"] for entry in own["Service"]}
+        leading = [
+            {key: route[key] for key in ("name", "app", "domains", "ports")}
+            for route in routes
+            if route["tenant"] == namespace and (route["app"] == app or not services.isdisjoint(route["services"]))
+        ]
+        apps.append({**_describe(kube, app, namespace, own, about, options["log_lines"]), "routes": leading})
         if not options["events"]:
             del apps[-1]["events"]
     result: Result = {"changed": False, "apps": apps}

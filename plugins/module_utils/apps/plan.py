@@ -606,10 +606,10 @@ def _counts(live: Live) -> dict[str, int]:
     return {name: size(entry) for (kind, name), entry in sorted(live.workloads.items()) if kind in SCALED}
 
 
-def removal_difference(live: Live) -> dict[str, Any]:
-    """Return before and after of removing an app."""
+def removal_difference(live: Live, found: Iterable[Key]) -> dict[str, Any]:
+    """Return before and after of removing an app, which has these objects."""
     before = view(live.newest.spec, live.route, _counts(live), live.newest.version) if live.newest else {}
-    before["objects"] = [f"{kind} {name}" for kind, name in removal(live)]
+    before["objects"] = [f"{kind} {name}" for kind, name in found]
     return _diff(live, before, {})
 
 

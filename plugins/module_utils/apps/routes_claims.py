@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from .client import ApiError, Kube
 from .options import Problem
 from .render import Object
-from .routes_render import Claim, claims, in_the_way
+from .routes_render import KINDS as PARTS
+from .routes_render import ROUTE, Claim, claims, in_the_way
 
 # The kinds of objects by which the gateway takes requests for a domain.
 KINDS = ("Ingress", "IngressRoute", "IngressRouteTCP")
@@ -32,9 +33,14 @@ def everywhere(kube: Kube, kind: str, tenants: Iterable[str]) -> tuple[list[Obje
     return found, False
 
 
-def _find(kube: Kube, kind: str, tenant: str | None) -> list[Object]:
+def of_routes(kube: Kube, tenant: str | None) -> list[Object]:
+    """Return what the routes of a tenant (None: of all) consist of; traffic's way in comes last."""
+    return [entry for kind in PARTS for entry in _find(kube, kind, tenant, ROUTE)]
+
+
+def _find(kube: Kube, kind: str, tenant: str | None, selector: str | None = None) -> list[Object]:
     try:
-        return [{**entry, "kind": kind} for entry in kube.find(kind, tenant)]
+        return [{**entry, "kind": kind} for entry in kube.find(kind, tenant, selector)]
     except ApiError as error:
         if error.status == 404 or (error.status == 403 and tenant is not None):
             return []

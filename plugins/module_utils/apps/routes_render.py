@@ -193,6 +193,44 @@ def _paths(match: str) -> list[Path]:
     return [Path(text) for text in prefixes] + [Path(text, "exact") for text in exact] or [Path()]
 
 
+def routes_of(objects: Iterable[Object], app: str) -> list[tuple[str, str]]:
+    """Return kind and name of what the routes of an app consist of, in the order in which to delete it."""
+    own = [entry for entry in objects if (entry["metadata"].get("labels") or {}).get(APP) == app]
+    own.sort(key=lambda entry: KINDS.index(entry["kind"]), reverse=True)
+    return [(entry["kind"], entry["metadata"]["name"]) for entry in own]
+
+
+def summaries(objects: Iterable[Object]) -> list[dict[str, Any]]:
+    """Return the routes that live objects are, each with name, tenant, app, domains, ports and services it leads to."""
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for entry in objects:
+        meta, spec = entry["metadata"], entry.get("spec") or {}
+        marks = meta.get("labels") or {}
+        if ROUTE not in marks:
+            continue
+        route = found.setdefault(
+            (meta["namespace"], marks[ROUTE]),
+            {
+                "name": marks[ROUTE],
+                "tenant": meta["namespace"],
+                "app": marks.get(APP),
+                "domains": [],
+                "ports": [],
+                "services": [],
+            },
+        )
+        route["domains"] += [claim.domain for claim in claims(entry)]
+        port = port_of(entry)
+        if port is not None:
+            route["ports"].append({"port": port[1], "protocol": port[0]})
+        led = [one for rule in spec.get("routes") or [] for one in rule.get("services") or []]
+        led += (spec.get("weighted") or {}).get("services") or []
+        route["services"] += [one["name"] for one in led if one.get("kind", "Service") == "Service"]
+    for route in found.values():
+        route["domains"], route["services"] = sorted({*route["domains"]}), sorted({*route["services"]})
+    return [found[key] for key in sorted(found)]
+
+
 def wanted_claims(route: AppRoute) -> list[Claim]:
     """Return what a route is going to claim."""
     owner = ("route", route.name)

@@ -134,9 +134,9 @@ def _steps(live: Live, options: dict[str, Any]) -> list[Step]:
     """Return what is wanted of each process that the task names. Invalid when there is none of a name."""
     known = sorted({entry["metadata"]["labels"].get(render.PROCESS, "") for entry in live.workloads.values()})
     only = known[0] if len(known) == 1 else None
-    counts = {process or options["process"] or only: count for process, count in options["counts"].items()}
+    counts = {process or options["process"] or only or "": count for process, count in options["counts"].items()}
     steps: list[Step] = []
-    for process in map(str, counts or [options["process"] or only or ""]):
+    for process in counts or [options["process"] or only or ""]:
         if process not in known:
             found = f"no process {process} of app {live.tenant}/{live.name}" if process else "nothing"
             option = f"processes.{process}" if options.get("processes") else "process"

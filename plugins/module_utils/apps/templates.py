@@ -12,8 +12,6 @@ import shutil
 from collections.abc import Iterable
 from typing import Any
 
-import yaml
-
 from . import bundle, compose, stack_record
 from .bundle import Bundle, BundleError
 from .client import ApiError, Kube, KubeError
@@ -73,6 +71,8 @@ def _made(kube: Kube, options: dict[str, Any]) -> Template:
 
 
 def _loaded(path: str) -> Any:
+    import yaml
+
     try:
         with open(path, encoding="utf-8") as stream:
             return compose.bounded(yaml.safe_load(stream.read(compose.MAX_SIZE)))

@@ -11,7 +11,7 @@ Topology = dict[str, list[dict[str, Any]]]
 
 
 def topology(apps: Iterable[Mapping[str, Any]]) -> Topology:
-    """Return the nodes and edges of apps as `app_info` describes them (tenant, name, status, domains, bindings, ...).
+    """Return the nodes and edges of apps as `app_info` describes them (tenant, name, domains, routes, bindings, ...).
 
     A node has an id, a kind (app or domain), a label, a tenant (None for a domain) and a status (None when the node is
     only known as a target). An edge has the ids it leads from and to, a kind (route or binding) and the names of the
@@ -22,7 +22,8 @@ def topology(apps: Iterable[Mapping[str, Any]]) -> Topology:
     for app in apps:
         own = f"{app['tenant']}/{app['name']}"
         nodes[own] = _node(own, "app", app["name"], app["tenant"], app.get("status"))
-        for domain in app.get("domains") or []:
+        routed = [domain for route in app.get("routes") or [] for domain in route["domains"]]
+        for domain in dict.fromkeys([*(app.get("domains") or []), *routed]):
             nodes[domain] = _node(domain, "domain", domain, None, None)
             edges.append({"from": domain, "to": own, "kind": "route", "env": []})
         for binding in app.get("bindings") or []:
