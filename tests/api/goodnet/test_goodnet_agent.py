@@ -80,10 +80,10 @@ class World:
             self.listeners.append(socket.create_server(("", 80)))
         return str(answer["address"])
 
-    def reaches(self, name: str, address: str) -> bool:
+    def reaches(self, name: str, address: str, seconds: float = 0.5) -> bool:
         """Say whether a pod can open a connection to an address."""
         with wiring._inside(f"/run/netns/{self.host.prefix}{name}"), socket.socket() as client:
-            client.settimeout(0.5)
+            client.settimeout(seconds)
             try:
                 client.connect((address, 80))
             except OSError:
@@ -169,6 +169,25 @@ def test_pods_of_a_tenant_reach_each_other_and_others_do_not(world: World) -> No
     shown = world.ask(op="show")
     assert [pod["name"] for pod in shown["pods"]] == ["r1", "r2", "b1"]
     assert {"red", "blue", "system"} <= {tenant["name"] for tenant in shown["tenants"]}
+
+
+def test_a_trace_knows_pods_of_other_hosts(world: World) -> None:
+    make_node(world.api, "beta", "10.244.2.0/24")
+    make_pod(world.api, "red", "far", "beta")
+    with pytest.raises(cni.Problem, match="Pod red/far has no address"):
+        world.ask(op="trace", source="red/r1", destination="red/far")
+    status = {"status": {"podIP": "10.244.2.9", "podIPs": [{"ip": "10.244.2.9"}]}}
+    path = "/api/v1/namespaces/red/pods/far/status"
+    world.api.request("PATCH", path, body=status, content_type=cluster.MERGE)
+    assert eventually(lambda: "beta" in {host["name"] for host in world.ask(op="show")["hosts"]})
+    found = world.ask(op="trace", source="red/r1", destination="red/far")
+    assert "through the tunnel to host beta" in found["verdict"]
+    found = world.ask(op="trace", source="red/far", destination="red/r1")
+    assert found["passes"]
+    assert "it says that the sender is of tenant red" in " ".join(found["steps"])
+    assert not world.ask(op="trace", source="red/far", destination="blue/b1")["passes"]
+    with pytest.raises(cni.Problem, match="Pod red/none is not on alpha, and the API answered 404"):
+        world.ask(op="trace", source="red/none", destination="red/r1")
 
 
 def test_the_other_hosts_learn_where_tunnels_end(world: World) -> None:
@@ -294,6 +313,38 @@ def test_the_process_that_systemd_runs(world: World, tmp_path: Path) -> None:
     assert world.reaches("r1", address)
     world.start()
     assert eventually(world.ready)
+
+
+def test_no_connection_fails_while_the_agent_starts_again(world: World) -> None:
+    address = world.ask(op="show")["pods"][1]["address"]
+    outcomes: list[bool] = []
+    over = threading.Event()
+
+    def load() -> None:
+        # A machine that is busy may lose a packet, which is sent again after a second.
+        while not over.wait(0.01):
+            outcomes.append(world.reaches("r1", address, 5))
+
+    # More connections than wait in the listener's queue are none that the network refused.
+    world.listeners[1].settimeout(0.1)
+    threads = [threading.Thread(target=load), threading.Thread(target=drain, args=(world.listeners[1], over))]
+    for thread in threads:
+        thread.start()
+    for _turn in range(2):
+        world.stop()
+        world.start()
+        assert eventually(world.ready)
+    over.set()
+    for thread in threads:
+        thread.join()
+    assert len(outcomes) > 30
+    assert all(outcomes)
+
+
+def drain(listener: socket.socket, over: threading.Event) -> None:
+    while not over.is_set():
+        with contextlib.suppress(TimeoutError):
+            listener.accept()[0].close()
 
 
 def test_the_database_starts_again(world: World) -> None:

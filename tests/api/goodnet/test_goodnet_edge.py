@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import time
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
@@ -126,6 +127,20 @@ def test_another_writer_of_the_lease_is_corrected_while_keepalived_says_master(e
 def test_a_backup_lets_the_other_one_have_it(edge: World) -> None:
     provider.set_role(edge.paths.run / "provider", provider.BACKUP)
     assert edge.ask(op="provider")["master"] is False
+    # Until the other one has written the Lease, nobody holds the address.
+    assert eventually(lambda: shown(edge)["edge"] is None)
     edge.api.request("PATCH", LEASE, body={"spec": {"holderIdentity": "other"}}, content_type=cluster.MERGE)
     assert eventually(lambda: shown(edge)["edge"] == "other")
     assert source_seen_outside(edge) is None
+
+
+def test_a_master_needs_no_api(edge: World) -> None:
+    edge.proxy.cut()
+    assert eventually(lambda: not any(edge.ask(op="show")["lists"].values()))
+    provider.set_role(edge.paths.run / "provider", provider.MASTER)
+    assert edge.ask(op="provider")["master"] is True
+    began = time.monotonic()
+    assert eventually(lambda: source_seen_outside(edge) == EXTERNAL)
+    assert time.monotonic() - began < 3
+    edge.proxy.open()
+    assert eventually(lambda: edge.api.request("GET", LEASE)["spec"]["holderIdentity"] == "edge", 40)

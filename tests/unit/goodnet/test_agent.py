@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from goodnet import cluster, state
+from goodnet import cluster, metrics, state
 from goodnet.model import Config, Host, Pod, State, Tenant
 
 CLUSTER = IPv4Network("10.244.0.0/16")
@@ -151,6 +151,18 @@ def test_a_change_of_anything_shows_in_the_next_state() -> None:
     assert sources(view) == []
     view = replace(view, namespaces={**view.namespaces, "red": labelled(tenant="red")})
     assert sources(view) == ["10.244.1.2/32", "10.244.1.9/32"]
+
+
+def test_lists_of_namespaces_count_as_one() -> None:
+    figures = metrics.Metrics()
+    figures.contact({"nodes": True, "pods": True, "pods/red": True, "pods/blue": False, "endpoints/red": True})
+    found = {
+        sample.labels["resource"]: sample.value
+        for metric in figures.registry.collect()
+        if metric.name == "goodnet_watch_in_contact"
+        for sample in metric.samples
+    }
+    assert found == {"nodes": 1, "pods": 1, "pods of namespaces": 0, "endpoints of namespaces": 1}
 
 
 RED, BLUE = Tenant("red", 1), Tenant("blue", 2)

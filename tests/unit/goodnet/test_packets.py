@@ -176,6 +176,7 @@ class Lab:
                 chain services {{
                     type nat hook prerouting priority -100
                     ip daddr {SERVICE} tcp dport 80 dnat to {backend}:8080
+                    ip daddr {host.underlay} tcp dport 30080 dnat to {USED[name][2].address}:8080
                 }}
             }}
         """
@@ -254,6 +255,10 @@ def test_pods_exchange_data_with_those_they_may(lab: Lab, client: Pod, server: P
 def test_a_service_works_and_keeps_the_address_of_the_client(lab: Lab, client: Pod, passes: bool) -> None:
     seen = lab.ask(place(client), SERVICE, 80, seconds=10 if passes else 1)
     assert seen == (str(client.address) if passes else None)
+
+
+def test_a_node_port_keeps_the_address_of_the_client(lab: Lab) -> None:
+    assert lab.ask("beta", ALPHA.underlay, 30080) == str(BETA.underlay)
 
 
 def test_hosts_and_pods_exchange_data(lab: Lab) -> None:

@@ -51,7 +51,9 @@ class Switch:
         ]
         for command, made in ((database, "db.sock"), (vswitchd, "vswitchd.ctl")):
             with (self.directory / f"{command[0]}.log").open("wb") as log:
-                process = subprocess.Popen(command, cwd=self.directory, env=env, stdout=log, stderr=log)
+                # They end with the tests, also when those are killed.
+                bound = ["setpriv", "--pdeathsig", "KILL", *command]
+                process = subprocess.Popen(bound, cwd=self.directory, env=env, stdout=log, stderr=log)
             self._processes.append(process)
             end = time.monotonic() + SECONDS
             while not (self.directory / made).exists():

@@ -6,6 +6,7 @@ One loop writes the flows. What has to wait for others (the API, the network out
 from __future__ import annotations
 
 import argparse
+import ctypes
 import logging
 import os
 import signal
@@ -44,6 +45,7 @@ _GATHER = 0.05
 _DRIFT_SECONDS = 30.0
 _REPAIR_SECONDS = 300.0
 _RETRY_SECONDS = (0.5, 5.0)
+_M_ARENA_MAX = -8
 # The loop comes by at least this often, to tell systemd that it does.
 _PULSE = 5.0
 # How long a pod's ADD waits for what the API is about to say of its namespace, and of its labels.
@@ -187,11 +189,18 @@ class Agent:
     # What chores and questions ask.
 
     def view(self) -> View:
-        return self.cluster.view()
+        """Return what is known of the cluster, with this host as holder of the external addresses if it is master.
+
+        The Lease may say so later, when the API is away as well.
+        """
+        found = self.cluster.view()
+        if self.master:
+            return replace(found, holder=self.settings.node)
+        return replace(found, holder=None) if found.holder == self.settings.node else found
 
     def tenants(self) -> tenants.Tenants:
         with self._writing:
-            return self._builder.tenants(self.cluster.view())
+            return self._builder.tenants(self.view())
 
     @property
     def master(self) -> bool:
@@ -363,8 +372,9 @@ class Agent:
             assert self._config is not None
             whole = self._whole.is_set()
             self._whole.clear()
-            view = self.cluster.view()
-            built = self._builder.build(self._current_config(), view, self._switch().pods() if pods is None else pods)
+            built = self._builder.build(
+                self._current_config(), self.view(), self._switch().pods() if pods is None else pods
+            )
             self._check_range(built)
             former = self.built.state if self.built is not None else None
             if built.state == former and not whole:
@@ -470,8 +480,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     if given.check:
         return 0
-    # Many threads wait most of their time; what each of them could need at most is not set aside.
+    # Many threads wait most of their time: no large stack for each, and one heap for all, which holds a fifth less.
     threading.stack_size(256 * 1024)
+    ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
     metrics = Metrics()
     try:
         metrics.serve(*settings.metrics)

@@ -22,6 +22,7 @@ _TICK = 1.0
 _SAVE_SECONDS = 10.0
 _ROUTER_SECONDS = 30.0
 _RELEASE_SECONDS = 300.0
+_UNUSED_SECONDS = 30.0
 # What is not ready for this long is told in an Event.
 _PATIENCE = 60.0
 # Hosts that see a new tenant at the same time try one after the other to give it a number; most find it done.
@@ -99,7 +100,7 @@ class Chores(threading.Thread):
             return
         addresses = {tenant.external for tenant in agent.tenants().tenants if tenant.external is not None}
         # Somebody else may have written the Lease late; keepalived knows better.
-        lost = agent.view().holder != agent.settings.node and self._is_due("lease", random.uniform(5, 15))
+        lost = agent.cluster.view().holder != agent.settings.node and self._is_due("lease", random.uniform(5, 15))
         self._holder.hold(addresses, again or lost)
 
     def _publish(self) -> None:
@@ -162,6 +163,8 @@ class Chores(threading.Thread):
 
     def _release(self) -> None:
         """Take back the numbers of tenants that nobody has used for an hour."""
+        if not self._is_due("unused", _UNUSED_SECONDS):
+            return
         agent = self._agent
         contact = all(agent.cluster.in_contact[name] for name in ("namespaces", "tenants"))
         entries, _ = tenants.parse(agent.view().tenants)

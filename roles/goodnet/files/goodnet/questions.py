@@ -41,7 +41,6 @@ class Questions:
     def show(self, _request: Mapping[str, Any]) -> Answer:
         """Return the state of this host and what it knows of the cluster."""
         agent = self._agent
-        view = agent.view()
         answer: Answer = {
             "node": agent.settings.node,
             "ready": agent.not_ready is None,
@@ -49,7 +48,7 @@ class Questions:
             "encapsulation": agent.settings.encapsulation,
             "datapath": agent.settings.datapath,
             "lists": agent.cluster.in_contact,
-            "provider": {"edge": agent.settings.edge, "master": agent.master, "holder": view.holder},
+            "provider": {"edge": agent.settings.edge, "master": agent.master, "holder": agent.cluster.view().holder},
             "hosts": [],
             "tenants": [],
             "pods": [],
