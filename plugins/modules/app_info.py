@@ -124,6 +124,9 @@ apps:
         from_tenant:
           description: The tenant of that release after a promotion, null otherwise.
           type: str
+        from_app:
+          description: The app of that release after a promotion from one of another name, null otherwise.
+          type: str
         created:
           description: When, in UTC.
           type: str

@@ -47,7 +47,8 @@ options:
   state:
     description:
       - V(rollback) makes the content of the app's own release O(version) the active one.
-      - V(promote) makes that of a release of the app in O(from_tenant) the active one.
+      - V(promote) makes that of a release of another app the active one, which is the app of the same name in
+        O(from_tenant), or O(from_app).
     type: str
     choices: [rollback, promote]
     default: rollback
@@ -56,11 +57,17 @@ options:
       - Number of the release, such as V(3). It must have run.
       - With O(state=rollback) V(last_good) is the newest release that ran and has other content than the active one.
         After a rollback it is the active one, so nothing changes. It is the default.
-      - With O(state=promote) V(last_good) is the newest release in O(from_tenant) that ran. The default is the newest
+      - With O(state=promote) V(last_good) is the newest release of the other app that ran. The default is the newest
         one, which is refused when it did not run.
     type: str
   from_tenant:
-    description: With O(state=promote), the tenant to take the release from.
+    description: With O(state=promote), the tenant to take the release from. By default O(tenant).
+    type: str
+  from_app:
+    description:
+      - With O(state=promote), the app to take the release from. By default the one called O(name).
+      - In the same tenant, its bindings come along. So a release can run beside another one of its app, and share the
+        requests with it, see M(cloudbang.platform.app_route).
     type: str
   scope:
     description:
@@ -106,6 +113,14 @@ EXAMPLES = r"""
     state: promote
     from_tenant: acme-staging
     scope: image
+
+- name: Run release 7 of the shop beside the active one
+  cloudbang.platform.app_release:
+    name: shop-canary
+    tenant: acme
+    state: promote
+    from_app: shop
+    version: 7
 """
 
 RETURN = r"""
@@ -131,6 +146,9 @@ app:
       type: int
     from_tenant:
       description: Tenant of the release that was promoted, null after going back.
+      type: str
+    from_app:
+      description: App of the release that was promoted, null when it has the same name.
       type: str
     previous_release:
       description: Number of the release that was active before.

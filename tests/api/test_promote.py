@@ -19,9 +19,9 @@ def promotion(api: Api, origin: str, **more: Any) -> dict[str, Any]:
     return api.options(**{**own, **more})
 
 
-def environment(api: Api, tenant: str, process: str = "web") -> dict[str, str]:
+def environment(api: Api, tenant: str, process: str = "web", app: str = "shop") -> dict[str, str]:
     """Return the environment that pods of a process get by reference."""
-    deployment = api.kube.get("Deployment", tenant, f"shop-{process}")
+    deployment = api.kube.get("Deployment", tenant, f"{app}-{process}")
     assert deployment is not None
     found: dict[str, str] = {}
     for source in deployment["spec"]["template"]["spec"]["containers"][0].get("envFrom", []):
@@ -88,7 +88,7 @@ def test_bindings_stay_those_of_the_tenant(api: Api, nodes: Nodes, tenant: str) 
     good("app", {**app(api, tenant), "image": "registry.example/shop:2"})
     options = promotion(api, tenant)
     (warning,) = good("app_release", options, check=True)["warnings"]
-    assert warning.startswith(f"app {live}/shop: not bound to store, which it is in tenant {tenant}")
+    assert warning.startswith(f"app {live}/shop: not bound to store, which shop is in tenant {tenant}")
     good("app_binding", {**bind, "tenant": live})
     done = good("app_release", options)
     assert done["app"]["action"] == "promoted" and "warnings" not in done
@@ -96,6 +96,35 @@ def test_bindings_stay_those_of_the_tenant(api: Api, nodes: Nodes, tenant: str) 
     assert environment(api, live)["STORE_PASSWORD"] == f"{SECRET}-of-the-store"
     assert not good("app_release", options)["changed"]
     assert not good("app_binding", {**bind, "tenant": live})["changed"]
+
+
+def test_two_releases_of_an_app_side_by_side(api: Api, nodes: Nodes, tenant: str) -> None:
+    store = {"name": "store", "image": "x/store:1", "processes": [{"name": "web", "ports": [80]}], "timeout": 30}
+    good("app", {**api.options(tenant=tenant), **store})
+    good("app", {**app(api, tenant), "image": "registry.example/shop:1"})
+    bind = api.options(name="shop", target="store", credentials={"password": f"{SECRET}-of-the-store"}, timeout=30)
+    good("app_binding", {**bind, "tenant": tenant})
+    good("app", {**app(api, tenant), "image": "registry.example/shop:3"})
+    beside = promotion(api, tenant, name="before", tenant=tenant, from_tenant=None, from_app="shop", version=2)
+    check = good("app_release", beside, check=True)
+    done = good("app_release", beside)
+    assert done["diff"] == check["diff"] and "warnings" not in done
+    assert (done["app"]["from_app"], done["app"]["from_version"]) == ("shop", 2)
+    for again in (True, False):
+        assert not good("app_release", beside, check=again)["changed"]
+    here = info(api, tenant, "before")
+    assert (here["image"], here["status"]) == ("registry.example/shop:1", "running")
+    assert here["releases"][0]["from_app"] == "shop"
+    assert [binding["target"] for binding in here["bindings"]] == ["store"]
+    own = environment(api, tenant, app="before")
+    assert own == environment(api, tenant) and own["STORE_PASSWORD"] == f"{SECRET}-of-the-store"
+    # Each has its own copy of the secrets: one goes and the other stays.
+    good("app", api.options(name="shop", tenant=tenant, state="absent", timeout=30))
+    assert environment(api, tenant, app="before") == own
+    # An app that would be bound to itself is refused.
+    good("app", {**app(api, tenant), "image": "registry.example/shop:1"})
+    good("app_binding", api.options(name="shop", tenant=tenant, target="before", process="web", timeout=30))
+    refused(go("app_release", {**beside, "version": None}), "the cycle")
 
 
 def test_only_a_release_that_ran_is_promoted(api: Api, nodes: Nodes, tenant: str) -> None:
@@ -115,6 +144,9 @@ def test_only_a_release_that_ran_is_promoted(api: Api, nodes: Nodes, tenant: str
     ("more", "text"),
     [
         ({"from_tenant": None}, "from_tenant: found nothing"),
+        ({"from_app": "No"}, 'from_app: found "No"'),
+        ({"from_tenant": None, "from_app": "shop"}, 'from_app: found "shop", wanted another app'),
+        ({"state": "rollback", "from_tenant": None, "from_app": "store"}, "wanted state: promote beside it"),
         ({"from_tenant": "No"}, 'from_tenant: found "No"'),
         ({"tenant": "same", "from_tenant": "same"}, 'from_tenant: found "same", wanted another tenant'),
         ({"state": "rollback"}, "wanted state: promote beside it"),

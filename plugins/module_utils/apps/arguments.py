@@ -309,6 +309,7 @@ _SPECS: dict[str, Arguments] = {
         "state": {"type": "str", "default": "rollback", "choices": ["rollback", "promote"]},
         "version": {"type": "str"},
         "from_tenant": {"type": "str"},
+        "from_app": {"type": "str"},
         "scope": {"type": "str", "default": "all", "choices": ["all", "image"]},
         "keep_releases": {"type": "int", "default": 10},
         **_WAIT,

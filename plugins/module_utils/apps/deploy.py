@@ -367,6 +367,7 @@ def _claim(kube: Kube, plan: Plan) -> Release:
             plan.action,
             plan.source,
             plan.from_tenant,
+            plan.from_app,
         )
     if plan.live.newest is None:
         raise AssertionError("a plan that makes no release goes on with the newest, and there is none")

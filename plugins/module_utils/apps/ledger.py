@@ -56,6 +56,7 @@ class Release:
     message: str
     heartbeat: float
     from_tenant: str | None = None
+    from_app: str | None = None
 
     @property
     def name(self) -> str:
@@ -71,6 +72,7 @@ class Release:
             "action": self.action,
             "from_version": self.source,
             "from_tenant": self.from_tenant,
+            "from_app": self.from_app,
             "created": self.created,
             "by": self.by,
             "message": self.message,
@@ -123,6 +125,7 @@ def read(secret: Object) -> Release | None:
             message=notes.get(MESSAGE, ""),
             heartbeat=float(notes.get(HEARTBEAT) or 0),
             from_tenant=kept.get("from_tenant"),
+            from_app=kept.get("from_app"),
         )
     except (KeyError, ValueError, TypeError):
         return None
@@ -146,6 +149,7 @@ def create(
     action: str = "deploy",
     source: int | None = None,
     from_tenant: str | None = None,
+    from_app: str | None = None,
 ) -> Release:
     """Append a release and return it. LedgerError names who was faster when the version exists already."""
     kept = {
@@ -158,6 +162,7 @@ def create(
         "action": action,
         "source": source,
         "from_tenant": from_tenant,
+        "from_app": from_app,
         "created": timestamp(kube.now()),
         "by": who(),
         "id": secrets.token_hex(8),

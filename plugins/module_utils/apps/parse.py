@@ -124,14 +124,21 @@ def _release(values: dict[str, Any]) -> list[Problem]:
     if version is not None and version != "last_good" and not re.match(r"v?[1-9][0-9]*\Z", version):
         checker.wrong("version", version, "the number of a release, such as 3, or last_good")
     checker.between("keep_releases", values.get("keep_releases"), 1, 1000)
-    source = values.get("from_tenant")
-    if values.get("state") == "promote":
-        found = names(values.get("name"), source)
-        checker.problems += [entry._replace(option="from_tenant") for entry in found if entry.option == "tenant"]
-        if source is not None and source == values.get("tenant"):
-            checker.wrong("from_tenant", source, "another tenant than the one to promote to")
-    elif source is not None:
-        checker.wrong("from_tenant", source, "state: promote beside it")
+    own = {"from_app": values.get("name"), "from_tenant": values.get("tenant")}
+    origin = {option: values.get(option) for option in own}
+    named_ones = [option for option, value in origin.items() if value is not None]
+    if values.get("state") != "promote":
+        for option in named_ones:
+            checker.wrong(option, origin[option], "state: promote beside it")
+        return checker.problems
+    for problem in names(origin["from_app"] or "app", origin["from_tenant"] or "tenant"):
+        checker.problems.append(problem._replace(option=f"from_{'app' if problem.option == 'name' else 'tenant'}"))
+    if not named_ones:
+        checker.wrong("from_tenant", None, "the tenant to take the release from, or the app in from_app")
+    elif all(origin[option] == own[option] for option in named_ones):
+        for option in named_ones:
+            checker.wrong(option, origin[option], f"another {option[5:]} than the one to promote to")
+    values.update({option: origin[option] or own[option] for option in own})
     return checker.problems
 
 

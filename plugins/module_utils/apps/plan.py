@@ -139,6 +139,7 @@ class Plan:
     keep: int
     new_release: bool
     from_tenant: str | None = None
+    from_app: str | None = None
     contents: list[Content] = field(repr=False, default_factory=list)
     applies: list[Object] = field(default_factory=list)
     scales: list[Object] = field(default_factory=list)
@@ -321,7 +322,7 @@ def plan_release(live: Live, source: Release, keep: int) -> Plan:
 def plan_promotion(
     live: Live, source: Release, spec: dict[str, Any], salt: str, contents_wanted: list[Content], keep: int
 ) -> Plan:
-    """Return the plan that makes content of another tenant's release the newest release."""
+    """Return the plan that makes content of another app's or tenant's release the newest release."""
     plan = build(
         live,
         "present",
@@ -336,6 +337,7 @@ def plan_promotion(
         restart_key=live.restart_key,
     )
     plan.from_tenant = source.tenant
+    plan.from_app = source.app if source.app != live.name else None
     return plan
 
 

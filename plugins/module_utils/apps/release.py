@@ -1,5 +1,5 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What `app_release` does: bring the content of an earlier release back, or that of another tenant's release over."""
+"""What `app_release` does: bring the content of an earlier release back, or that of another app's release over."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 from . import ledger, render
 from .client import Kube
+from .dependents import Graph
 from .deploy import Failed, conflicts, deploy, load, namespaces, on_hosts, share_ports
 from .edges import Binding, Edge, edges_of, with_bindings
 from .ledger import MANAGER, LedgerError, Release
@@ -28,9 +29,11 @@ def run(kube: Kube, options: dict[str, Any], check_mode: bool) -> Result:
     if options["state"] == "promote":
         problems, absent = namespaces(kube, [live])
         source, plan = _promotion(kube, live, options)
+        targets = {(edge["target"], edge["tenant"]) for edge in edges_of(plan.spec)}
+        problems += Graph(kube, {(name, tenant): targets}).cycles() if targets else []
         unbound = ", ".join(sorted(_targets(source.spec) - _targets(plan.spec)))
         if unbound and options["scope"] == "all":
-            there = f"which it is in tenant {source.tenant}"
+            there = f"which {source.app} is in tenant {source.tenant}"
             warnings.append(f"app {tenant}/{name}: not bound to {unbound}, {there}; app_binding does that")
     else:
         source, plan = _rollback(live, options)
@@ -55,6 +58,7 @@ def run(kube: Kube, options: dict[str, Any], check_mode: bool) -> Result:
             **outcome,
             "from_version": source.version,
             "from_tenant": plan.from_tenant,
+            "from_app": plan.from_app,
         },
         "diff": [diff] if diff["before"] != diff["after"] else [],
     }
@@ -77,16 +81,17 @@ def _rollback(live: Live, options: dict[str, Any]) -> tuple[Release, Plan]:
 
 
 def _promotion(kube: Kube, live: Live, options: dict[str, Any]) -> tuple[Release, Plan]:
-    """Return the release of the other tenant that is meant, and the plan that brings it over.
+    """Return the release of the other app that is meant, and the plan that brings it over.
 
-    With its content comes the key of its fingerprints, so both releases have the same digest unless bindings differ.
+    With its content comes the key of its fingerprints, so both releases have the same digest unless names or bindings
+    differ. Bindings are those of a tenant: within one they come along, from another they do not.
     """
-    name, origin = options["name"], options["from_tenant"]
-    history = ledger.releases(kube.find("Secret", origin, ledger.selector([name], "release")), name)
+    name, origin, there = options["name"], options["from_tenant"], options["from_app"]
+    history = ledger.releases(kube.find("Secret", origin, ledger.selector([there], "release")), there)
     try:
         source = ledger.promotable(history, options["version"])
     except LedgerError as error:
-        raise LedgerError(f"app {origin}/{name}: {error}") from error
+        raise LedgerError(f"app {origin}/{there}: {error}") from error
     if options["scope"] == "image":
         if live.newest is None:
             found = f"image, and no release of app {live.tenant}/{name}"
@@ -94,13 +99,21 @@ def _promotion(kube: Kube, live: Live, options: dict[str, Any]) -> tuple[Release
         spec, salt = {**live.newest.spec, "image": source.spec["image"]}, live.newest.salt
         contents: list[Content] = []
     else:
-        edges = edges_of(live.newest.spec) if live.newest else []
-        same_key = live.newest is not None and live.newest.salt == source.salt
-        bindings = [] if same_key else [_binding(kube, live, edge) for edge in edges]
-        spec, contents = with_bindings(source.spec, edges, name, source.salt, bindings)
         salt = source.salt
-        refers = [source.spec[key] for key in ("env_secret", "files_secret") if source.spec[key]]
-        contents += [_content(kube, origin, name, called) for called in refers if called not in live.contents]
+        if origin == live.tenant:
+            bindings = [_binding(kube, origin, there, edge) for edge in edges_of(source.spec)]
+            spec, contents = with_bindings(source.spec, [], name, salt, bindings)
+        else:
+            edges = edges_of(live.newest.spec) if live.newest else []
+            same_key = live.newest is not None and live.newest.salt == salt
+            bindings = [] if same_key else [_binding(kube, live.tenant, name, edge) for edge in edges]
+            spec, contents = with_bindings(source.spec, edges, name, salt, bindings)
+        for key in ("env_secret", "files_secret"):
+            called = source.spec[key]
+            if called:
+                spec[key] = name + called.removeprefix(there)
+                if spec[key] not in live.contents:
+                    contents.append(_content(kube, origin, there, called)._replace(name=spec[key]))
     if on_hosts(spec):
         share_ports(kube, [live])
     return source, plan_promotion(live, source, spec, salt, contents, options["keep_releases"])
@@ -118,8 +131,8 @@ def _content(kube: Kube, tenant: str, app: str, name: str) -> Content:
     return Content(name, {key: base64.b64decode(value) for key, value in (secret.get("data") or {}).items()})
 
 
-def _binding(kube: Kube, live: Live, edge: Edge) -> Binding:
+def _binding(kube: Kube, tenant: str, app: str, edge: Edge) -> Binding:
     """Return the binding that made an edge of an app."""
-    data = _content(kube, live.tenant, live.name, edge["secret"]).data
+    data = _content(kube, tenant, app, edge["secret"]).data
     secret_env = {name: data[name].decode() for name in edge["secret_env"]}
     return Binding(edge["kind"], edge["tenant"], edge["target"], edge["env"], secret_env)
