@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import ctypes
+import gc
 import logging
 import os
 import signal
@@ -403,7 +404,10 @@ class Agent:
         self.metrics.reconcile.observe(seconds)
         for kind in ("added", "changed", "removed"):
             self.metrics.changes.labels(kind).inc(getattr(change, kind))
-        self.not_ready = None
+        if self.not_ready is not None:
+            self.not_ready = None
+            # Most of what is there now stays; to look through it for garbage takes longer than a pod's change.
+            gc.freeze()
         if self._waiting.is_set() and self.settings.datapath == "system":
             # The switch started with its former flows in the kernel, and was told to wait for these.
             self._switch().set_other_config({"flow-restore-wait": None})
