@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 import yaml
 from goodnet import agent, cluster, cni, config, metrics, wiring
+from goodnet.underlay import BRIDGE as UNDERLAY
 from private_host import PrivateHost, run
 
 from ..conftest import Api
@@ -103,9 +104,9 @@ def running(
     kubeconfig = directory / "kubeconfig"
     with PrivateHost(name) as host, pytest.MonkeyPatch.context() as patch:
         patch.setattr(agent, "_DRIFT_SECONDS", 2.0)
-        host.vsctl("add-br", agent.UNDERLAY, "--", "set", "Bridge", agent.UNDERLAY, "datapath_type=netdev")
-        run("ip", "addr", "add", "172.16.0.1/24", "dev", agent.UNDERLAY)
-        run("ip", "link", "set", agent.UNDERLAY, "up")
+        host.vsctl("add-br", UNDERLAY, "--", "set", "Bridge", UNDERLAY, "datapath_type=netdev")
+        run("ip", "addr", "add", "172.16.0.1/24", "dev", UNDERLAY)
+        run("ip", "link", "set", UNDERLAY, "up")
         prepare(host)
         proxy.open()
         kubeconfig.write_text(api.kubeconfig.read_text().replace(api.url, f"https://127.0.0.1:{proxy.port}"))

@@ -33,11 +33,11 @@ from goodnet.ofctl import Change, Flows, OfctlError
 from goodnet.ovsdb import RUNDIR, NewPort, Ovsdb, OvsdbError
 from goodnet.questions import Questions
 from goodnet.state import Builder, Built, describe
+from goodnet.underlay import BRIDGE as UNDERLAY
 
 log = logging.getLogger(__name__)
 
 BRIDGE = "br-goodnet"
-UNDERLAY = "br-underlay"
 GATEWAY = "goodnet0"
 TUNNEL = "goodnet-tun"
 PROVIDER = "provider0"

@@ -18,9 +18,11 @@ import sys
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
+from goodnet import provider
 from goodnet.ipam import write_durably
 
 log = logging.getLogger(__name__)
@@ -97,7 +99,7 @@ def attach(interface: str, never: Iterable[str], peers: Sequence[str], path: Pat
         ensure(known)
         return False
     state = _found(interface, set(never))
-    answered = _answering(peers)
+    answered = _answering(interface, peers)
     log.info("%s with %s becomes a port of %s", interface, ", ".join(state.addresses), BRIDGE)
     try:
         # First, so that a host that dies half way is put right by `run`.
@@ -110,7 +112,10 @@ def attach(interface: str, never: Iterable[str], peers: Sequence[str], path: Pat
                 f"{interface} is as before. Look whether the network lets a NIC be used by a bridge (promiscuous mode)"
             )
     except (UnderlayError, OSError):
-        detach(path)
+        try:
+            detach(path)
+        except OSError as error:
+            log.error("%s", error)
         raise
     return True
 
@@ -120,11 +125,13 @@ def detach(path: Path = STATE) -> bool:
     state = load(path)
     if state is None:
         return False
-    _run("ovs-vsctl", "--timeout=10", "--if-exists", "del-br", BRIDGE)
-    for family in ("inet", "arp"):
-        _run("nft", "delete", "table", family, "goodnet-underlay", check=False)
-    if Path(f"/sys/class/net/{state.interface}").exists():
-        _give(state, state.interface)
+    try:
+        _run("ovs-vsctl", "--timeout=10", "--no-wait", "--if-exists", "del-br", BRIDGE)
+    finally:
+        for family in ("inet", "arp"):
+            _run("nft", "delete", "table", family, "goodnet-underlay", check=False)
+        if state.interface in _links():
+            _give(state, state.interface)
     path.unlink()
     return True
 
@@ -132,17 +139,15 @@ def detach(path: Path = STATE) -> bool:
 def ensure(state: State) -> None:
     """Have bridge, addresses and routes as they are to be, whatever is there. OSError when the host refuses."""
     nic = state.interface
-    hardware = Path(f"/sys/class/net/{nic}/address")
-    if not hardware.exists():
+    links = _links()
+    if nic not in links:
         raise OSError(f"underlay: found no interface {nic} on this host")
-    links = {link["ifname"]: link for link in _ip("address", "show")}
     ports = _run("ovs-vsctl", "--timeout=10", "list-ports", BRIDGE, check=False).split()
     if nic not in ports or BRIDGE not in links:
-        mac = hardware.read_text(encoding="ascii").strip()
         _run(
             "ovs-vsctl", "--timeout=15", "--may-exist", "add-br", BRIDGE,
             "--", "set", "Bridge", BRIDGE, "datapath_type=netdev", "fail_mode=standalone",
-            f'other_config:hwaddr="{mac}"',
+            f'other_config:hwaddr="{links[nic]["address"]}"',
             "--", "--may-exist", "add-port", BRIDGE, nic,
         )  # fmt: skip
     for table in ("inet", "arp"):
@@ -150,14 +155,14 @@ def ensure(state: State) -> None:
             _run("nft", "-f", "-", text=_GUARD.format(nic=nic))
     # What a NIC merges or leaves to be filled in does not fit into a tunnel. Not all can be told.
     _run("ethtool", "-K", nic, "tx", "off", "gro", "off", "lro", "off", check=False)
-    if _addresses(links.get(nic)):
+    if _addresses(links[nic]):
         _run("ip", "-4", "address", "flush", "dev", nic, "scope", "global")
     _give(state, BRIDGE)
 
 
 def _give(state: State, interface: str) -> None:
     """Have addresses and routes on this interface."""
-    link = next((one for one in _ip("address", "show") if one["ifname"] == interface), None)
+    link = _links().get(interface)
     if link is None:
         raise OSError(f"underlay: found no interface {interface} on this host; look at `systemctl status ovs-vswitchd`")
     missing = [one for one in state.addresses if one not in _addresses(link)]
@@ -174,7 +179,7 @@ def _give(state: State, interface: str) -> None:
 
 def _found(interface: str, never: set[str]) -> State:
     """Return what there is to be moved."""
-    link = next((one for one in _ip("address", "show") if one["ifname"] == interface), None)
+    link = _links().get(interface)
     if link is None:
         raise UnderlayError(f"goodnet_underlay_interface: found no {interface} on this host, wanted one of its NICs")
     addresses = _addresses(link)
@@ -202,29 +207,24 @@ def _route(found: dict[str, Any]) -> str:
     return " ".join(words)
 
 
-def _addresses(link: dict[str, Any] | None) -> list[str]:
-    entries = (link or {}).get("addr_info", [])
-    return [
-        f"{one['local']}/{one['prefixlen']}"
-        for one in entries
-        if one["family"] == "inet" and one["scope"] == "global"
-    ]  # fmt: skip
+def _links() -> dict[str, dict[str, Any]]:
+    return {link["ifname"]: link for link in _ip("address", "show")}
 
 
-def _answering(peers: Iterable[str]) -> list[str]:
-    """Return those that answer within a second, all asked at once."""
-    asked = {
-        peer: subprocess.Popen(
-            ["ping", "-n", "-q", "-c", "1", "-W", "1", peer], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        for peer in peers
-    }
-    return [peer for peer, process in asked.items() if process.wait() == 0]
+def _addresses(link: dict[str, Any]) -> list[str]:
+    entries = [one for one in link.get("addr_info", []) if one["family"] == "inet" and one["scope"] == "global"]
+    return [f"{one['local']}/{one['prefixlen']}" for one in entries]
+
+
+def _answering(interface: str, peers: Iterable[str]) -> list[str]:
+    """Return those that answer ARP on the network of the interface."""
+    mac = _links()[interface]["address"]
+    return [peer for peer in peers if provider.ask(interface, mac, IPv4Address(peer)) is not None]
 
 
 def _wait_for(peers: Sequence[str]) -> bool:
     end = time.monotonic() + _ANSWER_SECONDS
-    while not _answering(peers):
+    while not _answering(BRIDGE, peers):
         if time.monotonic() > end:
             return False
     return True
@@ -294,6 +294,10 @@ def _run(*command: str, text: str | None = None, check: bool = True) -> str:
         done = subprocess.run(command, input=text, text=True, capture_output=True, timeout=30)
     except subprocess.TimeoutExpired:
         raise OSError(f"`{' '.join(command)}` did not end within 30 s") from None
+    except FileNotFoundError:
+        if check:
+            raise
+        return ""
     if check and done.returncode:
         raise OSError(f"`{' '.join(command)}` failed: {done.stderr.strip()}")
     return done.stdout if done.returncode == 0 else ""

@@ -1,0 +1,190 @@
+"""The bridge that owns a NIC: attached, kept, taken back, refused, on a host with a second one beside it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from goodnet import underlay
+from private_host import PrivateHost, inside, run
+
+PACKAGE = Path(underlay.__file__).resolve().parents[1]
+OWN, PEER = "192.0.2.21", "192.0.2.1"
+# ICMP: type 8, code 0, checksum, identifier, number.
+ECHO = """
+import socket, sys, time
+with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as raw:
+    raw.sendto(bytes((8, 0, 0xF7, 0xFD, 0, 1, 0, 1)), (sys.argv[1], 0))
+    end, found = time.monotonic() + 0.5, 0
+    while (left := end - time.monotonic()) > 0:
+        raw.settimeout(left)
+        try:
+            data, (sender, _) = raw.recvfrom(1500)
+        except TimeoutError:
+            break
+        found += sender == sys.argv[1] and data[20] == 0
+print(found)
+"""
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="makes network namespaces, which needs root")
+
+
+@pytest.fixture(scope="module")
+def host() -> Iterator[PrivateHost]:
+    with PrivateHost("underlay") as made:
+        yield made
+
+
+@pytest.fixture
+def peer(host: PrivateHost, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
+    """The other end of the NIC eth1, which has an address and a route behind it."""
+    monkeypatch.setenv("OVS_RUNDIR", str(host.rundir))
+    other = host.netns("peer")
+    run("ip", "link", "add", "eth1", "type", "veth", "peer", "name", "eth0", "netns", Path(other).name)
+    run("ip", "address", "add", f"{OWN}/24", "dev", "eth1")
+    run("ip", "link", "set", "eth1", "up")
+    inside(other, "ip", "address", "add", f"{PEER}/24", "dev", "eth0")
+    inside(other, "ip", "link", "set", "eth0", "up")
+    run("ip", "route", "add", "198.51.100.0/24", "via", PEER, "dev", "eth1")
+    yield other
+    underlay.detach(tmp_path / "underlay.json")
+    host.remove_netns(other)
+
+
+def addresses(interface: str) -> list[str]:
+    found = json.loads(run("ip", "-json", "-4", "address", "show"))
+    return [
+        entry["local"]
+        for link in found
+        if link["ifname"] == interface
+        for entry in link["addr_info"]
+    ]  # fmt: skip
+
+
+def answers(peer: str) -> int:
+    """Send one ICMP echo request from there, and count the answers."""
+    return int(inside(peer, sys.executable, "-c", ECHO, OWN))
+
+
+def reached(peer: str) -> bool:
+    return answers(peer) > 0
+
+
+def eventually(condition: Callable[[], bool], seconds: float = 15.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "still not so"
+        time.sleep(0.1)
+
+
+def test_the_address_moves_to_the_bridge_and_back(peer: str, tmp_path: Path, host: PrivateHost) -> None:
+    state = tmp_path / "underlay.json"
+    assert underlay.attach("eth1", ["203.0.113.1"], [PEER], state)
+    assert addresses("eth1") == []
+    assert addresses(underlay.BRIDGE) == [OWN]
+    assert "via 192.0.2.1 dev br-underlay" in run("ip", "route", "show", "198.51.100.0/24")
+    assert host.vsctl("get", "Bridge", underlay.BRIDGE, "datapath_type").strip() == "netdev"
+    eventually(lambda: reached(peer))
+    assert not underlay.attach("eth1", [], [], state)
+    with pytest.raises(underlay.UnderlayError, match="found eth1 attached to br-underlay, wanted lo"):
+        underlay.attach("lo", [], [], state)
+
+    assert underlay.detach(state)
+    assert addresses("eth1") == [OWN]
+    assert "via 192.0.2.1 dev eth1" in run("ip", "route", "show", "198.51.100.0/24")
+    assert host.vsctl("list-br").split() == []
+    assert "goodnet-underlay" not in run("nft", "list", "tables")
+    eventually(lambda: reached(peer))
+    assert not underlay.detach(state)
+
+
+def test_the_kernel_does_not_answer_beside_the_bridge(peer: str, tmp_path: Path) -> None:
+    underlay.attach("eth1", [], [], tmp_path / "underlay.json")
+    eventually(lambda: reached(peer))
+    assert [answers(peer) for _ in range(3)] == [1, 1, 1]
+
+
+def test_it_is_kept_over_restarts_and_other_peoples_changes(peer: str, tmp_path: Path, host: PrivateHost) -> None:
+    state = tmp_path / "underlay.json"
+    underlay.attach("eth1", [], [], state)
+    command = [sys.executable, "-m", "goodnet.underlay", "--state", str(state), "run"]
+    keeper = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(PACKAGE)}, stderr=subprocess.PIPE)
+    try:
+        eventually(lambda: reached(peer))
+        host.stop_switch()
+        assert not reached(peer)
+        host.start_switch()
+        eventually(lambda: reached(peer))
+        assert addresses(underlay.BRIDGE) == [OWN]
+        # As at a boot, when the system's own configuration gives it the address.
+        run("ip", "address", "add", f"{OWN}/24", "dev", "eth1")
+        eventually(lambda: addresses("eth1") == [])
+        run("ip", "address", "flush", "dev", underlay.BRIDGE)
+        eventually(lambda: addresses(underlay.BRIDGE) == [OWN] and reached(peer))
+        assert keeper.poll() is None
+    finally:
+        keeper.terminate()
+        keeper.communicate()
+
+
+def test_without_an_answer_everything_is_as_before(
+    peer: str, tmp_path: Path, host: PrivateHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(underlay, "_ANSWER_SECONDS", 2.0)
+    database = f"--db=unix:{host.rundir}/db.sock"
+
+    def cut() -> None:
+        """Have nobody answer as soon as the NIC is in the bridge."""
+        for _ in range(200):
+            done = subprocess.run(["ovs-vsctl", database, "--timeout=5", "list-br"], capture_output=True, text=True)
+            if underlay.BRIDGE in done.stdout:
+                break
+            time.sleep(0.05)
+        inside(peer, "ip", "link", "set", "eth0", "down")
+
+    # A thread is in the network namespace of the one that starts it.
+    thread = threading.Thread(target=cut)
+    thread.start()
+    with pytest.raises(underlay.UnderlayError, match=f"none of {PEER} answers by br-underlay"):
+        underlay.attach("eth1", [], [PEER], tmp_path / "underlay.json")
+    thread.join()
+    assert addresses("eth1") == [OWN]
+    assert host.vsctl("list-br").split() == []
+    assert not (tmp_path / "underlay.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("interface", "never", "message"),
+    [
+        ("eth7", [], "found no eth7 on this host"),
+        ("lo", [], "found no IPv4 address on lo"),
+        ("eth1", [OWN], "found eth1, by which this host is managed"),
+    ],
+)
+def test_what_cannot_be_attached_is_left_alone(
+    peer: str, tmp_path: Path, interface: str, never: list[str], message: str
+) -> None:
+    with pytest.raises(underlay.UnderlayError, match=message):
+        underlay.attach(interface, never, [], tmp_path / "underlay.json")
+    assert addresses("eth1") == [OWN]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_nic_of_the_default_route_is_left_alone(peer: str, tmp_path: Path) -> None:
+    run("ip", "route", "add", "default", "via", PEER, "dev", "eth1")
+    with pytest.raises(underlay.UnderlayError, match="the default route on eth1"):
+        underlay.attach("eth1", [], [], tmp_path / "underlay.json")
+
+
+def test_a_broken_state_is_told(tmp_path: Path) -> None:
+    state = tmp_path / "underlay.json"
+    state.write_text('{"interface": "eth1"')
+    with pytest.raises(underlay.UnderlayError, match="found no whole state"):
+        underlay.load(state)
