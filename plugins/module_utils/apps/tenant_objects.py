@@ -15,6 +15,8 @@ from .tenant_spec import Member, Tenant
 NAME = "cloudbang-tenant"
 MANAGER = NAME
 NETWORK = PREFIX + "network"
+# Tells a network that isolates tenants by itself what the network policy says to all others.
+PEERS = PREFIX + "peers"
 MANAGED_BY = "app.kubernetes.io/managed-by"
 POD_SECURITY = "pod-security.kubernetes.io/enforce"
 NAMESPACE_NAME = "kubernetes.io/metadata.name"
@@ -110,6 +112,7 @@ def objects(tenant: Tenant, gateways: Iterable[str]) -> list[Object]:
                     NETWORK: tenant.network,
                     POD_SECURITY: tenant.pod_security,
                 },
+                "annotations": {PEERS: ",".join(tenant.peers)} if tenant.peers else {},
             },
         }
     ]

@@ -18,6 +18,7 @@ from .tenant_objects import (
     MANAGER,
     NAME,
     NAMESPACE_NAME,
+    PEERS,
     gateways_of,
     holders,
     namespace_problems,
@@ -128,7 +129,9 @@ def _changes(kube: Kube, wanted: list[Object], live: dict[Key, Object]) -> list[
 def _view(entry: Object) -> dict[str, Any]:
     """Return what counts of an object."""
     shown = {key: value for key, value in entry.items() if key not in ("apiVersion", "kind", "metadata", "status")}
-    return {"labels": entry["metadata"].get("labels") or {}, **shown}
+    view = {"labels": entry["metadata"].get("labels") or {}, **shown}
+    peers = (entry["metadata"].get("annotations") or {}).get(PEERS)
+    return {**view, "peers": peers} if peers else view
 
 
 def _difference(name: str, changes: Iterable[Change]) -> list[dict[str, Any]]:
