@@ -20,6 +20,7 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
 from ansible_collections.cloudbang.platform.plugins.module_utils.preflight import options
+from ansible_collections.cloudbang.platform.plugins.module_utils.preflight.checks_goodnet import used as uses_goodnet
 from ansible_collections.cloudbang.platform.plugins.module_utils.preflight.checks_ports import ways
 from ansible_collections.cloudbang.platform.plugins.module_utils.preflight.inventory import (
     ERROR,
@@ -168,6 +169,7 @@ def plan(inventory: Inventory) -> dict[str, Any]:
             if inventory.member(host, "loadbalancer")
             else "",
             "vip_port": inventory.number(host, "cloudbang_api_port", 6443),
+            "packages": list(inventory.get(host, "goodnet_packages", [])) if uses_goodnet(inventory) else [],
             "fsync": str(inventory.get(host, "etcd_data_dir", "/var/lib/etcd")) if host in inventory.etcd else "",
         }
     return {"hosts": hosts, "ways": ways(inventory)}

@@ -36,6 +36,15 @@ def nth_address(cidr: str, number: int) -> str:
         raise AnsibleFilterError(f"no address number {number} in {cidr!r}: {error}") from error
 
 
+def networks(addresses: Iterable[str], prefix: int) -> list[str]:
+    """Return the networks with that prefix length that the addresses are in, each once, in order."""
+    try:
+        found = {ipaddress.IPv4Network((address, int(prefix)), strict=False) for address in addresses}
+    except ValueError as error:
+        raise AnsibleFilterError(f"no IPv4 networks of length {prefix!r}: {error}") from error
+    return [str(network) for network in sorted(found)]
+
+
 ROLE_LABELS = {
     "management": "node-role.kubernetes.io/control-plane",
     "compute": "node-role.kubernetes.io/compute",
@@ -56,4 +65,4 @@ class FilterModule:
     """Ansible's entry point."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
-        return {"nodes": nodes, "nth_address": nth_address, "node_labels": node_labels}
+        return {"nodes": nodes, "nth_address": nth_address, "networks": networks, "node_labels": node_labels}

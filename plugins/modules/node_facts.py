@@ -47,19 +47,35 @@ ansible_facts:
     cloudbang_cgroup_v2:
       description: Whether the host manages resources with cgroup version 2.
       type: bool
+    cloudbang_addresses:
+      description: The IPv4 addresses of each interface that has some.
+      type: dict
+    cloudbang_openvswitch:
+      description: Whether the kernel has the module openvswitch.
+      type: bool
 """
 
 import json
 import os
+import shutil
 
 from ansible.module_utils.basic import AnsibleModule
+
+
+def has_module(module: AnsibleModule, name: str) -> bool:
+    """Return whether a kernel module is loaded, or can be."""
+    if os.path.isdir(f"/sys/module/{name}"):
+        return True
+    program = shutil.which("modprobe", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+    return bool(program) and module.run_command([program, "--dry-run", "--quiet", name])[0] == 0
 
 
 def main() -> None:
     module = AnsibleModule(argument_spec={"address": {"type": "str", "required": True}}, supports_check_mode=True)
     address = module.params["address"]
     _code, out, _err = module.run_command(["ip", "-json", "-4", "address", "show"], check_rc=True)
-    for link in json.loads(out):
+    links = json.loads(out)
+    for link in links:
         for one in link.get("addr_info", []):
             if one.get("local") == address:
                 module.exit_json(
@@ -69,6 +85,10 @@ def main() -> None:
                         "cloudbang_prefix": one["prefixlen"],
                         "cloudbang_mtu": link["mtu"],
                         "cloudbang_cgroup_v2": os.path.exists("/sys/fs/cgroup/cgroup.controllers"),
+                        "cloudbang_addresses": {
+                            other["ifname"]: [entry["local"] for entry in other.get("addr_info", [])] for other in links
+                        },
+                        "cloudbang_openvswitch": has_module(module, "openvswitch"),
                     },
                 )
     module.fail_json(

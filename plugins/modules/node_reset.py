@@ -10,6 +10,7 @@ short_description: Remove the platform from a host
 version_added: 1.0.0
 author: Cloudbang Team (@cloudbang)
 description:
+  - Gives the NIC of GoodNet's tunnels its address back, and removes GoodNet's bridges from Open vSwitch.
   - Stops the units that M(cloudbang.platform.files) runs, ends their containers, and removes their interfaces, routes,
     packet filter rules and mounts, and all files that M(cloudbang.platform.files) recorded.
   - Rules that others made, SSH, users and installed packages stay. Kernel parameters stay until the next boot.
@@ -37,6 +38,7 @@ import contextlib
 import glob
 import json
 import os
+import re
 import shutil
 import signal
 import time
@@ -47,13 +49,21 @@ STATE = "/var/lib/cloudbang"
 INSTALLED = STATE + "/installed.json"
 UNITS = "/etc/systemd/system"
 DROP_IN = "cloudbang.conf"
-INTERFACES = ("cali", "vxlan.calico")
+INTERFACES = ("cali", "vxlan.calico", "goodnet0", "provider0")
+# Wires of GoodNet's pods: a prefix and twelve hexadecimal digits.
+WIRE = re.compile(r"gn[0-9a-f]{12}")
 ROUTES = ("proto", "80")  # all that Calico makes
-CHAINS = ("cali-", "KUBE-", "CNI-")
+CHAINS = ("cali-", "KUBE-", "CNI-", "GOODNET-")
+TABLES = ("kube-proxy", "goodnet", "goodnet-guard", "goodnet-underlay")
+IPSETS = ("cali", "goodnet-")
 COMMENT = '"cali:'
+GOODNET = ("goodnet-agent.service", "goodnet-underlay.service")
+UNDERLAY = "/var/lib/goodnet/underlay.json"
+SWITCH = "/run/openvswitch/db.sock"
+LIBRARY = "/usr/local/lib/cloudbang"
 MOUNTS = ("/var/lib/kubelet/", "/run/containerd/", "/run/netns/cni-", "/var/run/netns/cni-")
 # What the services make for the time until the next boot.
-RUNTIME = ("/run/calico", "/run/cloudbang", "/run/containerd", "/run/nri", "/run/netns/cni-*")
+RUNTIME = ("/run/calico", "/run/cloudbang", "/run/containerd", "/run/goodnet", "/run/nri", "/run/netns/cni-*")
 
 
 def is_ours(rule: str) -> bool:
@@ -104,6 +114,21 @@ class Reset:
         code, _out, err = self.module.run_command(list(command), data=data)
         if code:
             raise OSError(f"`{' '.join(command)}` failed: {err.strip()}")
+
+    def bridges(self) -> None:
+        """Give back the NIC and remove the bridges, while Open vSwitch runs; those of others stay."""
+        for unit in (unit for unit in GOODNET if os.path.exists(f"{UNITS}/{unit}")):
+            if not self.module.check_mode:
+                self.module.run_command(["systemctl", "stop", unit])
+        if os.path.exists(UNDERLAY) and self._note("br-underlay") and os.path.isdir(f"{LIBRARY}/goodnet"):
+            self.module.run_command(["systemctl", "start", "openvswitch-switch.service"])
+            detach = ["env", f"PYTHONPATH={LIBRARY}", "/usr/bin/python3", "-m", "goodnet.underlay", "detach"]
+            self._run(*detach)
+        if not os.path.exists(SWITCH):
+            return
+        if "br-goodnet" in self._ask("ovs-vsctl", "--timeout=10", "list-br").split() and self._note("br-goodnet"):
+            restore = ["--", "remove", "Open_vSwitch", ".", "other_config", "flow-restore-wait"]
+            self._run("ovs-vsctl", "--timeout=30", "--if-exists", "del-br", "br-goodnet", *restore)
 
     def units(self) -> None:
         """Stop and disable all that carries the mark, at once: systemd knows the order."""
@@ -156,22 +181,23 @@ class Reset:
 
     def network(self) -> None:
         for link in json.loads(self._ask("ip", "-json", "link", "show") or "[]"):
-            if link["ifname"].startswith(INTERFACES) and self._note(link["ifname"]):
-                self._run("ip", "link", "delete", link["ifname"])
+            name = link["ifname"]
+            if (name.startswith(INTERFACES) or WIRE.fullmatch(name)) and self._note(name):
+                self._run("ip", "link", "delete", name)
         if self._ask("ip", "route", "show", *ROUTES) and self._note("routes of pods"):
             self._run("ip", "route", "flush", *ROUTES)
 
     def rules(self) -> None:
-        """Remove kube-proxy's own tables, and from the shared ones only the rules and chains that are ours."""
+        """Remove our and kube-proxy's own tables, and from the shared ones only the rules and chains that are ours."""
         for table in self._ask("nft", "list", "tables").splitlines():
-            if table.endswith(" kube-proxy") and self._note(f"nftables {table}"):
+            if table.endswith(tuple(f" {name}" for name in TABLES)) and self._note(f"nftables {table}"):
                 self._run("nft", "delete", *table.split())
         for family in ("iptables", "ip6tables"):
             script = removal(self._ask(f"{family}-save"))
             if script and self._note(f"rules of {family}"):
                 self._run(f"{family}-restore", "--noflush", data=script)
         for name in self._ask("ipset", "list", "-name").split():
-            if name.startswith("cali") and self._note(f"ipset {name}"):
+            if name.startswith(IPSETS) and self._note(f"ipset {name}"):
                 self._run("ipset", "destroy", name)
 
     def files(self) -> None:
@@ -223,6 +249,7 @@ def main() -> None:
     module = AnsibleModule(argument_spec={}, supports_check_mode=True)
     reset = Reset(module)
     try:
+        reset.bridges()
         reset.units()
         reset.containers()
         reset.mounts()

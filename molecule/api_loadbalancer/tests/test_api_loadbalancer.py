@@ -46,6 +46,22 @@ def test_the_api_answers_at_the_virtual_ip() -> None:
     assert holder() in HOSTS
 
 
+def test_programs_are_told_who_holds_the_virtual_ip() -> None:
+    program = "/etc/cloudbang/vip-notify/test"
+    try:
+        for name in HOSTS:
+            host = node(name)
+            host.check_output("mkdir -p /etc/cloudbang/vip-notify")
+            host.check_output("printf '#!/bin/sh\\necho $1 > /run/told\\n' > %s && chmod 0755 %s", program, program)
+            # What keepalived said last.
+            host.check_output("/usr/local/libexec/cloudbang-vip-notify")
+        wanted = {name: "master" if name == holder() else "backup" for name in HOSTS}
+        assert {name: node(name).check_output("cat /run/told") for name in HOSTS} == wanted
+    finally:
+        for name in HOSTS:
+            node(name).check_output("rm -rf /etc/cloudbang/vip-notify /run/told")
+
+
 @pytest.mark.parametrize("name", HOSTS)
 def test_haproxy_is_healthy_on_each_host(name: str) -> None:
     host = node(name)

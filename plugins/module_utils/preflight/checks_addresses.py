@@ -27,6 +27,13 @@ SHARED = (
     "calico_vxlan_port",
     "calico_vxlan_vni",
     "calico_block_size",
+    "goodnet_encapsulation",
+    "goodnet_vni_range",
+    "goodnet_tenants",
+    "goodnet_system_namespaces",
+    "goodnet_node_networks",
+    "goodnet_provider_network",
+    "goodnet_provider_gateway",
 )
 DOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 LEADING_ZERO = re.compile(r"(^|\.)0\d")

@@ -220,19 +220,6 @@ def kernel_features(inventory: Inventory) -> Iterator[Problem]:
                     f"the kernel feature {name}",
                     f"cloudbang_network {network} needs it",
                 )
-        if network == "goodnet" and features.get("openvswitch") is False:
-            tun = features.get("tun") is not False
-            yield Problem(
-                host,
-                "kernel_feature",
-                "openvswitch",
-                "not in this kernel",
-                "the kernel feature openvswitch",
-                "the slower userspace datapath is used"
-                if tun
-                else "and tun, for the userspace datapath, is not either",
-                WARNING if tun else "error",
-            )
 
 
 @check("hosts")

@@ -128,10 +128,9 @@ def vip_in_one_place(inventory: Inventory) -> Iterator[Problem]:
 
 @check("hosts")
 def mtu(inventory: Inventory) -> Iterator[Problem]:
-    overhead = {"calico": "calico_mtu", "goodnet": "goodnet_mtu"}
+    name = "calico_mtu"
     for host in inventory.examined:
-        name = overhead.get(str(inventory.get(host, "cloudbang_network", "")), "")
-        wanted = inventory.number(host, name, 0) if name else 0
+        wanted = inventory.number(host, name, 0) if inventory.get(host, "cloudbang_network") == "calico" else 0
         below = {size for _n, one, size in inventory.interfaces(host) if one.ip == inventory.address(host)}
         if wanted and below and wanted > min(below) - VXLAN_BYTES:
             yield Problem(

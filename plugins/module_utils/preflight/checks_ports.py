@@ -54,6 +54,9 @@ PORTS = (
 )
 FELIX = Port(9099, "", "calico-node", "calico-felix.service", KUBELETS, loopback=True)
 VXLAN = Port(4789, "calico_vxlan_port", "", "calico-felix.service", KUBELETS, KUBELETS, "udp")
+AGENT = "goodnet-agent.service"
+GOODNET = Port(9109, "goodnet_metrics_port", "python3", AGENT, KUBELETS, loopback=True)
+TUNNEL = Port(4789, "", "", AGENT, KUBELETS, KUBELETS, "udp")
 # Who may hold a port of ours without being in the way: a kernel name has 15 characters, and systemd opens sockets.
 KERNEL_NAME = 15
 ANY = ("0.0.0.0", "::", "*")
@@ -62,6 +65,14 @@ ANY = ("0.0.0.0", "::", "*")
 def ports(inventory: Inventory) -> list[Port]:
     network = next((inventory.get(host, "cloudbang_network", "calico") for host in inventory.nodes), "")
     mode = next((inventory.get(host, "calico_vxlan", "Always") for host in inventory.nodes), "")
+    if network == "goodnet":
+        # In user space nothing listens, and tunnels end at other addresses than the nodes'.
+        kinds = {
+            (inventory.get(host, "goodnet_encapsulation"), inventory.get(host, "goodnet_datapath"))
+            for host in inventory.nodes
+        }
+        listens = kinds & {("vxlan", "auto"), ("vxlan", "system")}
+        return [*PORTS, GOODNET, TUNNEL] if listens else [*PORTS, GOODNET]
     if network != "calico":
         return [*PORTS]
     return [*PORTS, FELIX] if mode == "Never" else [*PORTS, FELIX, VXLAN]

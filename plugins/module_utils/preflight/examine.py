@@ -320,6 +320,57 @@ def authorities() -> dict[str, str]:
     return found
 
 
+def network() -> dict[str, str]:
+    """Return which network an installed host is in, and what GoodNet runs with there."""
+    settings = text("/etc/goodnet/agent.yaml")
+    if settings:
+        found = re.findall(r"^(encapsulation|cluster_cidr|service_cidr):\s+(\S+)\s*$", settings, re.MULTILINE)
+        return {"name": "goodnet", **dict(found)}
+    return {"name": "calico"} if os.path.exists("/etc/cni/net.d/10-calico.conflist") else {}
+
+
+def ssh_address() -> str:
+    """Return the address of this host that Ansible's connection came to, nothing when that cannot be told.
+
+    sudo takes it out of the environment, but not out of that of the processes above.
+    """
+    process = os.getpid()
+    while process > 1:
+        try:
+            with open(f"/proc/{process}/environ", "rb") as stream:
+                found = re.search(rb"(?:^|\0)SSH_CONNECTION=\S+ \S+ ([^ \0]+)", stream.read())
+            if found:
+                return found[1].decode()
+            with open(f"/proc/{process}/stat", encoding="utf-8", errors="replace") as stream:
+                process = int(stream.read().rpartition(")")[2].split()[1])
+        except (OSError, ValueError, IndexError):
+            break
+    return ""
+
+
+def packages_unknown(names: Sequence[str]) -> list[str]:
+    """Return the packages that are not installed and that apt, which knows others, does not know."""
+    if not names:
+        return []
+    shown = command("dpkg-query", "-W", "-f=${db:Status-Status} ${Package}\\n")
+    missing = [name for name in names if f"installed {name}\n" not in shown]
+    if not missing:
+        return []
+    candidates = command("apt-cache", "policy", "apt", *missing)
+    known = {
+        name
+        for name, found in re.findall(r"^(\S+):\n.*\n  Candidate: (\S+)$", candidates, re.MULTILINE)
+        if found != "(none)"
+    }
+    # Of a list that is empty, or just of what is installed, nothing can be told.
+    listed = (
+        any(one.endswith("_Packages") or "_Packages." in one for one in os.listdir("/var/lib/apt/lists"))
+        if os.path.isdir("/var/lib/apt/lists")
+        else False
+    )
+    return [name for name in missing if name not in known] if listed and candidates else []
+
+
 def fsync_seconds(path: str, times: int = 5) -> float | None:
     """Return the longest of a few synchronous writes where a directory is, without leaving anything behind."""
     try:
@@ -442,7 +493,8 @@ def examine(wanted: dict[str, Any]) -> dict[str, Any]:
     """Return everything about this host.
 
     ``wanted``: ``disks`` paths to measure, ``units`` names to look for, ``probes`` lists of peer, address, port,
-    protocol, ``address`` the node's own, ``vip`` and ``vip_port`` what should be free, ``fsync`` a directory.
+    protocol, ``packages`` that are to be had, ``address`` the node's own, ``vip`` and ``vip_port`` what should be free,
+    ``fsync`` a directory.
     """
     links = interfaces()
     units = installed(wanted.get("units") or [])
@@ -479,6 +531,9 @@ def examine(wanted: dict[str, Any]) -> dict[str, Any]:
         "units": units,
         "versions": versions(units),
         "authorities": authorities(),
+        "network": network(),
+        "ssh_address": ssh_address(),
+        "packages_unknown": packages_unknown(wanted.get("packages") or []),
         "fsync": fsync_seconds(wanted["fsync"]) if wanted.get("fsync") else None,
         "probes": [[*one[:4], result] for one, result in zip(probes, results)],
         "vip": ask_address(vip, int(wanted.get("vip_port") or 6443), mine) if vip else {},

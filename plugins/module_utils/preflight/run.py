@@ -10,6 +10,7 @@ from dataclasses import replace
 from . import (
     checks_addresses,
     checks_gateway,
+    checks_goodnet,
     checks_groups,
     checks_hosts,
     checks_network,
@@ -25,6 +26,7 @@ from .inventory import ERROR, EVERYWHERE, WARNING, Inventory, Problem, registere
 CHECKS = (
     checks_addresses,
     checks_gateway,
+    checks_goodnet,
     checks_groups,
     checks_hosts,
     checks_network,

@@ -81,12 +81,12 @@ class World:
             self.listeners.append(socket.create_server(("", 80)))
         return str(answer["address"])
 
-    def reaches(self, name: str, address: str, seconds: float = 0.5) -> bool:
+    def reaches(self, name: str, address: str, seconds: float = 0.5, port: int = 80) -> bool:
         """Say whether a pod can open a connection to an address."""
         with wiring._inside(f"/run/netns/{self.host.prefix}{name}"), socket.socket() as client:
             client.settimeout(seconds)
             try:
-                client.connect((address, 80))
+                client.connect((address, port))
             except OSError:
                 return False
             return True
@@ -232,6 +232,49 @@ def test_a_policy_is_in_force_and_gone_again(world: World) -> None:
     assert eventually(lambda: world.ask(op="show")["policies"] == [])
 
 
+def test_the_switch_hears_of_other_hosts_before_it_sends_to_them(world: World) -> None:
+    make_node(world.api, "gamma", "10.244.3.0/24")
+    annotations = {cluster.ANNOTATION_UNDERLAY: "172.16.0.3"}
+    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3)) as wire:
+        wire.bind((UNDERLAY, 3))
+        wire.settimeout(10)
+        body = {"metadata": {"annotations": annotations}}
+        world.api.request("PATCH", "/api/v1/nodes/gamma", body=body, content_type=cluster.MERGE)
+        for _ in range(2):
+            while (frame := wire.recv(2000))[12:14] != b"\x08\x06" or frame[38:42] != bytes((172, 16, 0, 3)):
+                pass
+            # As after a restart of the switch.
+            world.agent.chores.neighbours_lost()
+
+
+def test_policies_hold_for_the_service_of_the_api(world: World) -> None:
+    """kube-proxy sends what goes there to a host, so it is judged before."""
+    slices = world.api.request("GET", "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices/kubernetes")
+    (endpoint,), (port,) = slices["endpoints"], slices["ports"]
+    rules = """
+        table ip services {
+            chain services {
+                type nat hook prerouting priority dstnat
+                ip daddr 10.0.0.1 tcp dport 443 dnat to 172.16.0.1:6443
+            }
+        }
+    """
+    run("nft", "-f", "-", input=rules)
+    path = "/apis/networking.k8s.io/v1/namespaces/red/networkpolicies"
+    spec: dict[str, Any] = {"podSelector": {"matchLabels": {"app": "r1"}}, "policyTypes": ["Egress"], "egress": []}
+    block = {"ipBlock": {"cidr": f"{endpoint['addresses'][0]}/32"}}
+    with socket.create_server(("172.16.0.1", 6443)):
+        assert eventually(lambda: world.reaches("r1", "10.0.0.1", port=443))
+        world.api.request("POST", path, body={"metadata": {"name": "shut"}, "spec": spec})
+        assert eventually(lambda: not world.reaches("r1", "10.0.0.1", port=443))
+        assert world.reaches("r2", "10.0.0.1", port=443)
+        spec["egress"] = [{"to": [block], "ports": [{"port": port["port"]}]}]
+        world.api.request("PATCH", f"{path}/shut", body={"spec": spec}, content_type=cluster.MERGE)
+        assert eventually(lambda: world.reaches("r1", "10.0.0.1", port=443))
+    world.api.request("DELETE", f"{path}/shut")
+    assert eventually(lambda: world.ask(op="show")["policies"] == [])
+
+
 def test_flows_that_somebody_removed_come_back(world: World) -> None:
     before = world.flows()
     target = f"unix:{world.host.rundir}/{agent.BRIDGE}.mgmt"
@@ -362,7 +405,7 @@ def test_what_the_kernel_lost_is_set_again(world: World) -> None:
     run("ip", "addr", "flush", "dev", agent.GATEWAY)
     assert eventually(lambda: "10.244.1.1/32" in run("ip", "-4", "addr", "show", "dev", agent.GATEWAY))
     assert "via 169.254.1.1" in run("ip", "route", "show", "10.244.0.0/16")
-    assert "masquerade" in run("nft", "list", "table", "ip", "goodnet-nat")
+    assert "masquerade" in run("nft", "list", "table", "ip", "goodnet")
 
 
 def test_a_tenant_without_number_is_told_in_an_event(world: World) -> None:

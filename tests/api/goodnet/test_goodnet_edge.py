@@ -10,7 +10,7 @@ from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
 import pytest
-from goodnet import agent, cluster, config, ctl, gateway, provider, wiring
+from goodnet import agent, cluster, config, ctl, gateway, nft, provider, wiring
 from private_host import PrivateHost, inside, run
 
 from ..conftest import Api
@@ -144,3 +144,24 @@ def test_a_master_needs_no_api(edge: World) -> None:
     assert time.monotonic() - began < 3
     edge.proxy.open()
     assert eventually(lambda: edge.api.request("GET", LEASE)["spec"]["holderIdentity"] == "edge", 40)
+
+
+def test_the_kernel_takes_nothing_from_the_provider_network(edge: World) -> None:
+    """It sees what the bridge in user space takes, and would route it: back out, or to itself."""
+    assert edge.agent.outside is not None
+    run("ip", "address", "replace", "198.51.100.77/32", "dev", "lo")
+    router = f"/run/netns/{edge.host.prefix}router"
+    neighbour = ("dev", "eth0", "lladdr", edge.agent.outside.mac)
+    inside(router, "ip", "neigh", "replace", "198.51.100.77", *neighbour)
+    inside(router, "ip", "route", "replace", "198.51.100.77", "dev", "eth0")
+    with wiring._inside(router):
+        outside = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    with outside, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as service:
+        service.bind(("198.51.100.77", 9))
+        service.settimeout(0.5)
+        outside.sendto(b"x", ("198.51.100.77", 9))
+        with pytest.raises(TimeoutError):
+            service.recv(9)
+        nft.remove_guard("goodnet-guard")
+        outside.sendto(b"x", ("198.51.100.77", 9))
+        assert service.recv(9) == b"x"

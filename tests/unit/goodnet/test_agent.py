@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 from goodnet import cluster, metrics, state
-from goodnet.model import Config, Host, Pod, State, Tenant
+from goodnet.model import Config, Host, Pod, Ports, Rule, Service, State, Tenant
 
 CLUSTER = IPv4Network("10.244.0.0/16")
 CONFIG = Config(
@@ -151,6 +152,69 @@ def test_a_change_of_anything_shows_in_the_next_state() -> None:
     assert sources(view) == []
     view = replace(view, namespaces={**view.namespaces, "red": labelled(tenant="red")})
     assert sources(view) == ["10.244.1.2/32", "10.244.1.9/32"]
+
+
+def test_a_static_pod_is_known_by_the_uid_that_the_runtime_has() -> None:
+    meta = {"namespace": "red", "name": "p", "uid": "of the mirror"}
+    for marks, uid in (({}, "of the mirror"), ({"kubernetes.io/config.mirror": "own"}, "own")):
+        found = cluster.reduce_pod({"metadata": {**meta, "annotations": marks}})
+        assert found is not None and found["uid"] == uid
+
+
+def test_the_service_of_the_api_is_known() -> None:
+    slices = {
+        "default/kubernetes": {"service": "default/kubernetes", "addresses": ["192.0.2.1"], "ports": [["https", 6443]]}
+    }
+    service = {"address": "10.96.0.1", "ports": [{"name": "https", "protocol": "TCP", "port": 443}]}
+    spec = {"podSelector": {}, "egress": [{"to": [{"ipBlock": {"cidr": "192.0.2.0/24"}}]}]}
+    view = replace(VIEW, policies={"red/p": policy("p", "red", spec)}, apiserver={"default/kubernetes": service})
+    builder = state.Builder(CLUSTER, frozenset())
+    address = IPv4Address("10.96.0.1")
+    for known, endpoints in (({}, ()), (slices, ((IPv4Address("192.0.2.1"), 6443),))):
+        built = builder.build(CONFIG, replace(view, apiserver_endpoints=known), [pod(2, "red", "red")])
+        assert built.state.services == (Service(address, "TCP", 443, endpoints),)
+        (found,) = built.state.policies
+        assert found.egress is not None
+        let = [rule for rule in found.egress if rule.networks == (IPv4Network(address),)]
+        assert let == ([Rule((IPv4Network(address),), (Ports("TCP", 443),))] if endpoints else [])
+
+
+def test_the_first_state_of_a_large_cluster_is_made_soon() -> None:
+    """3000 hosts and 3000 tenants, 110 pods of 110 tenants here, each under a policy that speaks of namespaces."""
+    nodes = {
+        f"h{number}": node(
+            address=f"192.0.{number // 250}.{number % 250}", pods=f"10.{number // 256}.{number % 256}.0/24"
+        )
+        for number in range(3000)
+    }
+    names = [f"tenant{number}" for number in range(3000)]
+    spec = {
+        "podSelector": {},
+        "policyTypes": ["Ingress", "Egress"],
+        "ingress": [{"from": [{"namespaceSelector": {"matchLabels": {"cloudbang.platform/tenant": "x"}}}]}],
+        "egress": [{"to": [{"namespaceSelector": {}}], "ports": [{"port": "http"}]}],
+    }
+    view = cluster.View(
+        nodes=nodes,
+        namespaces={name: labelled() for name in names},
+        tenants={name: json.dumps({"vni": number}) for number, name in enumerate(names, 1)},
+        policies={f"{name}/p": policy("p", name, spec) for name in names},
+    )
+    pods = [pod(number, names[number], names[number]) for number in range(110)]
+    builder = state.Builder(IPv4Network("10.0.0.0/8"), frozenset())
+    began = time.process_time()
+    built = builder.build(replace(CONFIG, host="h0"), view, pods)
+    first = time.process_time() - began
+    assert len(built.state.policies) == 110
+    assert len(built.state.hosts) == len(built.state.tenants) - 1 == 3000
+    began = time.process_time()
+    again = builder.build(replace(CONFIG, host="h0"), replace(view, policies=dict(view.policies)), pods[1:])
+    second = time.process_time() - began
+    assert len(again.state.policies) == 109
+    # Measured: 0.1 s and 0.001 s.
+    assert first < 0.5
+    assert second < 0.1
+    print("MEASURED", first, second)
 
 
 def test_lists_of_namespaces_count_as_one() -> None:

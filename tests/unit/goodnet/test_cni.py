@@ -53,8 +53,8 @@ class Plugin:
     def __init__(self, directory: Path) -> None:
         self.socket = directory / "agent.sock"
         self._script = directory / "goodnet"
-        text = (FILES / "goodnet-cni").read_text()
-        for installed, here in (("/usr/local/lib/cloudbang", str(FILES)), ("main()", f'main("{self.socket}")')):
+        text = (FILES.parent / "templates" / "goodnet-cni.j2").read_text()
+        for installed, here in (("{{ _goodnet_lib }}", str(FILES)), ("main()", f'main("{self.socket}")')):
             assert installed in text
             text = text.replace(installed, here)
         lines = text.splitlines(keepends=True)

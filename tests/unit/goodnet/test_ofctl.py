@@ -106,6 +106,19 @@ def test_a_restart_of_the_switch(host: PrivateHost, flows: Flows) -> None:
     assert host.flows(BRIDGE) == before
 
 
+def test_ports_of_fragments_are_seen_after_every_start_of_the_switch(host: PrivateHost, flows: Flows) -> None:
+    def mode() -> str:
+        return run("ovs-ofctl", "-O", "OpenFlow14", "get-frags", f"unix:{host.rundir}/{BRIDGE}.mgmt").strip()
+
+    flows.write([ONE])
+    assert mode() == "nx-match"
+    host.stop_switch()
+    host.start_switch()
+    assert mode() == "normal"
+    flows.write([ONE], whole=True)
+    assert mode() == "nx-match"
+
+
 def test_wishes_of_many_threads_end_with_one_of_them_whole(host: PrivateHost, flows: Flows) -> None:
     wishes = [[f"table=7,priority={number},ip,actions=drop", ONE] for number in range(101, 121)]
     with ThreadPoolExecutor(len(wishes)) as pool:

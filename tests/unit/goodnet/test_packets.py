@@ -1,6 +1,6 @@
 """The flows with the real thing: hosts and pods as network namespaces, Open vSwitch in user space, the kernel's TCP.
 
-What kube-proxy and the agent do on a host is done by a few rules here.
+What kube-proxy does on a host is done by a few rules here. A client outside has alpha as its router.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -16,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from goodnet import flows, wiring
+from goodnet import flows, gateway, wiring
 from goodnet.model import Pod
 from test_flows import ALPHA, BETA, CLUSTER, GATEWAY_MAC, PODS, ROUTER_MAC, SERVICE, SERVICES, state
 from virtual import SCHEMA, SECONDS
@@ -24,6 +25,9 @@ from virtual import SCHEMA, SECONDS
 PREFIX = "gn-flows-"
 # Two of red, one of blue, one of green, which is open.
 USED = {host: pods[:4] for host, pods in PODS.items()}
+
+# A network beside the underlay: the host alpha there, and a client that takes it for its router.
+OUTER, CLIENT_OUTSIDE = "198.18.0.1", "198.18.0.2"
 
 # Answers every connection with the address it came from.
 SERVER = """
@@ -37,7 +41,8 @@ while True:
 """
 CLIENT = """
 import socket, sys
-with socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=float(sys.argv[3])) as connection:
+own = (sys.argv[4], 0) if sys.argv[4] else None
+with socket.create_connection((sys.argv[1], int(sys.argv[2])), float(sys.argv[3]), own) as connection:
     connection.sendall(b"x")
     data = b""
     while received := connection.recv(65536):
@@ -93,6 +98,32 @@ class Lab:
             for pod in pods:
                 self.spawn(f"{name}-{pod.name}", sys.executable, "-c", SERVER)
         self.spawn("alpha", sys.executable, "-c", SERVER)
+        run("ip", "netns", "add", PREFIX + "outside")
+        run(
+            "ip",
+            "-n",
+            PREFIX + "alpha",
+            "link",
+            "add",
+            "outer",
+            "type",
+            "veth",
+            "peer",
+            "eth0",
+            "netns",
+            PREFIX + "outside",
+        )
+        inside("alpha", "sysctl", "-qw", "net.ipv4.conf.all.rp_filter=0", "net.ipv4.conf.outer.rp_filter=0")
+        configure("alpha", f"addr add {OUTER}/24 dev outer", "link set outer up")
+        configure(
+            "outside",
+            f"addr add {CLIENT_OUTSIDE}/24 dev eth0",
+            f"addr add {USED['beta'][0].address}/32 dev eth0",
+            f"addr add {SERVICE}/32 dev eth0",
+            "link set eth0 up",
+            f"route add default via {OUTER}",
+        )
+        self.spawn("outside", sys.executable, "-c", SERVER)
 
     def stop(self) -> None:
         for process in reversed(self._processes):
@@ -163,18 +194,20 @@ class Lab:
             "link set nic up",
             f"addr add {host.underlay}/24 dev br-underlay",
             "link set br-underlay up",
-            f"addr add {host.pods[1]}/32 dev goodnet0",
-            "link set goodnet0 mtu 1450 up",
-            f"neigh add 169.254.1.1 lladdr {ROUTER_MAC} dev goodnet0",
-            f"route add {CLUSTER} via 169.254.1.1 dev goodnet0 onlink src {host.pods[1]}",
-            f"route add {SERVICES} via 169.254.1.1 dev goodnet0 onlink src {host.pods[1]}",
+            "link set goodnet0 mtu 1450",
+            "link set lo up",
         )
-        inside(name, "sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv4.conf.goodnet0.send_redirects=0")
+        inside(name, "sysctl", "-qw", "net.ipv4.ip_forward=1")
+        with wiring._inside(f"/run/netns/{PREFIX}{name}"):
+            own_way = gateway.Gateway("goodnet0", host.pods, (CLUSTER, SERVICES), ROUTER_MAC)
+            gateway.ensure(own_way)
+            gateway.filter(own_way)
         backend = USED["beta"][1].address
         rules = f"""
             table ip services {{
                 chain services {{
                     type nat hook prerouting priority -100
+                    ip daddr {OUTER} tcp dport 30080 dnat to {USED[name][2].address}:8080
                     ip daddr {SERVICE} tcp dport 80 dnat to {backend}:8080
                     ip daddr {host.underlay} tcp dport 30080 dnat to {USED[name][2].address}:8080
                 }}
@@ -193,7 +226,9 @@ class Lab:
         with wiring._inside(f"/run/netns/{PREFIX}{name}"):
             wiring._set_checksums_off(interface)
 
-    def ask(self, client: str, address: object, port: int = 8080, seconds: float = 10) -> str | None:
+    def ask(
+        self, client: str, address: object, port: int = 8080, seconds: float = 10, source: object = ""
+    ) -> str | None:
         """Fetch from a server. Returns the address it saw, None when there was no answer within the time."""
         command = [
             "ip",
@@ -206,6 +241,7 @@ class Lab:
             str(address),
             str(port),
             str(seconds),
+            str(source),
         ]
         done = subprocess.run(command, text=True, capture_output=True, timeout=60)
         return done.stdout if done.returncode == 0 else None
@@ -266,3 +302,39 @@ def test_hosts_and_pods_exchange_data(lab: Lab) -> None:
         assert lab.ask("alpha", pod.address) == str(ALPHA.pods[1])
     for pod in (BLUE, THERE):
         assert lab.ask(place(pod), ALPHA.pods[1]) == str(pod.address)
+
+
+def test_the_outside_reaches_pods_by_node_ports_only(lab: Lab) -> None:
+    assert lab.ask("outside", OUTER, 30080) == CLIENT_OUTSIDE
+    # The host itself serves as well, as an ingress controller does.
+    assert lab.ask("outside", OUTER) == CLIENT_OUTSIDE
+    for pod in (BLUE, GREEN_AWAY):
+        assert lab.ask("outside", pod.address, seconds=1) is None
+
+
+def test_pods_reach_the_outside_with_the_address_of_their_host(lab: Lab) -> None:
+    assert lab.ask(place(BLUE), CLIENT_OUTSIDE) == OUTER
+
+
+@pytest.mark.parametrize(
+    ("source", "passes"), [(CLIENT_OUTSIDE, True), (RED_AWAY.address, False), (SERVICE, False)], ids=str
+)
+def test_nobody_outside_has_an_address_of_the_overlay(lab: Lab, source: object, passes: bool) -> None:
+    code = "import socket, sys; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind((sys.argv[1], 0));"
+    code += "s.sendto(b'x', (sys.argv[2], 9))"
+    with wiring._inside(f"/run/netns/{PREFIX}alpha"):
+        listener = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    with listener:
+        listener.bind((OUTER, 9))
+        listener.settimeout(1)
+        inside("outside", sys.executable, "-c", code, source, OUTER)
+        try:
+            assert listener.recv(9) == b"x" and passes
+        except TimeoutError:
+            assert not passes
+
+
+def test_a_host_speaks_to_the_overlay_with_one_address(lab: Lab) -> None:
+    for pod in (BLUE, THERE):
+        for source in (ALPHA.underlay, OUTER):
+            assert lab.ask("alpha", pod.address, source=source) == str(ALPHA.pods[1])

@@ -229,12 +229,12 @@ def test_services_without_pods_are_let_through_where_their_endpoints_are(rule: d
 
 
 def test_namespaces_that_are_looked_into() -> None:
-    assert resolve({"podSelector": {}, "ingress": [{}]}).looks_into == set()
-    assert resolve({"podSelector": {}, "ingress": [{"from": [{"podSelector": {}}]}]}).looks_into == {"shop"}
+    assert resolve({"podSelector": {}, "ingress": [{}]}).looks_into == {}
+    assert resolve({"podSelector": {}, "ingress": [{"from": [{"podSelector": {}}]}]}).looks_into == {"shop": {"shop"}}
     inward = resolve({"podSelector": {}, "ingress": [{"from": [{"namespaceSelector": {}}]}]})
-    assert inward.looks_into == {"shop", "shop-db", "friends", "kube-system"}
+    assert inward.looks_into == {"shop": {"shop", "shop-db", "friends", "kube-system"}}
     outward = resolve({"podSelector": {}, "egress": [{"to": [{"namespaceSelector": {}}]}]})
-    assert outward.looks_into == {"shop", "shop-db", "open", "kube-system"}
+    assert outward.looks_into == {"shop": {"shop", "shop-db", "open", "kube-system"}}
     # Everybody may meet the system.
     dns = {"metadata": {"namespace": "kube-system", "name": "p"}, "spec": {"podSelector": {}}}
     own = dataclasses.replace(LOCAL[0], namespace="kube-system", name="dns", uid="uid-dns")
@@ -244,13 +244,13 @@ def test_namespaces_that_are_looked_into() -> None:
     ):
         dns["spec"] = {"podSelector": {}, **direction}
         found = policies.resolve({"kube-system/p": dns}, PODS, NAMESPACES, (own,), HOSTS, TENANTS, OF)
-        assert found.looks_into == set(NAMESPACES)
+        assert found.looks_into == {"kube-system": set(NAMESPACES)}
     # Nobody here is concerned.
     assert resolve({"podSelector": {}, "ingress": [{"from": [{"podSelector": {}}]}]}, local=()) == policies.Resolution(
-        (), frozenset(), ()
+        (), {}, ()
     )
     elsewhere = {"podSelector": {"matchLabels": {"app": "job"}}, "ingress": [{"from": [{"podSelector": {}}]}]}
-    assert resolve(elsewhere) == policies.Resolution((), frozenset(), ())
+    assert resolve(elsewhere) == policies.Resolution((), {}, ())
 
 
 def test_named_ports_of_the_pods_that_are_selected() -> None:

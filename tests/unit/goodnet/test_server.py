@@ -10,14 +10,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any
 
 import pytest
-from goodnet import wiring
+from goodnet import conntrack, flows, wiring
 from goodnet.cni import (
     BAD_ENVIRONMENT,
     DIFFERS,
@@ -34,6 +34,7 @@ from goodnet.ovsdb import Ovsdb
 from goodnet.server import Pods, Server, Settings, handlers
 from private_host import PrivateHost, inside, run
 from test_cni import Plugin
+from test_underlay import ECHO
 
 BRIDGE = "br-goodnet"
 SETTINGS = Settings(BRIDGE, router="0a:58:a9:fe:01:01", mtu=1450, offload=False)
@@ -43,7 +44,9 @@ class Agent:
     """The least that an agent does: flows that let the pods of this host reach each other."""
 
     def __init__(self, rundir: Path) -> None:
+        self._rundir = rundir
         self._flows = Flows(BRIDGE, rundir)
+        self.slow = threading.Event()
         self.rounds = 0
         self.away: Problem | None = None
         self.stuck = False
@@ -57,12 +60,24 @@ class Agent:
             raise Problem(TRY_AGAIN, f"The namespace {namespace} is not known yet")
         return f"tenant-of-{namespace}"
 
+    def await_labels(self, uid: str) -> None:
+        if uid == "slow":
+            self.slow.wait(10)
+
+    def forget(self, addresses: Iterable[IPv4Address]) -> None:
+        conntrack.forget(self._rundir, "netdev", addresses)
+
     def install(self, pods: Sequence[Pod]) -> None:
         self.rounds += 1
         if self.stuck:
             raise RuntimeError("The flows can not be written")
+        # Through conntrack, so that there is something to forget.
         self._flows.write(
-            [f"priority=10,ip,nw_dst={pod.address},actions=mod_dl_dst:{pod.mac},output:{pod.port}" for pod in pods]
+            [
+                f"priority=10,ip,nw_dst={pod.address},actions=ct(commit,zone={flows.ZONE}),"
+                f"mod_dl_dst:{pod.mac},output:{pod.port}"
+                for pod in pods
+            ]
         )
 
 
@@ -508,6 +523,67 @@ def test_a_burst_of_pods_by_the_real_plugin(life: Life, host: PrivateHost, tmp_p
     assert rounds < 30
     assert reaches(spaces[0], done[29][1])
     assert life.pods.repair() == []
+
+
+def connections(host: PrivateHost) -> str:
+    """Return what the switch remembers of connections in the overlay."""
+    process = (host.rundir / "ovs-vswitchd.pid").read_text().strip()
+    target = str(host.rundir / f"ovs-vswitchd.{process}.ctl")
+    return run("ovs-appctl", "-t", target, "dpctl/dump-conntrack", f"zone={flows.ZONE}")
+
+
+@pytest.mark.parametrize("partial", [True, False], ids=["partly told", "told one by one"])
+def test_connections_of_a_pod_go_with_it(
+    life: Life, host: PrivateHost, monkeypatch: pytest.MonkeyPatch, partial: bool
+) -> None:
+    if not partial:
+        # As before Open vSwitch 3.1, which asks for the ports as well.
+        original = conntrack._Switch.ask
+
+        def older(switch: conntrack._Switch, command: str, *arguments: str) -> str:
+            if command == "flush-conntrack" and "ct_nw_proto" not in arguments[-1]:
+                raise conntrack._Refused("ports are missing")
+            return original(switch, command, *arguments)
+
+        monkeypatch.setattr(conntrack._Switch, "ask", older)
+    spaces = [host.netns(f"p{number}") for number in range(3)]
+    addresses = [life.pods.add(request(f"c{number}", netns))["address"] for number, netns in enumerate(spaces)]
+    for source, destination in ((0, 1), (1, 0), (1, 2), (2, 1), (0, 2)):
+        assert reaches(spaces[source], addresses[destination])
+    assert inside(spaces[1], sys.executable, "-c", ECHO, addresses[0]).strip() == "1"
+    assert connections(host).count(f"={addresses[1]},") >= 8
+    life.pods.delete(request("c1", spaces[1]))
+    assert addresses[1] not in connections(host)
+    assert addresses[0] in connections(host)
+
+
+def test_an_address_whose_connections_cannot_be_forgotten_is_not_given_away(
+    life: Life, host: PrivateHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    netns = host.netns("p1")
+    life.pods.add(request("c1", netns))
+    with monkeypatch.context() as patch:
+        patch.setattr(conntrack, "ZONE", "nonsense")
+        with pytest.raises(OSError, match=r"connections of 10\.244\.1\.2 .* cannot be removed"):
+            life.pods.delete(request("c1", netns))
+    assert "c1" in life.ipam.leases()
+    life.pods.delete(request("c1", netns))
+    assert life.traces() == NOTHING
+
+
+def test_a_pod_whose_labels_are_not_known_yet_holds_up_nobody_else(life: Life, host: PrivateHost) -> None:
+    life.pods.add(request("c1", host.netns("p1")))
+    with ThreadPoolExecutor(1) as pool:
+        slow = pool.submit(life.pods.add, request("c2", host.netns("p2"), uid="slow"))
+        try:
+            while len(life.ipam.leases()) < 2:
+                time.sleep(0.01)
+            life.pods.add(request("c3", host.netns("p3")))
+            life.pods.delete(request("c1", ""))
+            assert not slow.done()
+        finally:
+            life.agent.slow.set()
+        assert slow.result()["address"] == "10.244.1.3"
 
 
 def test_a_request_that_lacks_something_is_answered(life: Life, tmp_path: Path) -> None:

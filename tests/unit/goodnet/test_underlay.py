@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
-from goodnet import underlay
+from goodnet import gateway, provider, underlay, wiring
 from private_host import PrivateHost, inside, run
 
 PACKAGE = Path(underlay.__file__).resolve().parents[1]
@@ -55,6 +56,8 @@ def peer(host: PrivateHost, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     run("ip", "route", "add", "198.51.100.0/24", "via", PEER, "dev", "eth1")
     yield other
     underlay.detach(tmp_path / "underlay.json")
+    # A namespace goes with its interfaces some time later; the next test wants the name.
+    run("ip", "link", "del", "eth1")
     host.remove_netns(other)
 
 
@@ -111,6 +114,50 @@ def test_the_kernel_does_not_answer_beside_the_bridge(peer: str, tmp_path: Path)
     assert [answers(peer) for _ in range(3)] == [1, 1, 1]
 
 
+def test_the_first_packet_to_a_host_that_the_switch_has_heard_of_arrives(
+    peer: str, tmp_path: Path, host: PrivateHost
+) -> None:
+    """Without that it drops what it has to ask for the MAC first."""
+    unheard = "192.0.2.2"
+    inside(peer, "ip", "address", "add", f"{unheard}/24", "dev", "eth0")
+    inside(peer, "sysctl", "-qw", "net.ipv4.conf.all.arp_announce=2")
+    underlay.attach("eth1", [], [], tmp_path / "underlay.json")
+    tunnel = ("type=vxlan", "options:remote_ip=flow", "options:key=flow", "ofport_request=1")
+    host.vsctl("add-br", "br-tun", "--", "set", "Bridge", "br-tun", "datapath_type=netdev", "fail_mode=secure")
+    host.vsctl("add-port", "br-tun", "tun", "--", "set", "Interface", "tun", *tunnel)
+    link = gateway.link(underlay.BRIDGE)
+    assert link is not None and link.address == IPv4Address(OWN)
+    assert gateway.next_hops(map(IPv4Address, (PEER, "198.51.100.9"))) == {IPv4Address(PEER)}
+    provider.request(link.name, link.mac, link.address, [IPv4Address(PEER)])
+    process = (host.rundir / "ovs-vswitchd.pid").read_text().strip()
+    control = str(host.rundir / f"ovs-vswitchd.{process}.ctl")
+    eventually(lambda: PEER in run("ovs-appctl", "-t", control, "tnl/neigh/show"))
+    with wiring._inside(peer):
+        wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0800))
+    bridge, frame = f"unix:{host.rundir}/br-tun.mgmt", "ff" * 6 + "0a" * 6 + "1234" + "00" * 46
+    try:
+        with wire:
+            wire.bind(("eth0", 0x0800))
+            wire.settimeout(1)
+            for address, arrives in ((unheard, False), (PEER, True)):
+                actions = f"set_field:{address}->tun_dst,set_field:7->tun_id,output:1"
+                run(
+                    "ovs-ofctl",
+                    "-O",
+                    "OpenFlow14",
+                    "packet-out",
+                    bridge,
+                    f"in_port=local,packet={frame},actions={actions}",
+                )
+                try:
+                    assert wire.recv(2000)[30:34] == IPv4Address(address).packed
+                    assert arrives
+                except TimeoutError:
+                    assert not arrives
+    finally:
+        host.vsctl("del-br", "br-tun")
+
+
 def test_it_is_kept_over_restarts_and_other_peoples_changes(peer: str, tmp_path: Path, host: PrivateHost) -> None:
     state = tmp_path / "underlay.json"
     underlay.attach("eth1", [], [], state)
@@ -138,23 +185,16 @@ def test_without_an_answer_everything_is_as_before(
     peer: str, tmp_path: Path, host: PrivateHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(underlay, "_ANSWER_SECONDS", 2.0)
-    database = f"--db=unix:{host.rundir}/db.sock"
+    wait = underlay._wait_for
 
-    def cut() -> None:
+    def cut(peers: Sequence[str]) -> bool:
         """Have nobody answer as soon as the NIC is in the bridge."""
-        for _ in range(200):
-            done = subprocess.run(["ovs-vsctl", database, "--timeout=5", "list-br"], capture_output=True, text=True)
-            if underlay.BRIDGE in done.stdout:
-                break
-            time.sleep(0.05)
         inside(peer, "ip", "link", "set", "eth0", "down")
+        return wait(peers)
 
-    # A thread is in the network namespace of the one that starts it.
-    thread = threading.Thread(target=cut)
-    thread.start()
+    monkeypatch.setattr(underlay, "_wait_for", cut)
     with pytest.raises(underlay.UnderlayError, match=f"none of {PEER} answers by br-underlay"):
         underlay.attach("eth1", [], [PEER], tmp_path / "underlay.json")
-    thread.join()
     assert addresses("eth1") == [OWN]
     assert host.vsctl("list-br").split() == []
     assert not (tmp_path / "underlay.json").exists()

@@ -11,7 +11,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
-from goodnet import wiring
+from goodnet import nft, wiring
 from goodnet.cni import BAD_ENVIRONMENT, UNKNOWN_CONTAINER, Problem
 from goodnet.wiring import Wire
 from private_host import PrivateHost, inside, run
@@ -154,7 +154,7 @@ def test_an_interface_of_another_plugin_is_left_alone(wire: Wire) -> None:
 
 def test_a_failure_half_way_leaves_no_wire_and_the_thread_at_home(wire: Wire) -> None:
     home = os.readlink("/proc/thread-self/ns/net")
-    with pytest.raises(Exception, match="no MAC"):
+    with pytest.raises(ValueError, match="non-hexadecimal"):
         wiring.create(replace(wire, router="no MAC"))
     assert os.readlink("/proc/thread-self/ns/net") == home
     assert wiring.host_ends() == set()
@@ -184,8 +184,8 @@ def test_the_guard_keeps_the_kernel_from_what_pods_send(wire: Wire) -> None:
         service.settimeout(0.5)
         inside(wire.netns, "python3", "-c", code)
         assert service.recv(10) == b"x"
-        wiring.guard()
-        wiring.guard()
+        nft.guard("goodnet-guard", wiring.WIRES)
+        nft.guard("goodnet-guard", wiring.WIRES)
         inside(wire.netns, "python3", "-c", code)
         with pytest.raises(TimeoutError):
             service.recv(10)

@@ -9,13 +9,11 @@ import argparse
 import ctypes
 import gc
 import logging
-import os
 import signal
-import socket
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -23,7 +21,7 @@ from typing import Any
 
 from pyroute2 import NetlinkError
 
-from goodnet import cni, config, flows, gateway, provider, server, tenants, wiring
+from goodnet import cni, config, conntrack, flows, gateway, nft, provider, server, tenants, wiring
 from goodnet.chores import Chores
 from goodnet.cluster import Api, ApiError, Cluster, Unreachable, View
 from goodnet.ipam import Ipam
@@ -33,6 +31,7 @@ from goodnet.ofctl import Change, Flows, OfctlError
 from goodnet.ovsdb import RUNDIR, NewPort, Ovsdb, OvsdbError
 from goodnet.questions import Questions
 from goodnet.state import Builder, Built, describe
+from goodnet.systemd import notify
 from goodnet.underlay import BRIDGE as UNDERLAY
 
 log = logging.getLogger(__name__)
@@ -44,7 +43,7 @@ PROVIDER = "provider0"
 # Changes that come within this time are installed together.
 _GATHER = 0.05
 _DRIFT_SECONDS = 30.0
-_REPAIR_SECONDS = 300.0
+_REPAIR_SECONDS = 60.0
 _RETRY_SECONDS = (0.5, 5.0)
 _M_ARENA_MAX = -8
 # The loop comes by at least this often, to tell systemd that it does.
@@ -120,7 +119,7 @@ class Agent:
         self._wake.set()
 
     def run(self) -> None:
-        _notify("READY=1\nSTATUS=starting")
+        notify("READY=1\nSTATUS=starting")
         self._server.start()
         self.cluster.start()
         self.chores.start()
@@ -130,7 +129,7 @@ class Agent:
             self._loop()
         finally:
             log.info("stops; the flows stay")
-            _notify("STOPPING=1")
+            notify("STOPPING=1")
             self._server.stop()
             self.chores.stop()
             self.cluster.stop()
@@ -173,19 +172,18 @@ class Agent:
         except (tenants.Exhausted, ApiError, Unreachable) as error:
             raise cni.Problem(cni.TRY_AGAIN, f"Tenant {tenant} has no VNI yet: {error}") from error
 
+    def await_labels(self, uid: str) -> None:
+        """Wait a moment until the API has told of a new pod, for its labels decide which policies are its own."""
+        if uid:
+            self.cluster.wait_for_pod(uid, _LABELS_SECONDS)
+
     def install(self, pods: Sequence[Pod]) -> None:
         """Have the flows for these pods, with the policies that speak of them."""
-        self._await_labels(pods)
         self._write(pods)
 
-    def _await_labels(self, pods: Sequence[Pod]) -> None:
-        """Wait a moment until the API has told of new pods, for their labels decide which policies are theirs."""
-        before = {pod.container for pod in self.built.state.pods} if self.built is not None else set()
-        new = {pod.uid for pod in pods if pod.container not in before and pod.uid}
-        end = time.monotonic() + _LABELS_SECONDS
-        while new and self.cluster.in_contact["pods"] and time.monotonic() < end:
-            new -= {pod["uid"] for pod in self.cluster.view().pods.values()}
-            time.sleep(0.02 if new else 0)
+    def forget(self, addresses: Iterable[IPv4Address]) -> None:
+        """Forget the connections of pods that are gone."""
+        conntrack.forget(self.paths.switch, self.settings.datapath, addresses)
 
     # What chores and questions ask.
 
@@ -221,7 +219,7 @@ class Agent:
         """Do what comes before the first flow, as far as it goes. Returns whether all of it is done."""
         try:
             self._prepare()
-        except (NotReady, OvsdbError, OSError, NetlinkError, RuntimeError, ValueError) as error:
+        except (NotReady, OvsdbError, OSError, NetlinkError, ValueError) as error:
             self._not_ready(str(error))
             return False
         return True
@@ -314,9 +312,9 @@ class Agent:
         assert self._gateway is not None and self._config is not None
         self._config = self._bridge(self._gateway, self._config.mtu)
         gateway.ensure(self._gateway)
-        gateway.masquerade(self._gateway)
+        gateway.filter(self._gateway)
         if self.settings.datapath == "netdev":
-            wiring.guard()
+            nft.guard("goodnet-guard", wiring.WIRES, f'iifname "{PROVIDER}"')
 
     def _not_ready(self, why: str) -> None:
         if self.not_ready != why:
@@ -344,7 +342,7 @@ class Agent:
                     self._pods.repair()
                     repair = now + _REPAIR_SECONDS
                 failures = 0
-            except (OfctlError, OvsdbError, OSError, NetlinkError, RuntimeError, cni.Problem) as error:
+            except (OfctlError, OvsdbError, OSError, NetlinkError, cni.Problem) as error:
                 self.metrics.failures.inc()
                 self._whole.set()
                 (log.error if failures == 0 else log.debug)("flows are not up to date: %s; tried again", error)
@@ -358,7 +356,7 @@ class Agent:
         """Wait until there is something to do or the time is over, and tell systemd that this is alive."""
         end = time.monotonic() + seconds
         while True:
-            _notify(f"WATCHDOG=1\nSTATUS={self.not_ready or 'ready'}")
+            notify(f"WATCHDOG=1\nSTATUS={self.not_ready or 'ready'}")
             left = end - time.monotonic()
             if self._stopping.is_set() or left <= 0:
                 return
@@ -442,6 +440,7 @@ class Agent:
             log.warning("ovs-vswitchd was started again; all flows are written anew")
             self._waiting.set()
             self._restarted.set()
+            self.chores.neighbours_lost()
         self._wake.set()
 
     # Requests on the socket.
@@ -498,18 +497,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         signal.signal(number, lambda *_: agent.stop())
     agent.run()
     return 0
-
-
-def _notify(text: str) -> None:
-    """Tell systemd; nobody else listens, and without it there is nothing to tell."""
-    address = os.environ.get("NOTIFY_SOCKET")
-    if not address:
-        return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as notify:
-        try:
-            notify.sendto(text.encode(), "\0" + address[1:] if address.startswith("@") else address)
-        except OSError as error:
-            log.debug("systemd does not listen: %s", error)
 
 
 if __name__ == "__main__":

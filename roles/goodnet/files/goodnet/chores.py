@@ -10,8 +10,9 @@ from collections.abc import Iterable
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
 
-from goodnet import cluster, provider, tenants
+from goodnet import cluster, gateway, provider, tenants
 from goodnet.events import Note, Recorder
+from goodnet.underlay import BRIDGE as UNDERLAY
 
 if TYPE_CHECKING:
     from goodnet.agent import Agent
@@ -21,6 +22,9 @@ log = logging.getLogger(__name__)
 _TICK = 1.0
 _SAVE_SECONDS = 10.0
 _ROUTER_SECONDS = 30.0
+# A switch in user space forgets a MAC that it has not used for 15 minutes.
+_NEIGHBOUR_SECONDS = 300.0
+_NEIGHBOURS_AT_ONCE = 50
 _RELEASE_SECONDS = 300.0
 _UNUSED_SECONDS = 30.0
 # What is not ready for this long is told in an Event.
@@ -45,6 +49,8 @@ class Chores(threading.Thread):
         self._refused: dict[str, str] = {}
         self._not_ready_since: float | None = None
         self._due: dict[str, float] = {}
+        # When the switch is to hear of a host's MAC again.
+        self._warmed: dict[IPv4Address, float] = {}
         # The address that tunnels to this host end at, once it is known.
         self.underlay: IPv4Address | None = None
 
@@ -66,6 +72,7 @@ class Chores(threading.Thread):
             for chore in (
                 self.provider,
                 self._router,
+                self._warm,
                 self._publish,
                 self._number,
                 self._release,
@@ -102,6 +109,25 @@ class Chores(threading.Thread):
         # Somebody else may have written the Lease late; keepalived knows better.
         lost = agent.cluster.view().holder != agent.settings.node and self._is_due("lease", random.uniform(5, 15))
         self._holder.hold(addresses, again or lost)
+
+    def neighbours_lost(self) -> None:
+        """Take it that the switch knows no MACs of other hosts any more."""
+        self._warmed = {}
+        self.wake()
+
+    def _warm(self) -> None:
+        """Have a switch in user space know the MACs of other hosts: it drops what it has to ask for first."""
+        agent = self._agent
+        if agent.settings.datapath != "netdev" or agent.built is None:
+            return
+        now = time.monotonic()
+        hosts = [host.underlay for host in agent.built.state.hosts if host.name != agent.settings.node]
+        due = [host for host in hosts if self._warmed.get(host, now) <= now][:_NEIGHBOURS_AT_ONCE]
+        link = gateway.link(UNDERLAY) if due else None
+        if link is not None and link.address is not None:
+            # First, as the switch may lose them just now.
+            self._warmed |= dict.fromkeys(due, now + _NEIGHBOUR_SECONDS)
+            provider.request(link.name, link.mac, link.address, gateway.next_hops(due))
 
     def _publish(self) -> None:
         """Write the external addresses into the status of their Services."""

@@ -37,6 +37,8 @@ TENANTS = "goodnet-tenants"
 PROVIDER = "goodnet-provider"
 LABEL_EDGE = "node-role.kubernetes.io/loadbalancer"
 ANNOTATION_UNDERLAY = "cloudbang.platform/underlay-address"
+_APISERVER = "metadata.name=kubernetes"
+_ANNOTATION_MIRROR = "kubernetes.io/config.mirror"
 MERGE = "application/merge-patch+json"
 _METADATA = "application/json;as=PartialObjectMetadata{};g=meta.k8s.io;v=v1"
 METADATA_LIST = _METADATA.format("List")
@@ -297,7 +299,10 @@ def reduce_policy(policy: Object) -> Object:
 
 
 def reduce_pod(pod: Object) -> Object | None:
-    """Return labels, address and named ports of a pod; None when it has no part in the pods' network."""
+    """Return labels, address and named ports of a pod; None when it has no part in the pods' network.
+
+    uid is the one that the runtime knows: of a static pod, the API has a mirror with another.
+    """
     meta, spec, status = pod["metadata"], pod.get("spec") or {}, pod.get("status") or {}
     if spec.get("hostNetwork") or status.get("phase") in ("Succeeded", "Failed"):
         return None
@@ -310,7 +315,7 @@ def reduce_pod(pod: Object) -> Object | None:
     return {
         "namespace": meta["namespace"],
         "name": meta["name"],
-        "uid": meta["uid"],
+        "uid": (meta.get("annotations") or {}).get(_ANNOTATION_MIRROR, meta["uid"]),
         "labels": meta.get("labels") or {},
         "address": status.get("podIP"),
         "ports": ports,
@@ -333,11 +338,20 @@ def reduce_service(service: Object) -> Object | None:
     if spec.get("loadBalancerClass"):
         return None
     ingress = ((service.get("status") or {}).get("loadBalancer") or {}).get("ingress") or []
-    ports = [
+    return {"uid": meta["uid"], "ports": _ports(spec), "address": ingress[0].get("ip") if ingress else None}
+
+
+def reduce_cluster_ip(service: Object) -> Object:
+    """Return ports and ClusterIP of a Service."""
+    spec = service.get("spec") or {}
+    return {"ports": _ports(spec), "address": spec.get("clusterIP")}
+
+
+def _ports(service: Object) -> list[Object]:
+    return [
         {"name": port.get("name", ""), "protocol": port.get("protocol", "TCP"), "port": port["port"]}
-        for port in spec.get("ports") or ()
+        for port in service.get("ports") or ()
     ]
-    return {"uid": meta["uid"], "ports": ports, "address": ingress[0].get("ip") if ingress else None}
 
 
 def reduce_slice(found: Object) -> Object | None:
@@ -371,6 +385,8 @@ def resources(node: str, edge: bool = False) -> list[Resource]:
     """Return the lists that the agent of a node watches all the time."""
     services = Resource("services", "/api/v1/services", reduce_service, "spec.type=LoadBalancer")
     own = f"/namespaces/{NAMESPACE}"
+    # The API's own Service, whose endpoints are no pods.
+    slices = endpoints_of("default").path
     return [
         Resource("nodes", "/api/v1/nodes", reduce_node),
         Resource("namespaces", "/api/v1/namespaces", reduce_namespace, metadata_only=True),
@@ -378,6 +394,8 @@ def resources(node: str, edge: bool = False) -> list[Resource]:
         Resource("pods", "/api/v1/pods", reduce_pod, f"spec.nodeName={node}"),
         Resource("tenants", f"/api/v1{own}/configmaps", reduce_tenants, f"metadata.name={TENANTS}"),
         Resource("provider", f"/apis/coordination.k8s.io/v1{own}/leases", reduce_lease, f"metadata.name={PROVIDER}"),
+        Resource("apiserver", "/api/v1/namespaces/default/services", reduce_cluster_ip, _APISERVER),
+        Resource("apiserver endpoints", slices, reduce_slice, _APISERVER),
         *([services] if edge else []),
     ]
 
@@ -425,6 +443,10 @@ class Watch(threading.Thread):
         """Return what is kept, by namespace/name or name."""
         with self._lock:
             return dict(self._items)
+
+    def has(self, uid: str) -> bool:
+        with self._lock:
+            return any(item.get("uid") == uid for item in self._items.values())
 
     def run(self) -> None:
         while not self.stopping.is_set():
@@ -535,7 +557,7 @@ class View:
     """What is known of the cluster at one moment, by name (namespace/name for pods and policies).
 
     pods are those of this node, others those of the namespaces that policies look into. services and endpoints are
-    known on edge hosts only.
+    known on edge hosts only. apiserver and its endpoints are those of the Service by which pods reach the API.
     """
 
     nodes: dict[str, Object] = field(default_factory=dict)
@@ -547,6 +569,8 @@ class View:
     holder: str | None = None
     services: dict[str, Object] = field(default_factory=dict)
     endpoints: dict[str, Object] = field(default_factory=dict)
+    apiserver: dict[str, Object] = field(default_factory=dict)
+    apiserver_endpoints: dict[str, Object] = field(default_factory=dict)
 
 
 class Cluster:
@@ -565,6 +589,7 @@ class Cluster:
             )
             for resource in resources(node, edge)
         ]
+        self._pods = next(watch for watch in self._watches if watch.resource.name == "pods")
         self._kept = kept
         self._followed: dict[str, Watch] = {}
 
@@ -587,6 +612,13 @@ class Cluster:
         end = time.monotonic() + seconds
         for watch in list(self._followed.values()):
             watch.listed.wait(max(0.0, end - time.monotonic()))
+
+    def wait_for_pod(self, uid: str, seconds: float) -> None:
+        """Wait until the API has told of a pod of this node, or the time is over, or the API is away."""
+        end = time.monotonic() + seconds
+        watch = self._pods
+        while watch.in_contact and not watch.has(uid) and time.monotonic() < end:
+            time.sleep(0.02)
 
     def follow(self, wanted: Iterable[Resource]) -> None:
         """Watch these lists for now, beside those that are watched all the time."""
@@ -618,6 +650,8 @@ class Cluster:
             holder=items["provider"].get(f"{NAMESPACE}/{PROVIDER}", {}).get("holder"),
             services=items.get("services", {}),
             endpoints=followed["endpoints"],
+            apiserver=items["apiserver"],
+            apiserver_endpoints=items["apiserver endpoints"],
         )
 
     def save(self) -> None:

@@ -54,7 +54,7 @@ def resolve(
                 )
                 notes.append((Note("Service", namespace, name, "PortTaken", message), service["uid"]))
                 continue
-            targets = _targets(slices, key, port["name"])
+            targets = endpoints(slices, key, port["name"])
             found.setdefault(tenant, []).append(Forward(port["protocol"], port["port"], targets))
     forwarding = tuple(
         replace(tenant, forwards=tuple(found[tenant.name])) if tenant.name in found else tenant for tenant in tenants
@@ -63,7 +63,8 @@ def resolve(
     return Forwards(forwarding, looks_into, addresses, tuple(notes))
 
 
-def _targets(slices: Mapping[str, cluster.Object], service: str, port: str) -> tuple[tuple[IPv4Address, int], ...]:
+def endpoints(slices: Mapping[str, cluster.Object], service: str, port: str) -> tuple[tuple[IPv4Address, int], ...]:
+    """Return the addresses and ports behind a port of a Service."""
     return tuple(
         sorted(
             {

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import errno
 import socket
-import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
@@ -16,6 +15,7 @@ from typing import Any
 
 from pyroute2 import IPRoute, NetlinkError
 
+from goodnet import nft
 from goodnet.cni import ROUTER
 
 _PERMANENT = 0x80
@@ -70,22 +70,35 @@ def ensure(gateway: Gateway) -> None:
         (_SYSCTL / name / "send_redirects").write_text("0")
 
 
-def masquerade(gateway: Gateway) -> None:
-    """Let pods leave with the host's address where no other host knows theirs. RuntimeError when nft refuses."""
-    inside = ", ".join(str(network) for network in gateway.overlay)
-    rules = f"""
-table ip goodnet-nat
-delete table ip goodnet-nat
-table ip goodnet-nat {{
+def filter(gateway: Gateway) -> None:
+    """Have the rules between the overlay and the rest of this host. OSError when nft refuses.
+
+    The bridge believes what comes out of the port, so nobody but this host may put anything in.
+    """
+    inside = "{ " + ", ".join(str(network) for network in gateway.overlay) + " }"
+    nft.load(f"""
+table ip goodnet
+delete table ip goodnet
+table ip goodnet {{
+  chain prerouting {{
+    type filter hook prerouting priority raw; policy accept;
+    # Nobody outside has an address of the overlay.
+    iifname != {{ "{gateway.name}", "lo" }} ip saddr {inside} drop
+  }}
+  chain forward {{
+    type filter hook forward priority filter; policy accept;
+    # From outside pods are reached by what kube-proxy translates, NodePorts and the like; answers are let through.
+    iifname "{gateway.name}" accept
+    oifname "{gateway.name}" ct status & dnat == 0 ct state != {{ established, related }} drop
+  }}
   chain postrouting {{
     type nat hook postrouting priority srcnat; policy accept;
-    ip saddr {gateway.own} oifname != "{gateway.name}" ip daddr != {{ {inside} }} masquerade
+    # Outside nobody knows the pods' addresses; inside nobody believes in the host's others.
+    ip saddr {gateway.own} oifname != "{gateway.name}" ip daddr != {inside} masquerade
+    oifname "{gateway.name}" ip saddr != {gateway.address} fib saddr type local masquerade
   }}
 }}
-"""
-    done = subprocess.run(["nft", "-f", "-"], input=rules, text=True, capture_output=True, timeout=30)
-    if done.returncode:
-        raise RuntimeError(f"nft refused the rules for pods that leave the cluster: {done.stderr.strip()}")
+""")
 
 
 def link(name: str) -> Link | None:
@@ -106,6 +119,20 @@ def link_of(address: IPv4Address) -> Link | None:
                 found = _link(ip, entry["index"])
                 return Link(found.name, found.mtu, found.mac, address)
     return None
+
+
+def next_hops(addresses: Iterable[IPv4Address]) -> set[IPv4Address]:
+    """Return whom this host sends to on the way to these addresses: themselves, or the routers to them."""
+    found = set()
+    with IPRoute() as ip:
+        for address in addresses:
+            try:
+                (route,) = ip.route("get", dst=str(address))
+            except NetlinkError:
+                # There is no way to it now.
+                continue
+            found.add(IPv4Address(route.get_attr("RTA_GATEWAY") or str(address)))
+    return found
 
 
 def ensure_macvlan(name: str, parent: str) -> Link:

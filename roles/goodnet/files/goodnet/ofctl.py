@@ -89,6 +89,8 @@ class Flows:
         return Change.between(gone, set(new))
 
     def _replace(self, flows: Sequence[str]) -> Change:
+        # Or else the ports of a first fragment read 0, and a tunnel's packet could be forged in fragments.
+        self._ofctl("set-frags", self._target, "nx-match")
         # A file has to begin with / or . to be told from a switch.
         found = self._ofctl("diff-flows", self._target, "/dev/stdin", lines=flows, differs=2)
         sides: dict[str, set[str]] = {"-": set(), "+": set()}
@@ -99,7 +101,7 @@ class Flows:
             self._ofctl("--bundle", "replace-flows", self._target, "-", lines=flows)
         return change
 
-    def _ofctl(self, *arguments: str, lines: Iterable[str], differs: int = 0) -> str:
+    def _ofctl(self, *arguments: str, lines: Iterable[str] = (), differs: int = 0) -> str:
         """What ovs-ofctl prints; differs is the exit status that is no error."""
         command = ["ovs-ofctl", "-O", "OpenFlow14", *arguments]
         text = "".join(f"{line}\n" for line in lines)

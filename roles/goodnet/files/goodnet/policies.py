@@ -25,11 +25,12 @@ class Resolution:
     """What the NetworkPolicies come to on this host.
 
     policies may hold one NetworkPolicy several times, for pods that call different ports by the same name. looks_into:
-    namespaces whose pods have to be known. problems: object and reason; such a rule lets nothing through.
+    for each namespace with policies, those whose pods have to be known for them. problems: object and reason; such a
+    rule lets nothing through.
     """
 
     policies: tuple[Policy, ...]
-    looks_into: frozenset[str]
+    looks_into: Mapping[str, frozenset[str]]
     problems: tuple[tuple[str, str], ...]
 
 
@@ -57,11 +58,12 @@ class _Cluster:
     nodes: list[tuple[int, Host]]
     tenants: Mapping[str, Tenant]
     of: Mapping[str, str]
-    looked_into: set[str] = field(default_factory=set)
+    looked_into: dict[str, set[str]] = field(default_factory=dict)
 
-    def select(self, namespaces: Iterable[str], selector: Selector) -> Iterator[_Pod]:
+    def select(self, looking: str, namespaces: Iterable[str], selector: Selector) -> Iterator[_Pod]:
+        """Yield the pods of these namespaces that a selector chooses. looking: the namespace of the policy."""
         for namespace in namespaces:
-            self.looked_into.add(namespace)
+            self.looked_into.setdefault(looking, set()).add(namespace)
             yield from (pod for pod in self.here.get(namespace, ()) if selector(pod.labels))
             for pod in self.elsewhere.get(namespace, ()):
                 if selector(pod["labels"]):
@@ -80,19 +82,29 @@ class _Cluster:
         own = self.tenants.get(self.of.get(namespace, ""))
         if own is None:
             return
-        if ingress and own.vni and not own.open:
-            # Few of many, and asked for with every policy.
-            others = [tenant for vni in {0, own.vni, *own.peers} if (tenant := self._numbered.get(vni)) is not None]
+        # Few of many, and asked for with every policy.
+        if own.vni == 0 or (ingress and own.open):
+            vnis = set(self._numbered)
+        elif ingress:
+            vnis = {0, own.vni} | own.peers
         else:
-            others = [
-                other for other in self.tenants.values() if (_lets_in(own, other) if ingress else _lets_in(other, own))
-            ]
-        for tenant in others:
-            yield from self._members.get(tenant.name, ())
+            vnis = {0, own.vni} | self._admitting[None] | self._admitting.get(own.vni, set())
+        for vni in vnis:
+            if vni in self._numbered:
+                yield from self._members.get(self._numbered[vni].name, ())
 
     @cached_property
     def _numbered(self) -> dict[int, Tenant]:
         return {tenant.vni: tenant for tenant in self.tenants.values()}
+
+    @cached_property
+    def _admitting(self) -> dict[int | None, set[int]]:
+        """VNIs of the tenants that let in the one with a VNI, as a peer, and by None those that are open to all."""
+        admitting: dict[int | None, set[int]] = {None: set()}
+        for tenant in self.tenants.values():
+            for peer in (None,) if tenant.open else tenant.peers:
+                admitting.setdefault(peer, set()).add(tenant.vni)
+        return admitting
 
     @cached_property
     def _members(self) -> dict[str, list[str]]:
@@ -152,7 +164,8 @@ def resolve(
             parts.setdefault((ingress, egress), set()).add(pod.address)
         for (ingress, egress), addresses in parts.items():
             resolved.append(Policy(namespace, name, frozenset(addresses), ingress, egress))
-    return Resolution(tuple(resolved), frozenset(cluster.looked_into), tuple(problems))
+    looks_into = {namespace: frozenset(found) for namespace, found in cluster.looked_into.items()}
+    return Resolution(tuple(resolved), looks_into, tuple(problems))
 
 
 @dataclass(frozen=True)
@@ -221,12 +234,6 @@ def _index(pods: Mapping[str, Object], local: Iterable[Pod]) -> tuple[dict[str, 
     return here, elsewhere
 
 
-def _lets_in(receiver: Tenant, sender: Tenant) -> bool:
-    return (
-        receiver.name == sender.name or 0 in (receiver.vni, sender.vni) or receiver.open or sender.vni in receiver.peers
-    )
-
-
 def _rules(
     cluster: _Cluster, namespace: str, rules: Any, word: str, key: str, problems: list[tuple[str, str]]
 ) -> Iterator[_Rule]:
@@ -244,7 +251,7 @@ def _rules(
             # Everybody; but a name of a port has a meaning only with pods.
             pods = ()
             if named and word == "to":
-                pods = tuple(cluster.select(cluster.reach(namespace, ingress=False), lambda _labels: True))
+                pods = tuple(cluster.select(namespace, cluster.reach(namespace, ingress=False), lambda _labels: True))
             yield _Rule(None, pods, ports, named)
         except _Bad as error:
             problems.append((key, f"{direction} rule {number}: {error}; the rule lets nothing through"))
@@ -268,7 +275,7 @@ def _peers(
             reach = cluster.reach(namespace, ingress=ingress)
             namespaces = [other for other in reach if chooses(cluster.namespaces[other]["labels"])]
         selector = _selector(peer.get("podSelector") or {}, "podSelector")
-        pods.update((pod.address, pod) for pod in cluster.select(namespaces, selector))
+        pods.update((pod.address, pod) for pod in cluster.select(namespace, namespaces, selector))
     if ingress:
         # Hosts speak to pods from an address in the pods' network; who lets a host in means this one, too.
         blocks += cluster.gateways(blocks)

@@ -28,6 +28,7 @@ BACKUP = "backup"
 # Gratuitous ARP may get lost: it is sent again, and switches that forgot hear it from time to time.
 _REPEATS = (0.0, 0.2, 1.0, 3.0)
 _PATH = f"/apis/coordination.k8s.io/v1/namespaces/{cluster.NAMESPACE}/leases"
+_NOBODY = IPv4Address(0)
 _BROADCAST = b"\xff" * 6
 _ETHERTYPE_ARP = 0x0806
 _ETHERTYPE_ALL = 0x0003
@@ -164,19 +165,35 @@ class Holder(threading.Thread):
             return self._condition.wait_for(lambda: self._stopping or self._generation != generation, seconds)
 
 
+def request(interface: str, mac: str, own: IPv4Address, addresses: Iterable[IPv4Address]) -> None:
+    """Ask for the MACs of addresses on the network of an interface, which has its own, for others to hear the answers.
+
+    A switch takes notice only of answers that go to an address of its own.
+    """
+    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as raw:
+        raw.bind((interface, 0))
+        for address in addresses:
+            raw.send(_question(mac, own, address))
+
+
+def _question(mac: str, own: IPv4Address, address: IPv4Address) -> bytes:
+    """Return an ARP request."""
+    hardware = bytes.fromhex(mac.replace(":", ""))
+    header = _BROADCAST + hardware + struct.pack("!H", _ETHERTYPE_ARP)
+    frame = header + struct.pack("!HHBBH", 1, 0x0800, 6, 4, 1) + hardware + own.packed + bytes(6) + address.packed
+    return frame.ljust(60, b"\0")
+
+
 def ask(interface: str, mac: str, address: IPv4Address, seconds: float = 1.0) -> str | None:
     """Return the MAC that answers for an address on the network of an interface, None when nobody does in time.
 
     The request names no sender, as one that looks whether an address is free, so that nobody learns a wrong one.
     """
-    hardware = bytes.fromhex(mac.replace(":", ""))
-    header = _BROADCAST + hardware + struct.pack("!H", _ETHERTYPE_ARP)
-    request = header + struct.pack("!HHBBH", 1, 0x0800, 6, 4, 1) + hardware + bytes(4) + bytes(6) + address.packed
     end = time.monotonic() + seconds
     # All protocols: a switch takes the packets of its ports before those that asked for one protocol see them.
     with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_ETHERTYPE_ALL)) as raw:
         raw.bind((interface, _ETHERTYPE_ALL))
-        raw.send(request.ljust(60, b"\0"))
+        raw.send(_question(mac, _NOBODY, address))
         while (left := end - time.monotonic()) > 0:
             raw.settimeout(left)
             try:

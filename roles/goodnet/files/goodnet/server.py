@@ -46,8 +46,14 @@ class Agent(Protocol):
     def tenant(self, namespace: str) -> str:
         """The tenant of a namespace."""
 
+    def await_labels(self, uid: str) -> None:
+        """Return when a new pod's labels are known, or a moment has passed."""
+
     def install(self, pods: Sequence[Pod]) -> None:
         """Have the flows for exactly these pods on this host, and return when they are in."""
+
+    def forget(self, addresses: Iterable[IPv4Address]) -> None:
+        """Forget the connections of pods that are gone, before their addresses are others'."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +115,8 @@ class Pods:
                         port=0,
                         tenant=tenant,
                     )
+                    # Here and not when flows are written: others of the same round do not wait for this pod.
+                    self._agent.await_labels(pod.uid)
                     self._connect(wire, external_ids(pod, netns, ifname))
                 except BaseException:
                     self._undo(container)
@@ -195,6 +203,9 @@ class Pods:
             return [f"wired pod {name} again"]
 
     def _connect(self, wire: Wire, ids: Mapping[str, str]) -> None:
+        if wire.host in self._ports():
+            # When the switch lets go of an interface it sets down whatever has that name then.
+            self._commit(_Step(add=[], remove=[wire.host]))
         wiring.create(wire)
         self._commit(_Step(add=[NewPort(wire.host, external_ids=ids)], remove=[]))
 
@@ -210,6 +221,8 @@ class Pods:
         if there := [end for end in ends if end in ports]:
             self._commit(_Step(add=[], remove=there))
         wiring.remove_all(ends)
+        leases = self._ipam.leases()
+        self._agent.forget(leases[container].address for container in containers if container in leases)
         self._ipam.release(containers)
 
     def _remove_idle(self, containers: Iterable[str]) -> list[str]:

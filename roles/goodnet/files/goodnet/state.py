@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 
 from goodnet import cluster, forwards, policies, tenants
 from goodnet.events import Note
-from goodnet.model import Config, Host, Pod, State
+from goodnet.model import Config, Host, Pod, Policy, Service, State
 from goodnet.tenants import Problem, Tenants
 
 _In = TypeVar("_In")
@@ -76,9 +76,10 @@ class Builder:
         found = self.tenants(view)
         # A namespace that is gone keeps its tenant as long as it has pods here.
         placed = tuple(replace(pod, tenant=found.of.get(pod.namespace, pod.tenant)) for pod in pods)
-        resolved = self._policies.resolve(view, placed, hosts, found)
+        services = _apiserver(view)
+        resolved = self._policies.resolve(view, placed, hosts, found, services)
         outside = forwards.resolve(view.services, view.endpoints, found.tenants, found.of)
-        state = State(config, hosts, outside.tenants, placed, resolved.policies)
+        state = State(config, hosts, outside.tenants, placed, resolved.policies, services)
         notes = [(note, note.name) for note in host_notes]
         for problem in (*found.problems, *self._misplaced(found)):
             note = Note("Namespace", problem.namespace, problem.namespace, problem.reason, problem.message)
@@ -88,7 +89,7 @@ class Builder:
             uid = view.policies[key]["metadata"]["uid"]
             notes.append((Note("NetworkPolicy", namespace, name, "PolicyInvalid", message), uid))
         follow = (
-            *(cluster.pods_of(namespace) for namespace in sorted(resolved.looks_into)),
+            *(cluster.pods_of(namespace) for namespace in sorted(frozenset().union(*resolved.looks_into.values()))),
             *(cluster.endpoints_of(namespace) for namespace in sorted(outside.looks_into)),
         )
         return Built(state, found, (*notes, *outside.notes), follow, outside.addresses)
@@ -104,17 +105,23 @@ class Builder:
 
 
 class _Policies:
-    """Resolves NetworkPolicies namespace by namespace, and again only where pods or policies changed."""
+    """Resolves NetworkPolicies, again only those of namespaces where pods or policies changed."""
 
     def __init__(self) -> None:
         self._by_namespace = _Memo(_by_namespace)
         self._general: object = None
+        # By namespace: what its part follows from, and the part.
         self._former: dict[str, tuple[object, policies.Resolution]] = {}
 
     def resolve(
-        self, view: cluster.View, local: tuple[Pod, ...], hosts: tuple[Host, ...], found: Tenants
+        self,
+        view: cluster.View,
+        local: tuple[Pod, ...],
+        hosts: tuple[Host, ...],
+        found: Tenants,
+        services: tuple[Service, ...],
     ) -> policies.Resolution:
-        general = (view.namespaces, hosts, found.tenants)
+        general = (view.namespaces, hosts, found.tenants, services)
         if general != self._general:
             self._general, self._former = general, {}
         everybody = {**view.others, **view.pods}
@@ -125,35 +132,69 @@ class _Policies:
         for own in local:
             here.setdefault(own.namespace, []).append(own)
         every = self._by_namespace(view.policies)
-        now: dict[str, tuple[object, policies.Resolution]] = {}
-        for namespace in sorted(here.keys() & every.keys()):
-            former = self._former.get(namespace)
-            if former is None or former[0] != _depends(every, known, here, namespace, former[1]):
-                objects = {key: {**one, "spec": json.loads(one["spec"])} for key, one in every[namespace].items()}
-                resolution = policies.resolve(
-                    objects, everybody, view.namespaces, local, hosts, found.tenants, found.of
-                )
-                former = (_depends(every, known, here, namespace, resolution), resolution)
-            now[namespace] = former
+
+        def basis(namespace: str, part: policies.Resolution) -> object:
+            """Return what a namespace's part follows from, beside what is general."""
+            looked = {namespace, *part.looks_into.get(namespace, ())}
+            return every[namespace], {name: (known.get(name), here.get(name)) for name in looked}
+
+        concerned = here.keys() & every.keys()
+        now = {
+            namespace: former
+            for namespace, former in self._former.items()
+            if namespace in concerned and former[0] == basis(namespace, former[1])
+        }
+        changed = {
+            key: {**one, "spec": json.loads(one["spec"])}
+            for namespace in concerned - now.keys()
+            for key, one in every[namespace].items()
+        }
+        if changed:
+            whole = policies.resolve(
+                changed, everybody, view.namespaces, local, hosts, found.tenants, found.of, services
+            )
+            for namespace, part in _parts(whole, concerned - now.keys()).items():
+                now[namespace] = (basis(namespace, part), part)
         self._former = now
-        parts = [resolution for _, resolution in now.values()]
+        parts = [now[namespace][1] for namespace in sorted(now)]
         return policies.Resolution(
             tuple(policy for part in parts for policy in part.policies),
-            frozenset().union(*(part.looks_into for part in parts)),
+            {namespace: looked for part in parts for namespace, looked in part.looks_into.items()},
             tuple(problem for part in parts for problem in part.problems),
         )
 
 
-def _depends(
-    every: Mapping[str, Mapping[str, cluster.Object]],
-    known: Mapping[str, Mapping[str, cluster.Object]],
-    here: Mapping[str, list[Pod]],
-    namespace: str,
-    resolution: policies.Resolution,
-) -> object:
-    """Return what the resolution of a namespace's policies follows from, beside namespaces, hosts and tenants."""
-    looked = {namespace, *resolution.looks_into}
-    return every[namespace], {name: (known.get(name), here.get(name)) for name in looked}
+def _parts(whole: policies.Resolution, namespaces: Iterable[str]) -> dict[str, policies.Resolution]:
+    """Return what of a resolution is of each namespace."""
+    own: dict[str, list[Policy]] = {namespace: [] for namespace in namespaces}
+    problems: dict[str, list[tuple[str, str]]] = {namespace: [] for namespace in own}
+    for policy in whole.policies:
+        own[policy.namespace].append(policy)
+    for key, message in whole.problems:
+        problems[key.partition("/")[0]].append((key, message))
+    return {
+        namespace: policies.Resolution(
+            tuple(own[namespace]),
+            {namespace: whole.looks_into.get(namespace, frozenset())},
+            tuple(problems[namespace]),
+        )
+        for namespace in own
+    }
+
+
+def _apiserver(view: cluster.View) -> tuple[Service, ...]:
+    """Return the API's own Service. Its endpoints are hosts, so kube-proxy brings nothing of it back to the bridge."""
+    return tuple(
+        Service(
+            IPv4Address(service["address"]),
+            port["protocol"],
+            port["port"],
+            forwards.endpoints(view.apiserver_endpoints, key, port["name"]),
+        )
+        for key, service in sorted(view.apiserver.items())
+        if service["address"] and ":" not in service["address"]
+        for port in service["ports"]
+    )
 
 
 def _by_namespace(objects: Mapping[str, cluster.Object]) -> dict[str, dict[str, cluster.Object]]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import os
 import select
 import socket
 import subprocess
@@ -22,8 +21,9 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
-from goodnet import provider
+from goodnet import nft, provider
 from goodnet.ipam import write_durably
+from goodnet.systemd import notify
 
 log = logging.getLogger(__name__)
 
@@ -34,26 +34,7 @@ _RTMGRP_LINK, _RTMGRP_IPV4_IFADDR = 0x1, 0x10
 _GATHER = 0.3
 _CHECK_SECONDS = 30.0
 _ANSWER_SECONDS = 20.0
-
-# The kernel sees what comes in by the NIC as well as the bridge does, and would answer it a second time.
-_GUARD = """
-table inet goodnet-underlay
-delete table inet goodnet-underlay
-table inet goodnet-underlay {{
-  chain nic {{
-    type filter hook prerouting priority raw; policy accept;
-    iifname "{nic}" drop
-  }}
-}}
-table arp goodnet-underlay
-delete table arp goodnet-underlay
-table arp goodnet-underlay {{
-  chain nic {{
-    type filter hook input priority filter; policy accept;
-    iifname "{nic}" drop
-  }}
-}}
-"""
+_GUARD = "goodnet-underlay"
 
 
 class UnderlayError(Exception):
@@ -128,8 +109,7 @@ def detach(path: Path = STATE) -> bool:
     try:
         _run("ovs-vsctl", "--timeout=10", "--no-wait", "--if-exists", "del-br", BRIDGE)
     finally:
-        for family in ("inet", "arp"):
-            _run("nft", "delete", "table", family, "goodnet-underlay", check=False)
+        nft.remove_guard(_GUARD)
         if state.interface in _links():
             _give(state, state.interface)
     path.unlink()
@@ -150,9 +130,7 @@ def ensure(state: State) -> None:
             f'other_config:hwaddr="{links[nic]["address"]}"',
             "--", "--may-exist", "add-port", BRIDGE, nic,
         )  # fmt: skip
-    for table in ("inet", "arp"):
-        if not _run("nft", "list", "table", table, "goodnet-underlay", check=False):
-            _run("nft", "-f", "-", text=_GUARD.format(nic=nic))
+    nft.guard(_GUARD, f'iifname "{nic}"')
     # What a NIC merges or leaves to be filled in does not fit into a tunnel. Not all can be told.
     _run("ethtool", "-K", nic, "tx", "off", "gro", "off", "lro", "off", check=False)
     if _addresses(links[nic]):
@@ -244,7 +222,7 @@ def run(path: Path = STATE) -> None:
             try:
                 ensure(state)
                 if not ready:
-                    _ready()
+                    notify("READY=1")
                     ready = True
                 pause = _CHECK_SECONDS
             except OSError as error:
@@ -278,20 +256,13 @@ def _concerned(netlink: socket.socket, names: Sequence[bytes]) -> bool:
         found = found or any(name in data for name in names)
 
 
-def _ready() -> None:
-    address = os.environ.get("NOTIFY_SOCKET")
-    if address:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as notify:
-            notify.sendto(b"READY=1", "\0" + address[1:] if address.startswith("@") else address)
-
-
 def _ip(*arguments: str) -> list[dict[str, Any]]:
     return list(json.loads(_run("ip", "-json", *arguments) or "[]"))
 
 
-def _run(*command: str, text: str | None = None, check: bool = True) -> str:
+def _run(*command: str, check: bool = True) -> str:
     try:
-        done = subprocess.run(command, input=text, text=True, capture_output=True, timeout=30)
+        done = subprocess.run(command, text=True, capture_output=True, timeout=30)
     except subprocess.TimeoutExpired:
         raise OSError(f"`{' '.join(command)}` did not end within 30 s") from None
     except FileNotFoundError:

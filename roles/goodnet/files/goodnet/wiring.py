@@ -14,48 +14,27 @@ import hashlib
 import os
 import socket
 import struct
-import subprocess
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import Any
 
-from pyroute2 import IPRoute, NetlinkError
+from pyroute2 import IPRoute
 
+from goodnet import netlink
 from goodnet.cni import BAD_ENVIRONMENT, ROUTER, UNKNOWN_CONTAINER, Problem
 
 CLONE_NEWNET = 0x40000000
 SIOCETHTOOL = 0x8946
 ETHTOOL_GTXCSUM, ETHTOOL_STXCSUM = 0x16, 0x17
 NUD_PERMANENT = 0x80
-SCOPE_LINK = 253
 IFF_UP = 1
-RTM_DELLINK = 17
-NLM_F_REQUEST, NLM_F_ACK = 1, 4
 PREFIX = "gn"
 DIGITS = 12
 
-# With the datapath in user space the kernel sees what a pod sends as well as the bridge does, and would answer and
-# forward it behind the bridge's back: past the spoof guard, the tenants and the policies.
-GUARD = f"""
-table inet goodnet-guard
-delete table inet goodnet-guard
-table inet goodnet-guard {{
-  chain pods {{
-    type filter hook prerouting priority raw; policy accept;
-    iifname "{PREFIX}*" meta iifkind "veth" drop
-  }}
-}}
-table arp goodnet-guard
-delete table arp goodnet-guard
-table arp goodnet-guard {{
-  chain pods {{
-    type filter hook input priority filter; policy accept;
-    iifname "{PREFIX}*" meta iifkind "veth" drop
-  }}
-}}
-"""
+# A match of nft for all host's ends, now and later.
+WIRES = f'iifname "{PREFIX}*" meta iifkind "veth"'
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -115,30 +94,26 @@ def create(wire: Wire) -> None:
         )
     if exists(wire.host):
         remove(wire.host)
-    with IPRoute() as host:
-        netns = os.open(wire.netns, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            peer = {"ifname": wire.ifname, "address": wire.mac, "mtu": wire.mtu, "net_ns_fd": netns}
-            host.link("add", ifname=wire.host, kind="veth", address=wire.host_mac, mtu=wire.mtu, peer=peer)
-        except NetlinkError as error:
-            if error.code != errno.EEXIST:
-                raise
-            raise Problem(
-                BAD_ENVIRONMENT,
-                f"The network namespace {wire.netns} has an interface {wire.ifname} already",
-                "Another plugin made it; the pod has to be made anew.",
-            ) from None
-        finally:
-            os.close(netns)
-        try:
-            with _inside(wire.netns):
-                _configure(wire)
-            if not wire.offload:
-                _set_checksums_off(wire.host)
-            host.link("set", index=socket.if_nametoindex(wire.host), state="up")
-        except BaseException:
-            remove(wire.host)
-            raise
+    netns = os.open(wire.netns, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        netlink.send(netlink.veth(wire.host, wire.host_mac, wire.ifname, wire.mac, wire.mtu, netns))
+    except FileExistsError:
+        raise Problem(
+            BAD_ENVIRONMENT,
+            f"The network namespace {wire.netns} has an interface {wire.ifname} already",
+            "Another plugin made it; the pod has to be made anew.",
+        ) from None
+    finally:
+        os.close(netns)
+    try:
+        with _inside(wire.netns):
+            _configure(wire)
+        if not wire.offload:
+            _set_checksums_off(wire.host)
+        netlink.send(netlink.up(socket.if_nametoindex(wire.host)))
+    except BaseException:
+        remove(wire.host)
+        raise
 
 
 def remove(host: str) -> None:
@@ -147,19 +122,17 @@ def remove(host: str) -> None:
 
 
 def remove_all(hosts: Iterable[str]) -> None:
-    """Remove these wires, as far as they are there. Not by pyroute2: newer kernels refuse the way that 0.5 asks it."""
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as netlink:
-        for host in hosts:
-            index = _index(host)
-            if index is None:
-                continue
-            # A header, and a link of which only the number is said.
-            header = struct.pack("=IHHII", 32, RTM_DELLINK, NLM_F_REQUEST | NLM_F_ACK, 0, 0)
-            netlink.send(header + struct.pack("=BxHiII", 0, 0, index, 0, 0))
-            (number,) = struct.unpack_from("=i", netlink.recv(4096), 16)
+    """Remove these wires, as far as they are there."""
+    for host in hosts:
+        index = _index(host)
+        if index is None:
+            continue
+        try:
+            netlink.send(netlink.remove(index))
+        except OSError as error:
             # A wire goes with the pod's network namespace, so maybe just now.
-            if number not in (0, -errno.ENODEV):
-                raise OSError(-number, f"{host} can not be removed: {os.strerror(-number)}")
+            if error.errno != errno.ENODEV:
+                raise OSError(error.errno, f"{host} can not be removed: {error.strerror}") from error
 
 
 def host_ends() -> set[str]:
@@ -237,24 +210,18 @@ def _of_both(side: str, name: str, link: Any, offload: bool) -> dict[str, Any]:
     return found
 
 
-def guard() -> None:
-    """Keep the kernel from what pods send, for a datapath in user space. For all pods, now and later."""
-    done = subprocess.run(["nft", "-f", "-"], input=GUARD, text=True, capture_output=True, timeout=30)
-    if done.returncode:
-        raise RuntimeError(f"nft refused the guard between pods and this host's kernel: {done.stderr.strip()}")
-
-
 def _configure(wire: Wire) -> None:
     """Everything inside the pod's network namespace, which the calling thread is in."""
     if not wire.offload:
         _set_checksums_off(wire.ifname)
-    with IPRoute() as pod:
-        index = socket.if_nametoindex(wire.ifname)
-        pod.addr("add", index=index, address=str(wire.address), prefixlen=32)
-        pod.link("set", index=index, state="up")
-        pod.neigh("replace", dst=ROUTER, lladdr=wire.router, ifindex=index, state=NUD_PERMANENT)
-        pod.route("add", dst=f"{ROUTER}/32", oif=index, scope=SCOPE_LINK)
-        pod.route("add", dst="0.0.0.0/0", gateway=ROUTER, oif=index)
+    index, router = socket.if_nametoindex(wire.ifname), IPv4Address(ROUTER)
+    netlink.send(
+        netlink.address(index, wire.address),
+        netlink.up(index),
+        netlink.neighbour(index, router, wire.router),
+        netlink.route(index, router),
+        netlink.route(index, None, router),
+    )
 
 
 def _index(name: str) -> int | None:

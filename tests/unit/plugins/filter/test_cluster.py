@@ -44,6 +44,12 @@ def test_no_such_address(cidr: str, number: int) -> None:
         cluster.nth_address(cidr, number)
 
 
+def test_networks() -> None:
+    assert cluster.networks(["192.0.2.12", "192.0.2.11", "10.0.0.1"], 24) == ["10.0.0.0/24", "192.0.2.0/24"]
+    with pytest.raises(AnsibleFilterError, match="no IPv4 networks of length 24"):
+        cluster.networks(["fd00::1"], 24)
+
+
 def test_labels_of_all_groups_of_a_node_come_together() -> None:
     labels = cluster.node_labels({"management": ["a"], "compute": ["a", "b"], "storage": ["c"], "all": ["a", "b", "c"]})
     assert labels == {
@@ -53,4 +59,4 @@ def test_labels_of_all_groups_of_a_node_come_together() -> None:
 
 
 def test_every_filter_is_offered() -> None:
-    assert set(cluster.FilterModule().filters()) == {"nodes", "nth_address", "node_labels"}
+    assert set(cluster.FilterModule().filters()) == {"nodes", "nth_address", "networks", "node_labels"}

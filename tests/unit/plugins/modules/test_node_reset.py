@@ -20,12 +20,15 @@ COMMIT
 :INPUT DROP [0:0]
 :KUBE-FIREWALL - [0:0]
 :MINE - [0:0]
+:GOODNET-INPUT - [0:0]
 :cali-INPUT - [0:0]
 :cali-wl-to-host - [0:0]
 -A INPUT -m comment --comment "cali:Cz_u1IQiXIMmKD4c" -j cali-INPUT
 -A INPUT -i cali+ -j MINE
 -A INPUT -m comment --comment california -j ACCEPT
 -A INPUT -j KUBE-FIREWALL
+-A INPUT -j GOODNET-INPUT
+-A GOODNET-INPUT -i goodnet0 -j ACCEPT
 -A FORWARD -m comment --comment "cali:S93hcgKJrXEqnTfs" -m comment --comment "accepted" -j ACCEPT
 -A MINE -m comment --comment "by cali-INPUT" -j DROP
 -A cali-INPUT -i cali+ -m comment --comment "cali:H03xYXARh4e8pwd4" -g cali-wl-to-host
@@ -38,11 +41,14 @@ def test_only_rules_and_chains_of_the_platform_are_removed() -> None:
         "*filter",
         '-D INPUT -m comment --comment "cali:Cz_u1IQiXIMmKD4c" -j cali-INPUT',
         "-D INPUT -j KUBE-FIREWALL",
+        "-D INPUT -j GOODNET-INPUT",
         '-D FORWARD -m comment --comment "cali:S93hcgKJrXEqnTfs" -m comment --comment "accepted" -j ACCEPT',
         "-F KUBE-FIREWALL",
+        "-F GOODNET-INPUT",
         "-F cali-INPUT",
         "-F cali-wl-to-host",
         "-X KUBE-FIREWALL",
+        "-X GOODNET-INPUT",
         "-X cali-INPUT",
         "-X cali-wl-to-host",
         "COMMIT",

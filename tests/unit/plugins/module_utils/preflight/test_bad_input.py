@@ -141,6 +141,27 @@ def both(*spoils: Spoil) -> Spoil:
     return spoil
 
 
+def goodnet(*spoils: Spoil) -> Spoil:
+    """Return a change of a cluster whose network is GoodNet, with nothing else wrong."""
+    return both(var("cloudbang_network", "goodnet"), *spoils)
+
+
+def netdev(*spoils: Spoil) -> Spoil:
+    """Return a change of a GoodNet in user space, whose tunnels have a NIC eth1 on each host."""
+
+    def spoil(inventory: Inventory) -> None:
+        for number, host in enumerate(KUBELETS, 11):
+            interface(host, "eth1", f"10.93.0.{number}/24")(inventory)
+
+    user_space = (var("goodnet_datapath", "netdev"), var("goodnet_underlay_interface", "eth1"))
+    return goodnet(*user_space, spoil, *spoils)
+
+
+def tenants(**entries: Any) -> Spoil:
+    """Return tenants of a GoodNet with a provider network."""
+    return goodnet(PROVIDER, var("goodnet_tenants", entries))
+
+
 @dataclass(frozen=True)
 class Row:
     """``number`` is the entry of the catalogue of bad input, 0 for none; ``also`` are checks that notice it too."""
@@ -159,6 +180,9 @@ DISK = {"/var/lib": {"free": 2 * 1024**3, "inodes": 10**7, "inodes_free": 9 * 10
 FULL = {"/var/lib": {"free": 0, "inodes": 10**7, "inodes_free": 9 * 10**6, "device": 1}}
 INODES = {"/var/lib": {"free": 50 * 1024**3, "inodes": 10**7, "inodes_free": 12, "device": 1}}
 LB2 = ("loadbalancer1", "loadbalancer2")
+KUBELETS = ("management1", "management2", "management3", "compute1", "compute2", *LB2)
+
+PROVIDER = both(var("goodnet_provider_network", "203.0.113.0/24"), var("goodnet_provider_gateway", "203.0.113.1"))
 
 # What changes the inventory's shape comes first.
 ROWS = [
@@ -223,6 +247,39 @@ ROWS = [
     Row(27, both(var("cloudbang_service_cidr", "10.96.0.0/11")), "service_cidr_size", ALL, "cloudbang_service_cidr"),
     Row(28, var("cloudbang_pod_cidr", "10.244.0.5/16"), "cidr", ALL, "cloudbang_pod_cidr", "10.244.0.5/16"),
     Row(28, var("cloudbang_pod_cidr", "010.244.0.0/16"), "cidr", ALL, "cloudbang_pod_cidr", "010."),
+    Row(
+        24,
+        goodnet(var("goodnet_provider_network", "10.244.8.0/24"), var("goodnet_provider_gateway", "10.244.8.1")),
+        "cidr_overlap",
+        ALL,
+        "goodnet_provider_network",
+        "10.244.8.0/24",
+    ),
+    Row(
+        24,
+        goodnet(var("goodnet_node_networks", ["10.96.0.0/12"])),
+        "cidr_overlap",
+        ALL,
+        "goodnet_node_networks[0]",
+        "10.96.0.0/12",
+    ),
+    Row(26, netdev(interface("compute1", "eth1", "10.244.3.9/24")), "cidr_overlap", "compute1", "cloudbang_pod_cidr"),
+    Row(
+        28,
+        goodnet(var("goodnet_provider_network", "203.0.113.0")),
+        "cidr",
+        ALL,
+        "goodnet_provider_network",
+        "203.0.113.0",
+    ),
+    Row(
+        28,
+        goodnet(var("goodnet_node_networks", ["192.0.2.1/24"])),
+        "cidr",
+        ALL,
+        "goodnet_node_networks[0]",
+        "192.0.2.1/24",
+    ),
     Row(28, var("cloudbang_pod_cidr", "10.244.0.0"), "cidr", ALL, "cloudbang_pod_cidr", "10.244.0.0"),
     Row(29, var("cloudbang_pod_cidr", "10.244.0.0/24"), "pod_cidr_size", ALL, "cloudbang_pod_cidr", "4 blocks"),
     Row(30, var("cloudbang_pod_cidr", "10.244.0.0/23"), "pod_cidr_size", ALL, "cloudbang_pod_cidr", "512 addresses"),
@@ -231,9 +288,31 @@ ROWS = [
     Row(32, var("calico_vxlan_vni", 0), "vni", ALL, "calico_vxlan_vni", "0"),
     Row(32, var("calico_vxlan_vni", 16777216), "vni", ALL, "calico_vxlan_vni", "16777216"),
     Row(32, var("goodnet_tenants", {"red": {"vni": 7}, "blue": {"vni": 7}}), "vni", ALL, "goodnet_tenants.blue", "7"),
+    Row(32, tenants(red={"vni": 0}), "vni", ALL, "goodnet_tenants.red", "0"),
+    Row(32, goodnet(var("goodnet_vni_range", [5, 4])), "vni", ALL, "goodnet_vni_range", "[5, 4]"),
+    Row(32, goodnet(var("goodnet_vni_range", [1, 16777216])), "vni", ALL, "goodnet_vni_range", "16777216"),
+    Row(
+        32,
+        goodnet(var("goodnet_vni_range", [7, 7]), var("goodnet_tenants", {"red": None, "blue": None})),
+        "vni",
+        ALL,
+        "goodnet_vni_range",
+        "[7, 7]",
+    ),
     Row(33, var("api_loadbalancer_router_id", 0, *LB2), "vrid", "loadbalancer1", "api_loadbalancer_router_id", "0"),
     Row(33, var("api_loadbalancer_router_id", 256, *LB2), "vrid", "loadbalancer2", "api_loadbalancer_router_id", "256"),
     Row(34, var("calico_mtu", 9000), "mtu", "compute1", "calico_mtu", "9000"),
+    Row(34, goodnet(var("goodnet_mtu", 1451)), "mtu", "compute1", "goodnet_mtu", "1451"),
+    Row(
+        34,
+        netdev(var("goodnet_encapsulation", "gre"), var("goodnet_mtu", 1459)),
+        "mtu",
+        "compute1",
+        "goodnet_mtu",
+        "1459",
+    ),
+    Row(34, netdev(interface("compute1", "eth1", "10.93.0.14/24", 1300)), "mtu", "compute1", "eth1", "1300"),
+    Row(34, goodnet(var("goodnet_mtu", 900)), "mtu", ALL, "goodnet_mtu", "900"),
     Row(34, interface("compute1", "eth0", "10.92.0.21/24", 9000), "mtu", "compute1", "mtu", "9000", WARNING),
     Row(34, fact("management1", probes=[["compute1", "10.92.0.21", 4789, "udp", "mtu"]]), "mtu_path", "compute1",
         "udp port 4789", "management1", WARNING),
@@ -269,8 +348,24 @@ ROWS = [
     Row(47, fact("compute1", kernel="4.19.0-26-amd64"), "kernel", "compute1", "kernel", "4.19"),
     Row(47, fact("compute1", python="3.8.10"), "python", "compute1", "ansible_python_interpreter", "3.8.10"),
     Row(47, feature("compute1", "vxlan"), "kernel_feature", "compute1", "vxlan"),
-    Row(47, both(var("cloudbang_network", "goodnet"), feature("compute1", "openvswitch")), "kernel_feature", "compute1",
-        "openvswitch", severity=WARNING),
+    Row(
+        47,
+        goodnet(feature("compute1", "openvswitch")),
+        "kernel_feature",
+        "compute1",
+        "openvswitch",
+        severity=WARNING,
+        also=("datapath", "underlay"),
+    ),
+    Row(
+        47,
+        goodnet(var("goodnet_datapath", "system"), feature("compute1", "openvswitch")),
+        "kernel_feature",
+        "compute1",
+        "openvswitch",
+        "not in this kernel",
+    ),
+    Row(47, netdev(feature("compute1", "tun")), "kernel_feature", "compute1", "tun", "not in this kernel"),
     # Types
     Row(48, var("gateway_access_log", "false", *LB2), "type", "loadbalancer1", "gateway_access_log", "'false'"),
     Row(49, var("node_base_modules", "overlay"), "type", "compute1", "node_base_modules", "'overlay'"),
@@ -282,6 +377,8 @@ ROWS = [
     Row(52, var("cloudbang_pod_cdir", "10.0.0.0/16"), "unknown_variable", "compute1", "cloudbang_pod_cdir"),
     Row(52, var("etcd_data_directory", "/x", "management1"), "unknown_variable", "management1", "etcd_data_directory"),
     Row(52, var("artifacts_source", "biuld"), "choice", "compute1", "artifacts_source", "biuld"),
+    Row(52, goodnet(var("goodnet_encapsulation", "geneve")), "choice", "compute1", "goodnet_encapsulation", "geneve"),
+    Row(52, var("cloudbang_network", "flannel"), "choice", ALL, "cloudbang_network", "'flannel'"),
     Row(53, var("cloudbang_vip", VIP), "unknown_variable", "compute1", "cloudbang_vip", "an old name"),
     Row(54, error("compute1", "cloudbang_cluster_name", "Attempting to decrypt but no vault secrets found."), "vault",
         "compute1", "cloudbang_cluster_name"),
@@ -312,6 +409,140 @@ ROWS = [
         "compute1", "no_proxy", "10.92.0.11"),
     Row(79, fact("compute1", proxies={"http_proxy": "proxy:3128", "no_proxy": "10.92.0.0/24"}), "proxy", "compute1",
         "http_proxy"),
+    # GoodNet
+    Row(
+        93, netdev(var("goodnet_underlay_interface", "")), "underlay", "compute1", "goodnet_underlay_interface", "none"
+    ),
+    Row(
+        93,
+        netdev(var("goodnet_underlay_interface", "eth2", "compute1")),
+        "underlay",
+        "compute1",
+        "goodnet_underlay_interface",
+        "eth2, which the host has not",
+    ),
+    Row(
+        93,
+        netdev(var("goodnet_underlay_interface", "eth0", "compute1")),
+        "underlay",
+        "compute1",
+        "goodnet_underlay_interface",
+        "eth0 with 10.92.0.21",
+    ),
+    Row(
+        93,
+        netdev(fact("compute1", ssh_address="10.93.0.14")),
+        "underlay",
+        "compute1",
+        "goodnet_underlay_interface",
+        "eth1 with 10.93.0.14",
+    ),
+    Row(
+        93,
+        netdev(fact("compute1", default_route="eth1")),
+        "underlay",
+        "compute1",
+        "goodnet_underlay_interface",
+        "default route",
+    ),
+    Row(
+        93,
+        netdev(interface("compute1", "eth1", "")),
+        "underlay",
+        "compute1",
+        "goodnet_underlay_interface",
+        "eth1 without IPv4 address",
+    ),
+    Row(
+        94, netdev(var("goodnet_datapath", "system", "compute1")), "datapath", "compute2", "goodnet_datapath", "netdev"
+    ),
+    Row(95, fact("compute1", network={"name": "goodnet"}), "network_change", "compute1", "cloudbang_network", "calico"),
+    Row(
+        95,
+        goodnet(fact("compute1", network={"name": "calico"})),
+        "network_change",
+        "compute1",
+        "cloudbang_network",
+        "goodnet",
+    ),
+    Row(
+        95,
+        goodnet(fact("compute1", network={"name": "goodnet", "encapsulation": "gre"})),
+        "network_change",
+        "compute1",
+        "goodnet_encapsulation",
+        "vxlan",
+    ),
+    Row(
+        95,
+        goodnet(fact("compute1", network={"name": "goodnet", "cluster_cidr": "10.0.0.0/16"})),
+        "network_change",
+        "compute1",
+        "cloudbang_pod_cidr",
+        "10.244.0.0/16",
+    ),
+    Row(96, goodnet(var("goodnet_provider_network", "203.0.113.0/24")), "provider", ALL, "goodnet_provider_gateway"),
+    Row(
+        96,
+        goodnet(PROVIDER, var("cloudbang_api_vip", "")),
+        "provider",
+        ALL,
+        "goodnet_provider_network",
+        "2 load balancers",
+        also=("vip_missing",),
+    ),
+    Row(
+        96,
+        goodnet(PROVIDER, var("goodnet_provider_interface", "eth9", *LB2)),
+        "provider",
+        "loadbalancer1",
+        "goodnet_provider_interface",
+        "eth9",
+    ),
+    Row(
+        96,
+        netdev(PROVIDER, var("goodnet_provider_interface", "eth1", *LB2)),
+        "provider",
+        "loadbalancer1",
+        "goodnet_provider_interface",
+        "eth1",
+    ),
+    Row(96, tenants(red={"external": "198.51.100.9"}), "external", ALL, "goodnet_tenants.red.external", "198.51.100.9"),
+    Row(96, tenants(red={"external": "203.0.113.1"}), "external", ALL, "goodnet_tenants.red.external", "203.0.113.1"),
+    Row(
+        96,
+        tenants(blue={"external": "203.0.113.9"}, red={"external": "203.0.113.9"}),
+        "external",
+        ALL,
+        "goodnet_tenants.red.external",
+        "203.0.113.9",
+    ),
+    Row(
+        96,
+        goodnet(var("goodnet_tenants", {"red": {"external": "203.0.113.9"}})),
+        "external",
+        ALL,
+        "goodnet_tenants.red.external",
+        "203.0.113.9",
+    ),
+    Row(97, tenants(system={"vni": 5}), "tenant", ALL, "goodnet_tenants.system", "system"),
+    Row(97, tenants(red={"vnii": 5}), "tenant", ALL, "goodnet_tenants.red", "vnii"),
+    Row(
+        98,
+        goodnet(fact("compute1", packages_unknown=["python3-openvswitch"])),
+        "package",
+        "compute1",
+        "goodnet_packages",
+        "python3-openvswitch",
+    ),
+    Row(
+        73,
+        goodnet(listen("compute1", 9109, "node_exporter")),
+        "port_used",
+        "compute1",
+        "goodnet_metrics_port",
+        "node_exporter",
+    ),
     # Ways between hosts
     Row(0, fact("compute1", probes=[["storage1", "10.92.0.41", 5000, "tcp", "timeout"]]), "filtered", "storage1",
         "tcp port 5000", "compute1"),
@@ -341,6 +572,27 @@ def together(rows: list[Row]) -> bool:
 
 def name(row: Row) -> str:
     return f"{row.number}-{row.check}-{row.variable}"[:60]
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        goodnet(),
+        netdev(),
+        netdev(var("goodnet_encapsulation", "gre"), var("goodnet_mtu", 1458)),
+        # A NIC that was attached, and what the platform itself runs.
+        netdev(interface("compute1", "br-underlay", "10.93.0.14/24"), interface("compute1", "eth1", "")),
+        tenants(red={"vni": 7, "external": "203.0.113.9"}, blue=None, green={"external": ""}),
+        goodnet(
+            fact("compute1", network={"name": "goodnet", "encapsulation": "vxlan"}, units=["goodnet-agent.service"]),
+            listen("compute1", 9109, "python3", "127.0.0.1"),
+            listen("compute1", 4789, "", protocol="udp"),
+        ),
+    ],
+    ids=["system", "netdev", "gre", "attached", "tenants", "installed"],
+)
+def test_nothing_is_wrong_with_a_good_goodnet(spoil: Spoil) -> None:
+    assert found(spoil) == []
 
 
 def test_nothing_is_wrong_with_a_good_inventory() -> None:
@@ -376,7 +628,7 @@ def test_the_documentation_tells_which_check_finds_what() -> None:
     lines = (ROOT / "docs" / "bad-input.md").read_text(encoding="utf-8").splitlines()
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| ")]
     entries = {int(number): found for number, _what, found in (row for row in cells if row[0].isdigit())}
-    assert sorted(entries) == list(range(1, 93))
+    assert sorted(entries) == list(range(1, 100))
     assert len({row.number for row in ROWS} - {0}) >= 60
     for number in {row.number for row in ROWS} - {0}:
         told = set(re.findall(r"`(\w+)`", entries[number]))

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.preflight.exami
     fsync_seconds,
     listeners,
     outcome,
+    packages_unknown,
     probe,
     proxies,
     sizes,
@@ -90,6 +93,40 @@ def test_credentials_of_a_proxy_are_not_returned(monkeypatch: pytest.MonkeyPatch
 def test_versions_are_read(monkeypatch: pytest.MonkeyPatch, text: str, version: str | None) -> None:
     monkeypatch.setattr(examine_module, "command", lambda *_words: text)
     assert versions(["kubelet.service"]).get("kubelet") == version
+
+
+def test_the_address_that_ssh_came_to_is_found_above_a_changed_environment() -> None:
+    inner = "import sys; sys.path[:0] = sys.argv[1].split(':'); "
+    inner += f"from {examine_module.__name__} import ssh_address; print(ssh_address())"
+    asked = [sys.executable, "-c", inner, ":".join(sys.path)]
+    outer = f"import subprocess; subprocess.run({asked!r}, env={{}}, check=True)"
+    environment = {"SSH_CONNECTION": "198.51.100.7 50022 192.0.2.21 22"}
+    done = subprocess.run([sys.executable, "-c", outer], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "192.0.2.21"
+
+
+@pytest.mark.skipif(
+    not any("_Packages" in path.name for path in Path("/var/lib/apt/lists").glob("*")), reason="apt has no lists here"
+)
+def test_packages_that_apt_does_not_know() -> None:
+    # One that is installed, one that is to be had, one that there is not.
+    assert packages_unknown(["dpkg", "zsh", "no-such-package"]) == ["no-such-package"]
+    assert packages_unknown([]) == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "result"),
+    [
+        (
+            "cluster_cidr: 10.244.0.0/16\nencapsulation: gre\nmtu: null\n",
+            {"name": "goodnet", "encapsulation": "gre", "cluster_cidr": "10.244.0.0/16"},
+        ),
+        ("", {}),
+    ],
+)
+def test_what_goodnet_runs_with(monkeypatch: pytest.MonkeyPatch, settings: str, result: dict[str, str]) -> None:
+    monkeypatch.setattr(examine_module, "text", lambda _path: settings)
+    assert examine_module.network() == result
 
 
 def test_everything_is_there_and_quick() -> None:
