@@ -15,7 +15,7 @@ export PYTHONUNBUFFERED := 1
 export KUBECONFIG := $(CURDIR)/$(BUILD)/lab/admin.conf
 PLAY := ansible-playbook -i $(LAB)
 
-.PHONY: help setup demo test lab lab-down site lint unit api molecule e2e bench lock clean
+.PHONY: help setup demo test lab lab-down site lint unit api molecule e2e e2e-goodnet bench lock clean
 
 help: ## Show what can be called
 	@grep -hE '^[a-z0-9-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -55,7 +55,13 @@ molecule: setup ## Run every role's scenario
 
 e2e: site ## Run the end-to-end tests on the lab
 	@$(PLAY) cloudbang.platform.demo
-	@pytest -v tests/e2e --ignore tests/e2e/test_load.py # which measures, for `make bench`
+	@pytest -v tests/e2e --ignore tests/e2e/test_load.py --ignore tests/e2e/test_goodnet.py # the first one is for `make bench`
+
+e2e-goodnet: export CLOUDBANG_NETWORK := goodnet
+e2e-goodnet: lab-down site ## Run the end-to-end tests that see the network on a lab with GoodNet, and remove it
+	@$(PLAY) cloudbang.platform.demo
+	@pytest -v $(patsubst %,tests/e2e/test_%.py,cluster tenants goodnet idempotence failover)
+	@$(PLAY) cloudbang.platform.lab_down
 
 bench: setup ## Measure and write docs/benchmarks.md
 	@PYTHONPATH=tests:build/collections tests/bench/bench.py

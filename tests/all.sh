@@ -4,7 +4,7 @@
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 suites=("$@")
-((${#suites[@]})) || suites=(lint unit api molecule e2e)
+((${#suites[@]})) || suites=(lint unit api molecule e2e e2e-goodnet)
 mkdir -p build/reports
 rm -f build/reports/*.xml build/molecule/junit.xml
 passed=0

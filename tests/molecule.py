@@ -23,7 +23,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 BUILD = ROOT / "build" / "molecule"
 # Those that take long start first.
-FIRST = ["nodes", "single", "kube_control_plane", "etcd", "lab", "api_loadbalancer"]
+FIRST = ["goodnet", "nodes", "single", "kube_control_plane", "etcd", "lab", "api_loadbalancer"]
 TAIL = 60
 
 

@@ -19,7 +19,7 @@ if str(COLLECTIONS) not in sys.path:
 from .lab import Lab
 
 # What only looks comes before what breaks things.
-ORDER = ["traffic", "cluster", "apps", "routes", "stacks", "tenants", "hardening", "idempotence"]
+ORDER = ["traffic", "cluster", "apps", "routes", "stacks", "tenants", "goodnet", "hardening", "idempotence"]
 ORDER += ["bad_input", "secrets", "load", "failover", "add_node", "repair"]
 
 

@@ -15,6 +15,7 @@ FILES = [
     "/etc/etcd/pki/*",
     "/etc/cni/net.d/*",
     "/etc/calico/*",
+    "/etc/goodnet/*",
     "/etc/containerd/*",
     "/etc/containerd/certs.d/*/*",
     "/etc/haproxy/haproxy.cfg",

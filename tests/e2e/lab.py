@@ -30,6 +30,7 @@ INVENTORY = ROOT / "inventories" / "lab"
 REPORT = ROOT / "build" / "e2e" / "measurements.json"
 IMAGE = "registry.cloudbang.internal:5000/demo/httpbin:1"
 VIP = "10.92.0.100"
+NETWORK = os.environ.get("CLOUDBANG_NETWORK", "calico")
 DEMO_DOMAIN = "httpbin.example.org"
 
 
@@ -290,11 +291,12 @@ def traffic(
     pause: float = 0.02,
     timeout: float = 5,
     rate: float | None = None,
+    source: str | None = None,
 ) -> Iterator[Traffic]:
     """Send requests until the block ends. What gets no answer with the status 200 is a failure and is not repeated.
 
-    With rate, all clients together send so many requests a second, also while answers take long; else each sends its
-    next one a pause after an answer.
+    source is the address to ask from. With rate, all clients together send so many requests a second, also while
+    answers take long; else each sends its next one a pause after an answer.
     """
     seen = Traffic()
     lock = threading.Lock()
@@ -306,10 +308,11 @@ def traffic(
         while not stop.wait(max(due - time.monotonic(), 0)):
             try:
                 if connection is None:
+                    by = (source, 0) if source else None
                     connection = (
-                        http.client.HTTPSConnection(address, port, timeout=timeout, context=tls)
+                        http.client.HTTPSConnection(address, port, timeout=timeout, source_address=by, context=tls)
                         if tls
-                        else http.client.HTTPConnection(address, port, timeout=timeout)
+                        else http.client.HTTPConnection(address, port, timeout=timeout, source_address=by)
                     )
                 connection.request("GET", path, headers=headers)
                 answer = connection.getresponse()

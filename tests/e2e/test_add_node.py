@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 from kubernetes import client
 
-from .lab import DEMO_DOMAIN, IMAGE, VIP, Lab, Node, run, traffic, wait_for
+from .lab import DEMO_DOMAIN, IMAGE, NETWORK, VIP, Lab, Node, run, traffic, wait_for
 
 EXTRA = ("-i", str(Path(__file__).with_name("inventory_extra.yml")))
 SERVICES = (
-    "etcd kube-apiserver kube-controller-manager kube-scheduler containerd kubelet kube-proxy calico-felix "
-    "calico-tunnel haproxy keepalived traefik registry"
+    "etcd kube-apiserver kube-controller-manager kube-scheduler containerd kubelet kube-proxy "
+    "haproxy keepalived traefik registry "
+    + {"calico": "calico-felix calico-tunnel", "goodnet": "goodnet-agent ovsdb-server ovs-vswitchd"}[NETWORK]
 )
 
 

@@ -21,7 +21,7 @@ import pytest
 import yaml
 from kubernetes import client
 
-from .lab import DIRECTORY, STATE, VIP, Lab, Node, etcdctl, run, wait_for
+from .lab import DIRECTORY, NETWORK, STATE, VIP, Lab, Node, etcdctl, run, wait_for
 
 STRONG = re.compile(
     r"TLS_ECDHE_(ECDSA|RSA)_WITH_(AES_(128|256)_GCM_SHA(256|384)|CHACHA20_POLY1305(_SHA256)?)|TLS_(AES|CHACHA20)\w+"
@@ -307,7 +307,7 @@ FILES: list[tuple[str, str, str, int, str]] = [
     ("containerd-config", "kubernetes", "/etc/containerd/config.toml", 0o600, "root:root"),
     ("containerd-registry", "kubernetes", "/etc/containerd/certs.d/*/hosts.toml", 0o600, "root:root"),
     ("containerd-socket", "kubernetes", "/run/containerd/containerd.sock", 0o660, "root:root"),
-    ("calico", "kubernetes", "/etc/calico/*", 0o600, "root:root"),
+    ("network", "kubernetes", f"/etc/{NETWORK}/*", 0o600, "root:root"),
     ("haproxy", "loadbalancer", "/etc/haproxy/haproxy.cfg", 0o600, "root:root"),
     ("keepalived", "loadbalancer", "/etc/keepalived/keepalived.conf", 0o600, "root:root"),
     ("traefik", "loadbalancer", "/etc/traefik/kubeconfig", 0o600, "root:root"),

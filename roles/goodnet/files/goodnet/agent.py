@@ -93,6 +93,7 @@ class Agent:
         self._gateway: gateway.Gateway | None = None
         self._pods: server.Pods | None = None
         self._router_mac: str | None = None
+        self._router_known = threading.Event()
         # The interface in the provider network, on edge hosts.
         self.outside: gateway.Link | None = None
         self.built: Built | None = None
@@ -211,6 +212,7 @@ class Agent:
         if mac != self._router_mac:
             log.info("the router of the provider network has %s", mac)
             self._router_mac = mac
+            self._router_known.set()
             self.wake()
 
     # The start.
@@ -251,6 +253,9 @@ class Agent:
         self.cluster.follow(self._builder.build(self._config, view, self._switch().pods()).follow)
         if self.cluster.wait(0):
             self.cluster.wait_for_followed(_PATIENCE)
+        if self.outside is not None:
+            self.chores.wake()
+            self._router_known.wait(_PATIENCE)
         system = self.settings.datapath == "system"
         self._pods = server.Pods(
             server.Settings(BRIDGE, Config.mac, mtu, offload=system),

@@ -75,7 +75,8 @@ def attach(interface: str, never: Iterable[str], peers: Sequence[str], path: Pat
         if known.interface != interface:
             raise UnderlayError(
                 f"underlay: found {known.interface} attached to {BRIDGE}, wanted {interface}; run "
-                "`goodnet-underlay detach` on this host first, its pods are cut off from other hosts until then"
+                "`PYTHONPATH=/usr/local/lib/cloudbang python3 -m goodnet.underlay detach` on this host first; its pods "
+                "are cut off from other hosts until the role has attached the other one"
             )
         ensure(known)
         return False
