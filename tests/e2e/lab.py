@@ -249,6 +249,11 @@ class Lab:
         )
 
 
+def in_network_of(container: str) -> str:
+    """Return what runs the rest of a command line with the network of a container (its ID), on its node."""
+    return f"nsenter --target $(ctr --namespace=k8s.io tasks ls | awk '$1 == \"{container}\" {{print $2}}') --net"
+
+
 def etcdctl(node: Node, arguments: str) -> str:
     pki = "/etc/etcd/pki"
     return node.sh(

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from kubernetes import client
 
-from .lab import DEMO_DOMAIN, IMAGE, VIP, Lab, Node, traffic, wait_for
+from .lab import DEMO_DOMAIN, IMAGE, VIP, Lab, Node, in_network_of, traffic, wait_for
 
 # Namespace to tenant. The last one is the platform's by its name.
 NAMESPACES = {"e2e-red": "e2e-red", "e2e-more": "e2e-red", "e2e-blue": "e2e-blue", "cloudbang-e2e": ""}
@@ -119,8 +119,7 @@ class Pod:
 
     def sh(self, command: str, seconds: float = 30) -> str:
         """Run a program of the host in the pod's network."""
-        pid = f"$(ctr --namespace=k8s.io tasks ls | awk '$1 == \"{self.container}\" {{print $2}}')"
-        return self.node.sh(f"nsenter --target {pid} --net {command}", seconds=seconds)
+        return self.node.sh(f"{in_network_of(self.container)} {command}", seconds=seconds)
 
 
 @pytest.fixture(scope="module")
