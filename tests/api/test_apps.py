@@ -162,6 +162,27 @@ def test_drift_is_repaired_without_a_release(api: Api, nodes: Nodes, tenant: str
     assert api.kube.get("Service", tenant, "old") is None
 
 
+def test_reading_at_a_moment(api: Api, nodes: Nodes, tenant: str) -> None:
+    good("app", app(api, tenant))
+    _entries, now = api.kube.list_version("Secret", tenant, ledger.selector(["shop"], "release"))
+    newest = api.kube.find("Deployment", tenant)
+    assert len(newest) == 2 and api.kube.find("Deployment", tenant, after=now) == newest
+    # A moment that this API server does not know yet.
+    assert api.kube.find("Deployment", tenant, after=str(int(now) + 10**6)) == newest
+
+
+def test_kinds_that_are_read(api: Api, nodes: Nodes, tenant: str) -> None:
+    """Those of the releases that are kept; all when there is none."""
+    options = app(api, tenant)
+    web = {"Deployment", "PodDisruptionBudget", "Service", "Ingress", "HorizontalPodAutoscaler"}
+    assert set(deploy.possible_kinds(deploy.load(api.kube, tenant, ["shop"]).values())) == set(plan.KINDS)
+    good("app", options)
+    assert set(deploy.possible_kinds(deploy.load(api.kube, tenant, ["shop"]).values())) == web
+    good("app", {**options, "type": "stateful"})
+    assert set(deploy.possible_kinds(deploy.load(api.kube, tenant, ["shop"]).values())) == {*web, "StatefulSet"}
+    assert api.kube.find("Deployment", tenant) == []
+
+
 def test_removed_process_and_changed_secret(api: Api, nodes: Nodes, tenant: str) -> None:
     options = app(api, tenant)
     good("app", options)

@@ -95,12 +95,31 @@ class Kube:
         return server + time.monotonic() - local
 
     def find(
-        self, kind: str, namespace: str | None = None, selector: str | None = None, metadata: bool = False, **query: str
+        self,
+        kind: str,
+        namespace: str | None = None,
+        selector: str | None = None,
+        metadata: bool = False,
+        after: str = "",
+        **query: str,
     ) -> list[Object]:
-        """Return the objects of a kind in a namespace (None: all namespaces), newest state."""
+        """Return the objects of a kind in a namespace (None: all namespaces), newest state.
+
+        With after, the resource version of a list, it is the state of that moment or a later one. The API server has it
+        in memory and need not ask etcd, which halves the time. One that has not is asked for the newest state.
+        """
         if selector:
             query["labelSelector"] = selector
         accept = METADATA if metadata else None
+        if after:
+            cached = {**query, "resourceVersion": after, "resourceVersionMatch": "NotOlderThan"}
+            try:
+                return self.request("GET", path(kind, namespace), cached, accept=accept, patience=0).get("items") or []
+            except Unreachable:
+                pass
+            except ApiError as error:
+                if error.status not in BUSY:
+                    raise
         items: list[Object] = self.request("GET", path(kind, namespace), query, accept=accept).get("items") or []
         return items
 
@@ -198,16 +217,17 @@ class Kube:
         body: Object | None = None,
         content_type: str = "application/json",
         accept: str | None = None,
+        patience: float | None = None,
     ) -> Object:
         """Send a request and return the answer's JSON.
 
-        What may be repeated is, for PATIENCE seconds while the API does not answer or is busy: all but a POST that was
-        sent.
+        What may be repeated is, for some seconds (PATIENCE) while the API does not answer or is busy: all but a POST
+        that was sent.
         """
         headers = {"Content-Type": content_type} if body is not None else {}
         if accept:
             headers["Accept"] = accept
-        end = time.monotonic() + PATIENCE
+        end = time.monotonic() + (PATIENCE if patience is None else patience)
         sent = False
         while True:
             try:

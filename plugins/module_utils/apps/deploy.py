@@ -27,13 +27,14 @@ from .plan import (
     difference,
     digest_on,
     garbage,
-    live_apps,
     missing_contents,
+    place,
     plan_app,
     plan_release,
     removal,
     removal_difference,
     size,
+    with_history,
 )
 from .render import APP, WORKLOADS, Object
 from .rollout import Verdict, Watcher, judge, observed, refused
@@ -117,14 +118,26 @@ def load(kube: Kube, tenant: str, names: Iterable[str]) -> dict[str, Live]:
     """Read all there is of a tenant's apps, in one request per kind, and who holds which port in the hosts' network."""
     names = list(names)
     chosen = ledger.selector(names)
-    objects = {kind: kube.find(kind, tenant, chosen) for kind in KINDS}
-    objects["release"] = kube.find("Secret", tenant, ledger.selector(names, "release"))
-    objects["content"] = kube.find("Secret", tenant, ledger.selector(names, "content"), metadata=True)
-    lives = live_apps(names, tenant, objects)
-    specs = [release.spec for live in lives.values() for release in live.releases]
-    if any(map(on_hosts, specs)):
+    released, now = kube.list_version("Secret", tenant, ledger.selector(names, "release"))
+    lives = with_history(names, tenant, released)
+    for kind in possible_kinds(lives.values()):
+        place(lives, kind, kube.find(kind, tenant, chosen, after=now))
+    place(lives, "content", kube.find("Secret", tenant, ledger.selector(names, "content"), metadata=True, after=now))
+    if any(on_hosts(release.spec) for live in lives.values() for release in live.releases):
         share_ports(kube, lives.values())
     return lives
+
+
+def possible_kinds(lives: Iterable[Live]) -> list[str]:
+    """Return the kinds that apps can have objects of.
+
+    A release is recorded before its objects are made, and forgotten after what no later one has is deleted.
+    """
+    workloads: set[str] = set()
+    for live in lives:
+        ran = [render.workload_kind(release.spec) for release in live.releases]
+        workloads.update(ran or WORKLOADS)
+    return [kind for kind in KINDS if kind not in WORKLOADS or kind in workloads]
 
 
 def on_hosts(content: dict[str, Any]) -> bool:

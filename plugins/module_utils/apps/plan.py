@@ -107,19 +107,28 @@ class Live:
 
 def live_apps(wanted: Iterable[str], tenant: str, objects: dict[str, list[Object]]) -> dict[str, Live]:
     """Sort the objects of a namespace by app. objects: kind to list, Secrets as "release" and "content"."""
-    found = {name: Live(name, tenant) for name in wanted}
+    found = with_history(wanted, tenant, objects.get("release", []))
     for kind, entries in objects.items():
-        for entry in entries:
-            app = found.get((entry["metadata"].get("labels") or {}).get(APP, ""))
-            if app is None or kind == "release":
-                continue
-            if kind == "content":
-                app.contents.add(entry["metadata"]["name"])
-            else:
-                app.objects[kind, entry["metadata"]["name"]] = {**entry, "kind": kind}
-    for name, app in found.items():
-        app.releases = releases(objects.get("release", []), name)
+        if kind != "release":
+            place(found, kind, entries)
     return found
+
+
+def with_history(wanted: Iterable[str], tenant: str, released: list[Object]) -> dict[str, Live]:
+    """Return apps with their releases, and nothing else of them yet."""
+    return {name: Live(name, tenant, releases=releases(released, name)) for name in wanted}
+
+
+def place(found: dict[str, Live], kind: str, entries: list[Object]) -> None:
+    """Give each object of a kind, or of "content", to its app."""
+    for entry in entries:
+        app = found.get((entry["metadata"].get("labels") or {}).get(APP, ""))
+        if app is None:
+            continue
+        if kind == "content":
+            app.contents.add(entry["metadata"]["name"])
+        else:
+            app.objects[kind, entry["metadata"]["name"]] = {**entry, "kind": kind}
 
 
 @dataclass
