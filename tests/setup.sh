@@ -5,7 +5,7 @@ set -euo pipefail
 venv=$1
 
 packages=(python3-venv git openssh-client debootstrap docker.io iproute2 kmod curl rsync shellcheck zstd xz-utils wrk
-    openvswitch-switch nftables)
+    openvswitch-switch nftables ethtool)
 missing=()
 for name in "${packages[@]}"; do
     dpkg-query -W -f '${db:Status-Status}\n' "$name" 2>/dev/null | grep -qx installed || missing+=("$name")

@@ -448,7 +448,7 @@ def test_a_host_that_boots_again_is_as_before(pods: Pods) -> None:
     wait_for(lambda: succeeds("compute1", "goodnetctl status"), 90)
     assert [host.check_output(look) for look in looks] == before
     # Until the kubelet has said so the pods still count as ready.
-    for name in (name for name, (_, where) in PODS.items() if where == "compute1"):
+    for name in (name for name, (_ignored, where) in PODS.items() if where == "compute1"):
         wait_for(lambda one=name: pod(one)["status"]["containerStatuses"][0]["restartCount"] > 0, 90)
         kubectl("wait", "--for=condition=Ready", "--timeout=90s", f"--namespace={PODS[name][0]}", f"pod/{name}")
     pods.update({name: pod(name) for name in PODS})

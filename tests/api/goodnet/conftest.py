@@ -86,7 +86,7 @@ class Proxy:
     def _accept(self, server: socket.socket) -> None:
         while True:
             try:
-                near, _ = server.accept()
+                near, _ignored = server.accept()
             except OSError:
                 return
             far = self._dialler.submit(socket.create_connection, ("127.0.0.1", self._target)).result()

@@ -39,7 +39,7 @@ class World:
     proxy: Proxy
     settings: config.Settings
     paths: agent.Paths
-    agent: agent.Agent
+    running: agent.Agent
     thread: threading.Thread
     listeners: list[socket.socket] = field(default_factory=list)
 
@@ -53,12 +53,12 @@ class World:
             return False
 
     def start(self) -> None:
-        self.agent = agent.Agent(self.settings, self.paths, metrics.Metrics())
-        self.thread = threading.Thread(target=self.agent.run)
+        self.running = agent.Agent(self.settings, self.paths, metrics.Metrics())
+        self.thread = threading.Thread(target=self.running.run)
         self.thread.start()
 
     def stop(self) -> None:
-        self.agent.stop()
+        self.running.stop()
         self.thread.join(20)
         assert not self.thread.is_alive()
 
@@ -133,7 +133,7 @@ def running(
         made = World(host, cluster.Api(kubeconfig), proxy, settings, paths, None, None)  # type: ignore[arg-type]
         made.start()
         try:
-            assert eventually(made.ready, 20), made.agent.not_ready
+            assert eventually(made.ready, 20), made.running.not_ready
             yield made
         finally:
             made.stop()
@@ -227,7 +227,7 @@ def test_a_policy_is_in_force_and_gone_again(world: World) -> None:
     spec["ingress"] = [{"from": [{"podSelector": {"matchLabels": {"app": "r1"}}}]}]
     world.api.request("PATCH", f"{path}/closed", body={"spec": spec}, content_type=cluster.MERGE)
     assert eventually(lambda: world.reaches("r1", address))
-    assert world.agent.cluster.in_contact["pods/red"]
+    assert world.running.cluster.in_contact["pods/red"]
     world.api.request("DELETE", f"{path}/closed")
     assert eventually(lambda: world.ask(op="show")["policies"] == [])
 
@@ -240,11 +240,11 @@ def test_the_switch_hears_of_other_hosts_before_it_sends_to_them(world: World) -
         wire.settimeout(10)
         body = {"metadata": {"annotations": annotations}}
         world.api.request("PATCH", "/api/v1/nodes/gamma", body=body, content_type=cluster.MERGE)
-        for _ in range(2):
+        for _ignored in range(2):
             while (frame := wire.recv(2000))[12:14] != b"\x08\x06" or frame[38:42] != bytes((172, 16, 0, 3)):
                 pass
             # As after a restart of the switch.
-            world.agent.chores.neighbours_lost()
+            world.running.chores.neighbours_lost()
 
 
 def test_policies_hold_for_the_service_of_the_api(world: World) -> None:
@@ -299,13 +299,13 @@ def test_traffic_goes_on_without_agent_and_without_api(world: World) -> None:
     """The agent stops and starts while the API is away: from its copy on disk it has the same flows again."""
     before = world.flows()
     address = world.ask(op="show")["pods"][1]["address"]
-    world.agent.cluster.save()
+    world.running.cluster.save()
     world.stop()
     assert world.flows() == before
     assert world.reaches("r1", address)
     world.proxy.cut()
     world.start()
-    assert eventually(world.ready, 20), world.agent.not_ready
+    assert eventually(world.ready, 20), world.running.not_ready
     assert world.flows() == before
     assert world.reaches("r1", address)
     world.proxy.open()
@@ -409,7 +409,7 @@ def test_what_the_kernel_lost_is_set_again(world: World) -> None:
 
 
 def test_a_tenant_without_number_is_told_in_an_event(world: World) -> None:
-    world.agent.settings = replace(world.agent.settings, vni_range=(1, 2))
+    world.running.settings = replace(world.running.settings, vni_range=(1, 2))
     make_namespace(world.api, "late")
     with pytest.raises(cni.Problem, match="no VNI is free for late: found all of 1 to 2 in use"):
         world.add("late", "l1")
@@ -420,7 +420,7 @@ def test_a_tenant_without_number_is_told_in_an_event(world: World) -> None:
         return {item["reason"] for item in world.api.request("GET", path)["items"]}
 
     assert eventually(lambda: "VniExhausted" in reasons(), 20)
-    world.agent.settings = replace(world.agent.settings, vni_range=(1, 1000))
+    world.running.settings = replace(world.running.settings, vni_range=(1, 1000))
     assert world.add("late", "l2").startswith("10.244.1.")
     world.ask(op="del", container="c-l2", netns="", ifname="eth0")
 

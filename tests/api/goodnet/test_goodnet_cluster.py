@@ -80,7 +80,7 @@ def test_changes_arrive_and_only_this_nodes_pods(started: cluster.Cluster, agent
 def test_a_change_that_does_not_matter_wakes_nobody(api: Api, agent_api: cluster.Api, tenant: str) -> None:
     make_node(agent_api, tenant, "10.244.8.0/24")
     woken = threading.Semaphore(0)
-    watch = cluster.Watch(cluster.Api(api.kubeconfig), cluster.resources("watcher")[0], lambda: woken.release())
+    watch = cluster.Watch(cluster.Api(api.kubeconfig), cluster.resources("watcher")[0], woken.release)
     watch.start()
     assert woken.acquire(timeout=10)
     beat = {

@@ -63,7 +63,7 @@ def source_seen_outside(edge: World) -> str | None:
             client.connect(listener.getsockname())
         except OSError:
             return None
-        connection, (address, _) = listener.accept()
+        connection, (address, _ignored) = listener.accept()
         connection.close()
         return str(address)
 
@@ -148,10 +148,10 @@ def test_a_master_needs_no_api(edge: World) -> None:
 
 def test_the_kernel_takes_nothing_from_the_provider_network(edge: World) -> None:
     """It sees what the bridge in user space takes, and would route it: back out, or to itself."""
-    assert edge.agent.outside is not None
+    assert edge.running.outside is not None
     run("ip", "address", "replace", "198.51.100.77/32", "dev", "lo")
     router = f"/run/netns/{edge.host.prefix}router"
-    neighbour = ("dev", "eth0", "lladdr", edge.agent.outside.mac)
+    neighbour = ("dev", "eth0", "lladdr", edge.running.outside.mac)
     inside(router, "ip", "neigh", "replace", "198.51.100.77", *neighbour)
     inside(router, "ip", "route", "replace", "198.51.100.77", "dev", "eth0")
     with wiring._inside(router):

@@ -40,7 +40,7 @@ def rbac(agent_api: cluster.Api) -> Iterator[None]:
 
 def allowed(api: cluster.Api, groups: tuple[str, ...], verb: str, what: str, namespace: str = "") -> bool:
     """Ask the API's authorizer. what: group/resource/subresource:name, without what is empty."""
-    path, _, name = what.partition(":")
+    path, _ignored, name = what.partition(":")
     group, resource, subresource = [*path.split("/"), ""][:3]
     attributes = {"verb": verb, "group": group, "resource": resource, "subresource": subresource, "name": name}
     spec = {

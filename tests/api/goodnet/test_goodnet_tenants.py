@@ -78,7 +78,7 @@ def test_what_is_wrong_is_one_event_whoever_sees_it(api: Api, agent_api: cluster
     body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": tenant}}
     uid = agent_api.request("POST", "/api/v1/namespaces", body=body)["metadata"]["uid"]
     note = events.Note("Namespace", tenant, tenant, "TenantRefused", "found system, wanted another tenant")
-    recorders = [events.Recorder(cluster.Api(api.kubeconfig)) for _ in range(3)]
+    recorders = [events.Recorder(cluster.Api(api.kubeconfig)) for _ignored in range(3)]
     for recorder in recorders:
         recorder.start()
         recorder.current([(note, uid)], hosts=1)

@@ -23,7 +23,7 @@ def inside(netns: str, *command: str) -> str:
 
 
 def run(*command: str, **options: object) -> str:
-    done = subprocess.run(command, text=True, capture_output=True, **options)  # type: ignore[call-overload]
+    done = subprocess.run(command, text=True, capture_output=True, check=False, **options)  # type: ignore[call-overload]
     assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}"
     return str(done.stdout)
 

@@ -56,8 +56,8 @@ def host(name: str, **more: Any) -> Host:
 def test_hosts_of_nodes(nodes: dict[str, Any], hosts: list[Host], said: list[tuple[str, str]]) -> None:
     found, notes = state.hosts_of(nodes, CLUSTER)
     assert list(found) == hosts
-    assert [note.name for note in notes] == [name for name, _ in said]
-    for note, (_, words) in zip(notes, said, strict=True):
+    assert [note.name for note in notes] == [name for name, _ignored in said]
+    for note, (_ignored, words) in zip(notes, said, strict=True):
         assert words in note.message
 
 

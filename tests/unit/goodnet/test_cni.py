@@ -68,7 +68,12 @@ class Plugin:
 
     def raw(self, command: str, text: str, environment: dict[str, str]) -> tuple[int, Any]:
         done = subprocess.run(
-            [self._script], input=text, env={"CNI_COMMAND": command, **environment}, text=True, capture_output=True
+            [self._script],
+            input=text,
+            env={"CNI_COMMAND": command, **environment},
+            text=True,
+            capture_output=True,
+            check=False,
         )
         assert done.stderr == ""
         return done.returncode, json.loads(done.stdout) if done.stdout else None
@@ -79,12 +84,12 @@ class Recorder:
 
     def __init__(self) -> None:
         self.asked: list[dict[str, Any]] = []
-        self.problem: Problem | None = None
+        self.problem: list[Problem] = []
 
     def answer(self, request: dict[str, Any]) -> dict[str, Any]:
         self.asked.append(request)
-        if self.problem:
-            raise self.problem
+        for problem in self.problem:
+            raise problem
         return WIRED if request["op"] == "add" else {}
 
 
@@ -105,7 +110,7 @@ def plugin(served: tuple[Plugin, Recorder]) -> Plugin:
 
 @pytest.fixture
 def agent(served: tuple[Plugin, Recorder]) -> Recorder:
-    served[1].asked, served[1].problem = [], None
+    served[1].asked, served[1].problem = [], []
     return served[1]
 
 
@@ -145,7 +150,7 @@ def test_add_prints_the_result_of_each_version(plugin: Plugin, agent: Recorder, 
 
 
 def test_what_add_printed_is_what_check_is_given(plugin: Plugin, agent: Recorder) -> None:
-    _, result = plugin("ADD")
+    _ignored, result = plugin("ADD")
     assert plugin("CHECK", prevResult=result) == (0, None)
     assert agent.asked[-1]["op"] == "check" and agent.asked[-1]["addresses"] == ["10.244.1.5"]
 
@@ -200,29 +205,29 @@ def test_what_is_not_json_is_refused(plugin: Plugin, text: str) -> None:
 
 
 def test_the_agents_problem_is_passed_on(plugin: Plugin, agent: Recorder) -> None:
-    agent.problem = Problem(NO_ADDRESS, "All 5 addresses are taken", "Run fewer pods.")
+    agent.problem = [Problem(NO_ADDRESS, "All 5 addresses are taken", "Run fewer pods.")]
     problem = {"code": NO_ADDRESS, "msg": "All 5 addresses are taken", "details": "Run fewer pods."}
     assert plugin("ADD") == (1, {"cniVersion": "1.1.0", **problem})
     assert plugin("ADD", cniVersion="0.4.0") == (1, {"cniVersion": "0.4.0", **problem})
 
 
 def test_del_with_an_agent_that_is_not_ready_is_done_later(plugin: Plugin, agent: Recorder) -> None:
-    agent.problem = Problem(TRY_AGAIN, "The namespaces are not known yet")
+    agent.problem = [Problem(TRY_AGAIN, "The namespaces are not known yet")]
     assert plugin("DEL") == (0, None)
-    agent.problem = Problem(FAILED, "The flows can not be written")
-    assert plugin("DEL") == (1, {"cniVersion": "1.1.0", **agent.problem.as_error()})
+    agent.problem = [Problem(FAILED, "The flows can not be written")]
+    assert plugin("DEL") == (1, {"cniVersion": "1.1.0", **agent.problem[0].as_error()})
 
 
 def test_others_ask_too(plugin: Plugin, agent: Recorder) -> None:
     assert ask({"socket": str(plugin.socket)}, {"op": "status"}) == {"ok": True}
-    agent.problem = Problem(TRY_AGAIN, "what", "do")
+    agent.problem = [Problem(TRY_AGAIN, "what", "do")]
     with pytest.raises(Problem) as problem:
         ask({"socket": str(plugin.socket)}, {"op": "status"})
-    assert problem.value.as_error() == agent.problem.as_error()
+    assert problem.value.as_error() == agent.problem[0].as_error()
 
 
 def test_status_of_an_agent_that_is_not_ready(plugin: Plugin, agent: Recorder) -> None:
-    agent.problem = Problem(TRY_AGAIN, "The namespaces are not known yet")
+    agent.problem = [Problem(TRY_AGAIN, "The namespaces are not known yet")]
     status, error = plugin("STATUS", {})
     assert (status, error["code"], error["msg"]) == (1, UNAVAILABLE, "The namespaces are not known yet")
 
@@ -267,7 +272,7 @@ def test_an_agent_that_ends_before_it_answers(alone: Plugin) -> None:
         listener.listen()
 
         def end() -> None:
-            connection, _ = listener.accept()
+            connection, _ignored = listener.accept()
             connection.recv(10)
             connection.close()
 

@@ -128,7 +128,7 @@ def test_tables(answers: dict[str, Any], goodnetctl: Run, command: str, expected
     ("command", "expected"), [("status", SHOWN), ("tenants", SHOWN["tenants"]), ("trace red/web red/db", TRACED)]
 )
 def test_json(answers: dict[str, Any], goodnetctl: Run, command: str, expected: Any) -> None:
-    _, printed, _ = goodnetctl(*command.split(), "--json")
+    _ignored, printed, _ignored = goodnetctl(*command.split(), "--json")
     found = json.loads(printed)
     assert (found if isinstance(found, list) else {key: found[key] for key in expected}) == expected
 
@@ -149,24 +149,24 @@ def test_json(answers: dict[str, Any], goodnetctl: Run, command: str, expected: 
 )
 def test_a_host_that_is_not_ready(answers: dict[str, Any], goodnetctl: Run, change: dict[str, Any], said: str) -> None:
     answers["show"] = {**SHOWN, **change}
-    status, printed, _ = goodnetctl("status")
+    status, printed, _ignored = goodnetctl("status")
     assert status == ctl.NO
     assert said in printed
 
 
 def test_a_trace_asks_for_what_was_said(answers: dict[str, Any], goodnetctl: Run) -> None:
-    status, printed, _ = goodnetctl("trace", "red/web", "10.244.2.9", "--port", "53", "--protocol", "udp")
+    status, printed, _ignored = goodnetctl("trace", "red/web", "10.244.2.9", "--port", "53", "--protocol", "udp")
     assert status == ctl.NO
     assert printed == "table  0: it comes in from a pod's port\n\nIt is dropped in table 10: because.\nDo this.\n"
     wanted = {"op": "trace", "source": "red/web", "destination": "10.244.2.9", "port": 53, "protocol": "udp"}
     assert answers["asked"] == [wanted]
     answers["trace"] = {**TRACED, "passes": True}
-    status, printed, _ = goodnetctl("trace", "red/web", "red/db", "--verbose")
+    status, printed, _ignored = goodnetctl("trace", "red/web", "red/db", "--verbose")
     assert (status, printed.endswith("\n\nFlow: tcp\n")) == (ctl.OK, True)
 
 
 def test_keepalived_is_heard_with_and_without_agent(goodnetctl: Run, request: pytest.FixtureRequest) -> None:
-    status, _, said = goodnetctl("provider", "master")
+    status, _ignored, said = goodnetctl("provider", "master")
     assert (status, ctl.ROLE_FILE.read_text()) == (0, "master\n")
     assert "the agent does not run and will see it" in said
     answers = request.getfixturevalue("answers")

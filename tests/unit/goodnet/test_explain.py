@@ -99,7 +99,7 @@ def end(name: str) -> questions.End:
     found = next((entry for entry in PODS if f"{entry.namespace}/{entry.name}" == name), None)
     if found is not None:
         return questions.End(found.address, found, HOSTS[0], found.tenant)
-    name, _, tenant = name.partition(" of ")
+    name, _ignored, tenant = name.partition(" of ")
     address = IPv4Address(name)
     host = next((host for host in HOSTS if address in host.pods), None)
     return questions.End(address, None, host, tenant or None)

@@ -184,7 +184,7 @@ def test_two_tenants_that_want_to_meet_do_not(net: Net) -> None:
         [(host, PODS[host][0]) for host in PODS], [(host, PODS[host][2]) for host in PODS]
     ):
         packet = net.new(red.address, blue.address)
-        for _ in range(2):
+        for _ignored in range(2):
             assert net.from_pod(here, red, packet) == []
             assert net.from_pod(there, blue, packet.back()) == []
 
@@ -200,7 +200,7 @@ def test_hosts_reach_all_pods_and_get_answers(net: Net) -> None:
             packet = net.new(source, pod.address, "tcp")
             assert arrived(net.from_host("alpha", packet), "alpha", pod, packet)
             assert arrived(net.from_pod("alpha", pod, packet.back()), "alpha", "gateway", packet.back())
-    for destination in (*(pod.address for _, pod in ALL), GAMMA.pods[5], BETA.pods[1]):
+    for destination in (*(pod.address for _ignored, pod in ALL), GAMMA.pods[5], BETA.pods[1]):
         # Only this host's pods are reached from outside by way of it, and none with the address of another host's pod.
         sources = [GAMMA.pods[5], BETA.pods[5], ALPHA.pods[200]]
         if destination not in ALPHA.pods:
@@ -265,7 +265,7 @@ def test_a_forged_tunnel_in_fragments_is_dropped(net: Net, mode: str) -> None:
     try:
         assert [net.from_pod("alpha", red, part) for part in tunnel.fragments(1208)] == [[], []]
         good = dataclasses.replace(net.new(red.address, BETA.underlay), payload=bytes(2000))
-        came = [name for part in good.fragments(1208) for _, name, _ in net.from_pod("alpha", red, part)]
+        came = [name for part in good.fragments(1208) for _ignored, name, _ignored in net.from_pod("alpha", red, part)]
         assert came == (["gateway", "gateway"] if mode == "nx-match" else [])
     finally:
         net.underlay.hosts["alpha"].fragments("nx-match")
@@ -400,7 +400,7 @@ def test_a_tenant_leaves_by_its_external_address(net: Net, edge: str, protocol: 
             assert arrived(found, here, "gateway", packet)
             continue
         # Twice, as the first packet of a connection goes another way than those that follow.
-        for _ in range(2):
+        for _ignored in range(2):
             assert arrived(found, edge, "provider", dataclasses.replace(packet, source=external))
             answer = dataclasses.replace(packet.back(), destination=external)
             assert arrived(net.from_outside(edge, answer), here, pod, packet.back())
@@ -478,7 +478,8 @@ def test_the_provider_network_sees_external_addresses_and_nothing_else(net: Net)
         wanted = [("beta", "provider", answer)] if answers else []
         assert net.underlay.send("beta", "provider", asked) == wanted
         assert net.underlay.send("alpha", "provider", asked) == []
-    destinations = [pod.address for _, pod in ALL] + [BETA.pods[1], BETA.node, EXTERNAL, LIMES, ALPHA.pods[1], SERVICE]
+    destinations = [pod.address for _ignored, pod in ALL]
+    destinations += [BETA.pods[1], BETA.node, EXTERNAL, LIMES, ALPHA.pods[1], SERVICE]
     sources = [OUTSIDE, SERVICE, ALPHA.pods[1], PODS["alpha"][2].address, BETA.pods[1], ALPHA.node, "203.0.113.1"]
     for source, destination in itertools.product(sources, destinations):
         assert net.from_outside("beta", net.new(source, destination)) == []
@@ -497,7 +498,7 @@ def test_forwards_of_an_external_address_reach_pods(net: Net, edge: str) -> None
     )
     net.install(**with_external(edge, forwards))
     reached = set()
-    for _ in range(40):
+    for _ignored in range(40):
         packet = net.new(OUTSIDE, EXTERNAL, "tcp", 443)
         ((host, port, frame),) = net.from_outside(edge, packet)
         pod = next(pod for pod in targets if f"pod{pod.port}" == port and host == pod.uid.split("-")[0])

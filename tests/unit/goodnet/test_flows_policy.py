@@ -112,7 +112,7 @@ def test_policies_let_through_what_they_say(net: Net, seed: int) -> None:
     lines = flows.desired(with_policies(*policies))
     assert len({identity(line) for line in lines}) == len(lines)
     wrong = []
-    for _ in range(150):
+    for _ignored in range(150):
         protocol, port = chance.choice(("tcp", "udp", "sctp")), chance.choice((1, 79, 80, 443, 1000, 1050, 1101, 65535))
         here, there = chance.sample(
             [("alpha", pod) for pod in PEERS["alpha"]] + [("beta", pod) for pod in PEERS["beta"]], 2
@@ -236,7 +236,7 @@ def test_fragments_go_the_way_of_the_first(net: Net) -> None:
         for dport, passes in ((80, True), (81, False)):
             whole = net.new(source.address, destination.address, dport=dport)
             parts = dataclasses.replace(whole, payload=bytes(2000)).fragments(1208)
-            came = [frame for part in parts for _, _, frame in net.from_pod(there, source, part)]
+            came = [frame for part in parts for _ignored, _ignored, frame in net.from_pod(there, source, part)]
             assert len(came) == (2 if passes else 0)
 
 
@@ -244,7 +244,7 @@ def masks(matches: Iterator[str]) -> list[int]:
     """Return all ports that matches cover, one by one."""
     covered = []
     for match in matches:
-        port, _, mask = match.removeprefix("tcp,tp_dst=").partition("/")
+        port, _ignored, mask = match.removeprefix("tcp,tp_dst=").partition("/")
         if mask:
             free = 0xFFFF & ~int(mask, 16)
             covered += [int(port, 16) | low for low in range(free + 1)]

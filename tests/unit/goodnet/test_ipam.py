@@ -117,7 +117,7 @@ def test_threads_get_different_addresses_and_all_are_on_disk(journal: Path) -> N
         given = list(pool.map(lambda number: allocate(ipam, f"c{number}")[0], range(60)))
     assert len(set(given)) == 60
     held = json.loads(journal.read_text())["leases"]
-    assert {container: address for container, (address, _) in held.items()} == {
+    assert {container: address for container, (address, _ignored) in held.items()} == {
         f"c{number}": address for number, address in enumerate(given)
     }
 
@@ -139,7 +139,7 @@ def test_a_kill_at_any_time_loses_no_address_that_was_given_out(journal: Path) -
         command = [sys.executable, "-c", GREEDY, str(journal), f"life{life}"]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={"PYTHONPATH": ":".join(sys.path)})
         assert process.stdout is not None
-        for _ in range(lines):
+        for _ignored in range(lines):
             container, address = process.stdout.readline().split()
             assert address not in given.values()
             given[container] = address

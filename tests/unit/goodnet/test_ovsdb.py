@@ -89,7 +89,7 @@ def test_an_interface_that_was_made_again_is_a_new_port(host: PrivateHost, datab
     # It is the new interface that the switch sends to.
     packet = f"{'ff' * 6}{'02' * 6}0800{'00' * 46}"
     before = received("w0-peer")
-    for _ in range(3):
+    for _ignored in range(3):
         sent = f"in_port=local packet={packet} actions=output:{number}"
         run("ovs-ofctl", "packet-out", f"unix:{host.rundir}/{BRIDGE}.mgmt", sent)
     assert received("w0-peer") >= before + 3
@@ -146,7 +146,7 @@ def test_a_restart_of_the_switch_is_told_when_it_has_its_bridges(host: PrivateHo
     flows: queue.SimpleQueue[list[str] | None] = queue.SimpleQueue()
     database.watch(lambda restarted: flows.put(host.flows(BRIDGE)) if restarted else None)
     run("ovs-ofctl", "add-flow", f"unix:{host.rundir}/{BRIDGE}.mgmt", "actions=drop")
-    for _ in range(2):
+    for _ignored in range(2):
         host.stop_switch()
         host.start_switch()
         # The bridge answered, and what it had is lost.
@@ -189,7 +189,7 @@ def test_a_switch_that_does_not_run_is_an_error_in_time(host: PrivateHost, datab
 def test_a_watcher_may_not_wait_for_its_own_thread(host: PrivateHost, database: Ovsdb) -> None:
     problems: queue.SimpleQueue[Exception] = queue.SimpleQueue()
 
-    def waits(_: bool) -> None:
+    def waits(_ignored: bool) -> None:
         try:
             database.remove_port(BRIDGE, "w0")
         except RuntimeError as error:
@@ -202,7 +202,7 @@ def test_a_watcher_may_not_wait_for_its_own_thread(host: PrivateHost, database: 
 
 def test_without_a_database_there_is_an_error(tmp_path: Path) -> None:
     absent = Ovsdb(tmp_path, timeout=0.5)
-    for _ in range(2):
+    for _ignored in range(2):
         with pytest.raises(OvsdbError, match=r"db\.sock: .*See `systemctl status ovsdb-server`"):
             absent.start()
 

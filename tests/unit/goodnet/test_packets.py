@@ -53,7 +53,7 @@ sys.stdout.write(data.decode("latin-1").split()[0] if len(data) > 200_000 else "
 
 def run(*command: object, **options: object) -> str:
     texts = [str(word) for word in command]
-    done = subprocess.run(texts, text=True, capture_output=True, timeout=60, **options)  # type: ignore[call-overload]
+    done = subprocess.run(texts, text=True, capture_output=True, check=False, timeout=60, **options)  # type: ignore[call-overload]
     assert done.returncode == 0, f"{' '.join(texts)}: {done.stderr}"
     return str(done.stdout)
 
@@ -243,7 +243,7 @@ class Lab:
             str(seconds),
             str(source),
         ]
-        done = subprocess.run(command, text=True, capture_output=True, timeout=60)
+        done = subprocess.run(command, text=True, capture_output=True, check=False, timeout=60)
         return done.stdout if done.returncode == 0 else None
 
 

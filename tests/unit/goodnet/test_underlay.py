@@ -111,7 +111,7 @@ def test_the_address_moves_to_the_bridge_and_back(peer: str, tmp_path: Path, hos
 def test_the_kernel_does_not_answer_beside_the_bridge(peer: str, tmp_path: Path) -> None:
     underlay.attach("eth1", [], [], tmp_path / "underlay.json")
     eventually(lambda: reached(peer))
-    assert [answers(peer) for _ in range(3)] == [1, 1, 1]
+    assert [answers(peer) for _ignored in range(3)] == [1, 1, 1]
 
 
 def test_the_first_packet_to_a_host_that_the_switch_has_heard_of_arrives(

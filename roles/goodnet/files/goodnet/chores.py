@@ -137,7 +137,7 @@ class Chores(threading.Thread):
         services = agent.view().services
         for key, address in agent.built.addresses.items():
             if key in services and services[key]["address"] != str(address) and self._is_due(f"publish {key}", 5.0):
-                namespace, _, name = key.partition("/")
+                namespace, _ignored, name = key.partition("/")
                 body = {"status": {"loadBalancer": {"ingress": [{"ip": str(address)}]}}}
                 path = f"/api/v1/namespaces/{namespace}/services/{name}/status"
                 agent.api.request("PATCH", path, body=body, content_type=cluster.MERGE)
@@ -193,7 +193,7 @@ class Chores(threading.Thread):
             return
         agent = self._agent
         contact = all(agent.cluster.in_contact[name] for name in ("namespaces", "tenants"))
-        entries, _ = tenants.parse(agent.view().tenants)
+        entries, _ignored = tenants.parse(agent.view().tenants)
         used = set(agent.tenants().of.values())
         if agent.built is not None:
             used |= {pod.tenant for pod in agent.built.state.pods}

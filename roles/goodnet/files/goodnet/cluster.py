@@ -184,7 +184,7 @@ class Api:
         context = _named(data["contexts"], data["current-context"])["context"]
         cluster = _named(data["clusters"], context["cluster"])["cluster"]
         user = _named(data["users"], context["user"])["user"]
-        authority, _ = _material(cluster, "certificate-authority", self._kubeconfig)
+        authority, _ignored = _material(cluster, "certificate-authority", self._kubeconfig)
         certificate, certificate_file = _material(user, "client-certificate", self._kubeconfig)
         key, key_file = _material(user, "client-key", self._kubeconfig)
         tls = ssl.create_default_context(cadata=authority.decode())
@@ -669,7 +669,7 @@ class Cluster:
 def load_snapshot(path: Path) -> dict[str, dict[str, Object]]:
     """Return what `Cluster.save` wrote. A file that is not whole, or of another version, counts as none."""
     try:
-        head, _, data = path.read_bytes().partition(b"\n")
+        head, _ignored, data = path.read_bytes().partition(b"\n")
         header = json.loads(head)
         if header["format"] != _SNAPSHOT_FORMAT or header["sha256"] != hashlib.sha256(data).hexdigest():
             raise ValueError("its checksum or format is another")

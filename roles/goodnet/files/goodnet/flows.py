@@ -399,7 +399,7 @@ def _others(state: State, own: Host) -> list[Host]:
 
 def _tenants(pods: Iterable[tuple[Pod, Tenant]]) -> list[Tenant]:
     """Return the tenants that have pods here: only for them flows are needed."""
-    return list({tenant.vni: tenant for _, tenant in pods}.values())
+    return list({tenant.vni: tenant for _ignored, tenant in pods}.values())
 
 
 def _goto(table: int, **registers: int | None) -> str:

@@ -40,7 +40,7 @@ def resolve(
     addresses: dict[str, IPv4Address] = {}
     notes: list[tuple[Note, str]] = []
     for key, service in sorted(services.items()):
-        namespace, _, name = key.partition("/")
+        namespace, _ignored, name = key.partition("/")
         tenant = of.get(namespace, "")
         if tenant not in external:
             continue

@@ -54,7 +54,7 @@ class Metrics:
         """Take for each list whether it is up to date; lists of namespaces that come and go count as one."""
         together: dict[str, bool] = {}
         for name, value in lists.items():
-            kind, _, namespace = name.partition("/")
+            kind, _ignored, namespace = name.partition("/")
             resource = f"{kind} of namespaces" if namespace else name
             together[resource] = together.get(resource, True) and value
         for resource, value in together.items():

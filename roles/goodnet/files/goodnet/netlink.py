@@ -25,7 +25,7 @@ def send(*requests: bytes) -> None:
     """Carry out requests in the network namespace that the thread is in. OSError for the first that is refused."""
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE) as netlink:
         netlink.send(b"".join(requests))
-        for _ in requests:
+        for _ignored in requests:
             (number,) = struct.unpack_from("=i", netlink.recv(4096), _HEADER.size)
             if number:
                 raise OSError(-number, f"netlink: {os.strerror(-number)}")

@@ -185,7 +185,7 @@ class Ovsdb:
     def set_external_ids(self, ids: Mapping[str, Mapping[str, str]]) -> None:
         """Set these external IDs of ports, by their names; their other IDs stay. Ports that are gone are no problem."""
 
-        def edit(_: Any) -> None:
+        def edit(_ignored: Any) -> None:
             for row in self._rows("Interface"):
                 for key, value in ids.get(row.name, {}).items():
                     row.setkey("external_ids", key, value)
@@ -195,7 +195,7 @@ class Ovsdb:
     def set_other_config(self, values: Mapping[str, str | None]) -> None:
         """Set these keys of the switch's own other_config, such as flow-restore-wait; None removes one."""
 
-        def edit(_: Any) -> None:
+        def edit(_ignored: Any) -> None:
             for key, value in values.items():
                 if value is None:
                     self._root().delkey("other_config", key)

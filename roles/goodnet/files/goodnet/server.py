@@ -164,10 +164,10 @@ class Pods:
 
     def collect(self, request: dict[str, Any]) -> Answer:
         """GC: remove all but what the runtime says is alive."""
-        valid = {container for container, _ in request["valid"]}
+        valid = {container for container, _ignored in request["valid"]}
         return {"removed": self._remove_idle(container for container in self._known() if container not in valid)}
 
-    def status(self, _: dict[str, Any]) -> Answer:
+    def status(self, _ignored: dict[str, Any]) -> Answer:
         self._agent.ready()
         return {"pods": len(self._ports()), "addresses": self._ipam.size, "taken": len(self._ipam.leases())}
 

@@ -85,7 +85,7 @@ class Builder:
             note = Note("Namespace", problem.namespace, problem.namespace, problem.reason, problem.message)
             notes.append((note, view.namespaces[problem.namespace]["uid"]))
         for key, message in resolved.problems:
-            namespace, _, name = key.partition("/")
+            namespace, _ignored, name = key.partition("/")
             uid = view.policies[key]["metadata"]["uid"]
             notes.append((Note("NetworkPolicy", namespace, name, "PolicyInvalid", message), uid))
         follow = (

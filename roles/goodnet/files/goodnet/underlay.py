@@ -263,7 +263,7 @@ def _ip(*arguments: str) -> list[dict[str, Any]]:
 
 def _run(*command: str, check: bool = True) -> str:
     try:
-        done = subprocess.run(command, text=True, capture_output=True, timeout=30)
+        done = subprocess.run(command, text=True, capture_output=True, check=False, timeout=30)
     except subprocess.TimeoutExpired:
         raise OSError(f"`{' '.join(command)}` did not end within 30 s") from None
     except FileNotFoundError:

@@ -137,7 +137,7 @@ def remove_all(hosts: Iterable[str]) -> None:
 
 def host_ends() -> set[str]:
     """The names of all host's ends that are there, of any pod."""
-    names = {name for _, name in socket.if_nameindex()}
+    names = {name for _ignored, name in socket.if_nameindex()}
     return {name for name in names if name.startswith(PREFIX) and len(name) == len(PREFIX) + DIGITS}
 
 
@@ -242,7 +242,7 @@ def _set_checksums_off(name: str) -> None:
 
 def _ethtool(name: str, command: int, value: int) -> int:
     argument = array.array("I", [command, value])
-    address, _ = argument.buffer_info()
+    address, _ignored = argument.buffer_info()
     request = struct.pack("16sP16x", name.encode(), address)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
         fcntl.ioctl(any_socket, SIOCETHTOOL, request)
