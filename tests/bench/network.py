@@ -5,16 +5,25 @@ from __future__ import annotations
 import json
 import shlex
 import statistics
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
-from e2e.lab import IMAGE, Lab, Node, in_network_of, wait_for
+from e2e.lab import IMAGE, ROOT, Lab, Node, in_network_of, wait_for
+
+sys.path.insert(0, str(ROOT / "roles" / "goodnet" / "files"))
+
+from goodnet import flows
+from goodnet.model import Config, Host, Pod, State, Tenant
 
 NAMESPACE = "bench-network"
+# Hosts, pods of the host that is looked at, tenants.
+SCALES = ((10, 10, 10), (100, 110, 100), (1000, 110, 1000), (3000, 110, 3000))
 PLUGINS = {"calico": "calico", "goodnet": "goodnet"}
 BURST = 30
 PORT = 5201
@@ -290,3 +299,82 @@ def carried(lab: Lab, network: str) -> tuple[dict[str, str], dict[str, Path]]:
         with by_hand(lab) if network == "goodnet" else nullcontext() as wired:
             found = measure({**paths(network, ends), **(paths("wired by hand", wired) if wired else {})})
     return texts, found
+
+
+def cluster(hosts: int, pods: int, tenants: int, edge: bool) -> State:
+    """Return what the first host of a cluster knows; on an edge all tenants have an external address."""
+    nodes = tuple(
+        Host(
+            f"host{number}",
+            IPv4Address("100.64.0.1") + number,
+            IPv4Address("100.96.0.1") + number,
+            IPv4Network((int(IPv4Address("10.0.0.0")) + number * 256, 24)),
+        )
+        for number in range(hosts)
+    )
+    several = tuple(
+        Tenant(
+            f"tenant{number}",
+            number + 1,
+            external=IPv4Address("20.0.0.0") + 2 * number if edge else None,
+            edge="host0" if edge else None,
+        )
+        for number in range(tenants)
+    )
+    local = tuple(
+        Pod(
+            namespace=f"tenant{number % tenants}",
+            name=f"pod{number}",
+            uid=f"uid{number}",
+            container=f"container{number}",
+            address=nodes[0].pods[number + 2],
+            mac=f"0a:58:0a:00:00:{number + 2:02x}",
+            port=number + 10,
+            tenant=f"tenant{number % tenants}",
+        )
+        for number in range(pods)
+    )
+    config = Config(
+        host="host0",
+        encapsulation="vxlan",
+        cluster=IPv4Network("10.0.0.0/8"),
+        services=IPv4Network("172.16.0.0/16"),
+        nodes=(IPv4Network("100.64.0.0/16"),),
+        tunnel=1,
+        gateway=2,
+        gateway_mac="0a:58:0a:00:00:01",
+        provider=3 if edge else None,
+        provider_mac="0a:58:14:00:00:01" if edge else None,
+        provider_router_mac="0a:58:14:00:00:02" if edge else None,
+    )
+    return State(config, nodes, several, local)
+
+
+def scale(lab: Lab) -> list[list[str]]:
+    """Return rows about clusters of several sizes: how many flows, and how long they take to compute and to load.
+
+    They are loaded into a bridge beside the one that is used.
+    """
+    node = lab.group("compute")[0]
+    datapath = json.loads(node.sh("goodnetctl status --json"))["datapath"]
+    rows = []
+    try:
+        for hosts, pods, tenants in SCALES:
+            for edge in (False, True):
+                state = cluster(hosts, pods, tenants, edge)
+                begin = time.perf_counter()
+                wanted = flows.desired(state)
+                computed = time.perf_counter() - begin
+                node.sh(
+                    "ovs-vsctl --if-exists del-br br-bench -- add-br br-bench -- set bridge br-bench fail_mode=secure "
+                    f"datapath_type={datapath}\ncat >/run/bench-flows <<'END'\n" + "\n".join(wanted) + "\nEND"
+                )
+                load = "ovs-ofctl -O OpenFlow14 --bundle replace-flows br-bench /run/bench-flows"
+                loaded = node.sh(f"begin=$(date +%s%N); {load} && echo $((($(date +%s%N) - begin) / 1000000))").strip()
+                found = node.sh("ovs-ofctl -O OpenFlow14 dump-aggregate br-bench")
+                assert f"flow_count={len(wanted)}" in found, found
+                what = [str(hosts), str(pods), str(tenants), "edge" if edge else "host"]
+                rows.append([*what, str(len(wanted)), f"{computed * 1000:.0f} ms", f"{loaded} ms"])
+    finally:
+        node.sh("ovs-vsctl --if-exists del-br br-bench; rm -f /run/bench-flows")
+    return rows

@@ -214,7 +214,6 @@ def test_the_first_state_of_a_large_cluster_is_made_soon() -> None:
     # Measured: 0.1 s and 0.001 s.
     assert first < 0.5
     assert second < 0.1
-    print("MEASURED", first, second)
 
 
 def test_lists_of_namespaces_count_as_one() -> None:
