@@ -10,7 +10,7 @@ from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
 import pytest
-from goodnet import agent, cluster, config, ctl, gateway, nft, provider, wiring
+from goodnet import agent, cluster, config, ctl, gateway, nft, role, wiring
 from private_host import PrivateHost, inside, run
 
 from ..conftest import Api
@@ -125,7 +125,7 @@ def test_another_writer_of_the_lease_is_corrected_while_keepalived_says_master(e
 
 
 def test_a_backup_lets_the_other_one_have_it(edge: World) -> None:
-    provider.set_role(edge.paths.run / "provider", provider.BACKUP)
+    role.set_role(edge.paths.run / "provider", role.BACKUP)
     assert edge.ask(op="provider")["master"] is False
     # Until the other one has written the Lease, nobody holds the address.
     assert eventually(lambda: shown(edge)["edge"] is None)
@@ -137,7 +137,7 @@ def test_a_backup_lets_the_other_one_have_it(edge: World) -> None:
 def test_a_master_needs_no_api(edge: World) -> None:
     edge.proxy.cut()
     assert eventually(lambda: not any(edge.ask(op="show")["lists"].values()))
-    provider.set_role(edge.paths.run / "provider", provider.MASTER)
+    role.set_role(edge.paths.run / "provider", role.MASTER)
     assert edge.ask(op="provider")["master"] is True
     began = time.monotonic()
     assert eventually(lambda: source_seen_outside(edge) == EXTERNAL)

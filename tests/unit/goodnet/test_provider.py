@@ -8,7 +8,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
-from goodnet import cluster, gateway, provider
+from goodnet import cluster, gateway, provider, role
 from private_host import PrivateHost, inside, run
 
 ADDRESS = IPv4Address("203.0.113.9")
@@ -29,17 +29,17 @@ def test_the_word_that_was_said_last(tmp_path: Path, content: bytes | None, expe
     file = tmp_path / "provider"
     if content is not None:
         file.write_bytes(content)
-    assert provider.role(file) == expected
+    assert role.role(file) == expected
 
 
 def test_a_word_is_kept(tmp_path: Path) -> None:
     file = tmp_path / "new" / "provider"
     for word in ("master", "master", "backup"):
-        provider.set_role(file, word)
-        assert provider.role(file) == word
+        role.set_role(file, word)
+        assert role.role(file) == word
     with pytest.raises(ValueError, match="found fault, wanted master or backup"):
-        provider.set_role(file, "fault")
-    assert provider.role(file) == "backup"
+        role.set_role(file, "fault")
+    assert role.role(file) == "backup"
 
 
 def test_a_frame_announces_an_address() -> None:

@@ -21,7 +21,7 @@ from typing import Any
 
 from pyroute2 import NetlinkError
 
-from goodnet import cni, config, conntrack, flows, gateway, nft, provider, server, tenants, wiring
+from goodnet import cni, config, conntrack, flows, gateway, nft, role, server, tenants, wiring
 from goodnet.chores import Chores
 from goodnet.cluster import Api, ApiError, Cluster, Unreachable, View
 from goodnet.ipam import Ipam
@@ -205,7 +205,7 @@ class Agent:
     @property
     def master(self) -> bool:
         """Whether keepalived has given the external addresses to this host."""
-        return self.settings.provider is not None and provider.role(self.paths.run / "provider") == provider.MASTER
+        return self.settings.provider is not None and role.role(self.paths.run / "provider") == role.MASTER
 
     def router_found(self, mac: str) -> None:
         """Take the MAC of the provider network's router."""

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from goodnet import cni, provider
+from goodnet import cni, role
+from goodnet.explain import PROTOCOLS
 from goodnet.flows import Cookie, Table
-from goodnet.questions import PROTOCOLS
 
 ROLE_FILE = Path("/run/goodnet/provider")
 # What the exit status says: done; the answer is no (not ready, dropped); the command could not be carried out.
@@ -63,10 +63,10 @@ def _parser() -> argparse.ArgumentParser:
     trace.add_argument("--port", type=int, default=80, help="destination port (default: %(default)s)")
     trace.add_argument("--protocol", default="tcp", choices=PROTOCOLS, help="protocol (default: %(default)s)")
     trace.add_argument("--verbose", action="store_true", help="print the switch's own words, too")
-    role = add(
+    asked = add(
         "provider", _provider, "Show who holds the external addresses, or (keepalived) say whether this host does."
     )
-    role.add_argument("role", nargs="?", choices=(provider.MASTER, provider.BACKUP))
+    asked.add_argument("role", nargs="?", choices=(role.MASTER, role.BACKUP))
     return parser
 
 
@@ -110,7 +110,7 @@ def _trace(given: argparse.Namespace) -> int:
 def _provider(given: argparse.Namespace) -> int:
     if given.role is not None:
         # The file first: an agent that is not there now reads it when it starts.
-        provider.set_role(ROLE_FILE, given.role)
+        role.set_role(ROLE_FILE, given.role)
         try:
             answer = _ask(given, {"op": "provider"})
         except cni.AgentAway:
@@ -215,9 +215,9 @@ def provider_text(answer: Answer) -> str:
     found = answer["provider"]
     holder = found["holder"] or "nobody"
     here = "an edge host" if found["edge"] else "no edge host"
-    role = f"{here}{', master' if found['master'] else ''}"
+    part = f"{here}{', master' if found['master'] else ''}"
     rows = [(one["name"], one["external"], one["edge"] or "") for one in answer["tenants"] if one["external"]]
-    facts = f"holder    {holder}\nthis host {role}"
+    facts = f"holder    {holder}\nthis host {part}"
     return f"{facts}\n\n{_table(('TENANT', 'EXTERNAL', 'HOLDER'), rows)}"
 
 

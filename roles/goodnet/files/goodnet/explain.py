@@ -11,6 +11,8 @@ from goodnet import flows, flows_policy
 from goodnet.flows import Cookie, Table
 from goodnet.model import Host, Pod, Policy, State, Tenant
 
+# What can be asked about.
+PROTOCOLS = ("tcp", "udp", "sctp", "icmp")
 _MATCHED = re.compile(r"^ *(\d+)\. (?:(.*), )?priority (\d+)(?:, cookie (0x[0-9a-f]+))?$")
 _UNMATCHED = re.compile(r"^ *(\d+)\. No match\.$")
 _SET = re.compile(r"^ +set_field:(0x[0-9a-f]+|\d+)(?:/0x[0-9a-f]+)?->(reg\d)$")

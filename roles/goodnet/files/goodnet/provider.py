@@ -1,12 +1,10 @@
 """Which host holds the tenants' external addresses, and how the network outside learns it.
 
-keepalived decides. It runs `goodnetctl provider master|backup`, which leaves the word in a file, where an agent
-that was stopped finds it. The agent of the new master writes its name into a Lease that all agents watch.
+keepalived decides (see `role`). The agent of the new master writes its name into a Lease that all agents watch.
 """
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 import logging
 import random
@@ -16,15 +14,11 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from ipaddress import IPv4Address
-from pathlib import Path
 
 from goodnet import cluster
-from goodnet.ipam import write_durably
 
 log = logging.getLogger(__name__)
 
-MASTER = "master"
-BACKUP = "backup"
 # Gratuitous ARP may get lost: it is sent again, and switches that forgot hear it from time to time.
 _REPEATS = (0.0, 0.2, 1.0, 3.0)
 _PATH = f"/apis/coordination.k8s.io/v1/namespaces/{cluster.NAMESPACE}/leases"
@@ -32,21 +26,6 @@ _NOBODY = IPv4Address(0)
 _BROADCAST = b"\xff" * 6
 _ETHERTYPE_ARP = 0x0806
 _ETHERTYPE_ALL = 0x0003
-
-
-def role(file: Path) -> str:
-    """Return what keepalived said last; backup when it said nothing that is whole."""
-    with contextlib.suppress(OSError, UnicodeDecodeError):
-        if file.read_text(encoding="ascii").strip() == MASTER:
-            return MASTER
-    return BACKUP
-
-
-def set_role(file: Path, word: str) -> None:
-    """Keep what keepalived says. ValueError for another word."""
-    if word not in (MASTER, BACKUP):
-        raise ValueError(f"role of the provider: found {word}, wanted {MASTER} or {BACKUP}")
-    write_durably(file, f"{word}\n")
 
 
 def take_lease(api: cluster.Api, node: str) -> None:

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from goodnet.agent import Agent
 
 Answer = dict[str, Any]
-PROTOCOLS = ("tcp", "udp", "sctp", "icmp")
 _SECONDS = 15
 
 
@@ -167,8 +166,8 @@ def _host_of(state: State, address: IPv4Address) -> Host | None:
 
 def trace_flow(state: State, source: End, destination: End, protocol: str, port: int) -> str:
     """Return the packet in the syntax of ofproto/trace, as it arrives at this host's bridge."""
-    if protocol not in PROTOCOLS:
-        raise Problem(BAD_ENVIRONMENT, f"Protocol: found {protocol!r}, wanted one of {', '.join(PROTOCOLS)}")
+    if protocol not in explain.PROTOCOLS:
+        raise Problem(BAD_ENVIRONMENT, f"Protocol: found {protocol!r}, wanted one of {', '.join(explain.PROTOCOLS)}")
     if not 0 < port < 65536:
         raise Problem(BAD_ENVIRONMENT, f"Port: found {port}, wanted 1 to 65535")
     config = state.config
