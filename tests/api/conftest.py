@@ -258,7 +258,9 @@ class Nodes(threading.Thread):
         if (pod.get("status") or {}).get("containerStatuses"):
             return
         image = pod["spec"]["containers"][0]["image"]
-        ready = not any(word in image for word in ("bad", "blocked", "crash", "deaf", "task", "fail"))
+        # A digest can spell any of the words: "bad" is three hexadecimal digits.
+        words = image.partition("@")[0]
+        ready = not any(word in words for word in ("bad", "blocked", "crash", "deaf", "task", "fail"))
         container: dict[str, Any] = {
             "name": pod["spec"]["containers"][0]["name"],
             "image": image,
@@ -267,19 +269,19 @@ class Nodes(threading.Thread):
             "restartCount": 0,
             "state": {"running": {"startedAt": "2026-01-01T00:00:00Z"}},
         }
-        if "bad" in image:
+        if "bad" in words:
             message = f'rpc error: code = NotFound desc = failed to pull and unpack image "{image}": {image}: not found'
             container["state"] = {"waiting": {"reason": "ErrImagePull", "message": message}}
-        if "blocked" in image:
+        if "blocked" in words:
             message = f'Back-off pulling image "{image}": ErrImagePull: dial tcp 10.0.0.9:5000: connect: timed out'
             container["state"] = {"waiting": {"reason": "ImagePullBackOff", "message": message}}
-        if "crash" in image:
+        if "crash" in words:
             ended = {"exitCode": 3, "reason": "Error", "finishedAt": "2026-01-01T00:00:00Z"}
             container.update(restartCount=1, lastState={"terminated": ended})
             container["state"] = {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 40s"}}
         phase = "Running" if ready else "Pending"
-        if "task" in image or "fail" in image:
-            phase, code = ("Succeeded", 0) if "task" in image else ("Failed", 4)
+        if "task" in words or "fail" in words:
+            phase, code = ("Succeeded", 0) if "task" in words else ("Failed", 4)
             container["state"] = {"terminated": {"exitCode": code, "reason": "Completed" if not code else "Error"}}
         word = "True" if ready else "False"
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

@@ -234,6 +234,23 @@ def test_two_deployments_at_once(api: Api, nodes: Nodes, tenant: str) -> None:
     assert statuses(api, tenant) == {1: "good", 2: "superseded", 3: "good"}
 
 
+def test_a_repair_does_not_undo_a_release_that_was_made_meanwhile(
+    api: Api, nodes: Nodes, tenant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = app(api, tenant)
+    good("app", options)
+    api.kube.delete("Service", tenant, "shop")
+    seen = deploy.load(api.kube, tenant, ["shop"])
+    newest = seen["shop"].newest
+    assert newest is not None
+    ledger.create(api.kube, "shop", tenant, 2, "0" * 16, newest.salt, newest.spec, {})
+    with monkeypatch.context() as patched:
+        patched.setattr(deploy, "load", lambda *_all: seen)
+        result = go("app", options)
+    assert result["failed"] and "release v2 has just been made by" in result["msg"]
+    assert api.kube.get("Service", tenant, "shop") is None
+
+
 def test_unfinished_run_is_finished_by_the_next(api: Api, nodes: Nodes, tenant: str) -> None:
     options = app(api, tenant)
     good("app", options)

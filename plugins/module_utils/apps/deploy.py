@@ -384,6 +384,8 @@ def _claim(kube: Kube, plan: Plan) -> Release:
         )
     if plan.live.newest is None:
         raise AssertionError("a plan that makes no release goes on with the newest, and there is none")
+    # Releases are read before objects: what looks like drift may be what a newer release has made since.
+    ledger.refuse_newer(kube, plan.live.newest)
     return plan.live.newest
 
 

@@ -191,9 +191,21 @@ def create(
             return made
     if lost is not None:
         raise lost
-    other = read(answer) if answer is not None else None
+    raise _overtaken(app, tenant, version, answer)
+
+
+def refuse_newer(kube: Kube, release: Release) -> None:
+    """Raise LedgerError when somebody has made a release after the one that was read as the newest."""
+    version = release.version + 1
+    answer = kube.get("Secret", release.tenant, f"{release.app}.v{version}")
+    if answer is not None:
+        raise _overtaken(release.app, release.tenant, version, answer)
+
+
+def _overtaken(app: str, tenant: str, version: int, secret: Object | None) -> LedgerError:
+    other = read(secret) if secret is not None else None
     by = f" by {other.by} at {other.created}" if other is not None else ""
-    raise LedgerError(f"app {app} of tenant {tenant}: release v{version} has just been made{by}; run the task again")
+    return LedgerError(f"app {app} of tenant {tenant}: release v{version} has just been made{by}; run the task again")
 
 
 def refuse_concurrent(newest: Release | None, now: float) -> None:
