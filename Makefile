@@ -14,6 +14,8 @@ export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 export PYTHONUNBUFFERED := 1
 export KUBECONFIG := $(CURDIR)/$(BUILD)/lab/admin.conf
 PLAY := ansible-playbook -i $(LAB)
+# Each process of the API tests has an API server of its own.
+PYTEST := pytest -q --numprocesses auto --maxprocesses 4
 
 .PHONY: help setup demo test lab lab-down site lint unit api molecule e2e e2e-goodnet bench lock clean
 
@@ -45,10 +47,10 @@ lint: setup ## Check style, types and the collection's rules
 	@tests/lint.sh
 
 unit: setup ## Run the unit tests
-	@pytest -q tests/unit
+	@$(PYTEST) tests/unit
 
 api: setup ## Run the application modules against a real API server
-	@pytest -q tests/api
+	@$(PYTEST) tests/api
 
 molecule: setup ## Run every role's scenario
 	@tests/molecule.py

@@ -46,13 +46,13 @@ def _json_of(result: subprocess.CompletedProcess[str]) -> dict[str, Any]:
     return dict(json.loads(result.stdout[start:]))
 
 
-def converge(*arguments: str) -> dict[str, Any]:
-    """Run converge.yml once more. Return what the json callback prints: plays, and stats by host."""
+def converge(*arguments: str, playbook: str = "converge.yml") -> dict[str, Any]:
+    """Run the scenario's playbook once more. Return what the json callback prints: plays, and stats by host."""
     result = run(
         "ansible-playbook",
         f"--inventory={INVENTORY}",
         *arguments,
-        str(SCENARIO / "converge.yml"),
+        str(SCENARIO / playbook),
         environment={"ANSIBLE_STDOUT_CALLBACK": "ansible.posix.json"},
     )
     report = _json_of(result)
