@@ -374,7 +374,7 @@ def leaving(pod: Pod) -> Iterator[Door]:
 def test_external_addresses_move_with_their_holder(lab: Lab, pods: dict[str, Pod], external: str) -> None:
     """Into the tenant and out of it: the longest gap when the holder loses power is measured, wanted 3 s."""
 
-    # The nodes' own network has NodePorts; external addresses are for those beyond the router.
+    # By the router, as most clients.
     options: dict[str, Any] = {"keep_alive": False, "pause": 0.05, "timeout": 0.3, "source": CONTROLLER}
 
     def answers() -> bool:

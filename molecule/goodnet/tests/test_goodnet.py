@@ -18,6 +18,8 @@ ADDRESSES = {"management1": "10.94.13.11", "compute1": "10.94.13.21", "loadbalan
 EXTERNAL, VNI = "10.94.13.200", 700
 # Of the controller, outside of the nodes' own network: whoever goes there leaves the cluster.
 CONTROLLER = "10.95.13.1"
+# The controller in the nodes' own network, of which it is the router.
+GATEWAY = "10.94.13.1"
 # Within this time traffic returns after what can happen to a host. Tests allow for a busy machine.
 RETURNS_SECONDS, BUSY = 5.0, 2.0
 # As the packets of pods are derived from the underlay's 1500 bytes.
@@ -166,9 +168,9 @@ def ip_of(one: dict[str, Any]) -> str:
     return f"{one['status']['podIP']}:8080"
 
 
-def page(address: str) -> str:
+def page(address: str, source: str = CONTROLLER) -> str:
     """Ask from the controller, which is outside of the cluster, also by its address."""
-    options = ("--silent", "--max-time", "3", "--noproxy", "*", "--interface", CONTROLLER)
+    options = ("--silent", "--max-time", "3", "--noproxy", "*", "--interface", source)
     return run("curl", *options, f"http://{address}/health").stdout
 
 
@@ -301,6 +303,10 @@ def test_a_tenants_external_address_leads_in(pods: Pods) -> None:
     wait_for(lambda: page(EXTERNAL) == "OK", 20)
     assert "loadbalancer1" in node("compute1").check_output("goodnetctl provider")
     wait_for(lambda: EXTERNAL in kubectl("get", "service", "outside", "--namespace=shop", "--output=json"), 10)
+    # The provider network has clients of its own, and here the hosts are in it, too.
+    assert page(EXTERNAL, GATEWAY) == "OK"
+    for host in ("compute1", "management1"):
+        assert succeeds(host, f"curl --silent --fail --max-time 3 --noproxy '*' http://{EXTERNAL}/health")
 
 
 class Caller(http.server.BaseHTTPRequestHandler):

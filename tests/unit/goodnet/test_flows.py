@@ -76,6 +76,7 @@ def config(host: str, encapsulation: str) -> Config:
         gateway=Underlay.GATEWAY,
         gateway_mac=GATEWAY_MAC,
         provider=Underlay.PROVIDER,
+        provider_network=IPv4Network("203.0.113.0/24"),
         provider_mac=PROVIDER_MAC,
         provider_router_mac=PROVIDER_ROUTER_MAC,
     )
@@ -305,11 +306,12 @@ def test_hosts_may_only_send_what_is_theirs(net: Net) -> None:
                 assert not tunnelled(net, outer, vni, here, destination)
             for source in (GAMMA.pods[9], red.address, BETA.pods[1], SERVICE, ALPHA.node, ALPHA.underlay, OUTSIDE):
                 assert not tunnelled(net, ALPHA.underlay, vni, source, destination)
-            for source in (here, red.address, SERVICE, ALPHA.node, GAMMA.underlay):
+            for source in (here, red.address, SERVICE):
                 assert not tunnelled(net, GAMMA.underlay, vni, source, destination)
         # gamma is an edge: it may also speak for the outside, to the tenant whose address was used.
-        assert tunnelled(net, GAMMA.underlay, 5, OUTSIDE, destination) is (destination is not blue)
-        assert not tunnelled(net, GAMMA.underlay, 0, OUTSIDE, destination)
+        for source in (OUTSIDE, ALPHA.node, GAMMA.underlay):
+            assert tunnelled(net, GAMMA.underlay, 5, source, destination) is (destination is not blue)
+            assert not tunnelled(net, GAMMA.underlay, 0, source, destination)
 
 
 def test_a_host_is_no_way_between_others(net: Net) -> None:
@@ -518,6 +520,42 @@ def test_forwards_of_an_external_address_reach_pods(net: Net, edge: str) -> None
     assert net.from_outside(edge, net.new(OUTSIDE, LIMES, "tcp", 443)) == []
     for source in (ALPHA.pods[1], targets[0].address, SERVICE, BETA.node, BETA.underlay):
         assert net.from_outside(edge, net.new(source, EXTERNAL, "tcp", 443)) == []
+
+
+@pytest.mark.parametrize("edge", ["alpha", "beta"])
+def test_clients_of_the_hosts_network_reach_external_addresses_of_it(net: Net, edge: str) -> None:
+    """When the provider network is that of the hosts, answers go where the question came from, and by no router."""
+    targets = (PODS["alpha"][2], PODS["beta"][2])
+    forwards = (Forward("TCP", 443, tuple((pod.address, 8443) for pod in targets)),)
+    for host, switch in net.underlay.hosts.items():
+        base = state(host, net.underlay.encapsulation)
+        config_of = dataclasses.replace(base.config, provider_network=NODES)
+        changed = dataclasses.replace(base, config=config_of, **with_external(edge, forwards))  # type: ignore[arg-type]
+        switch.install(flows.desired(changed))
+    neighbour, mac = "192.168.0.50", "0a:00:00:00:00:50"
+    reached = set()
+    for source, sender in [(neighbour, mac), (OUTSIDE, PROVIDER_ROUTER_MAC), (str(GAMMA.node), mac)] * 15:
+        packet = net.new(source, EXTERNAL, "tcp", 443)
+        # Twice, as the first packet of a connection goes another way than those that follow.
+        for _ignored in range(2):
+            ((host, port, frame),) = net.underlay.send(edge, "provider", packet.frame(sender, PROVIDER_MAC))
+            pod = next(pod for pod in targets if f"pod{pod.port}" == port and host == pod.uid.split("-")[0])
+            inside = dataclasses.replace(packet, destination=str(pod.address), dport=8443)
+            assert Packet.decode(frame) == inside
+            ((host, port, frame),) = net.from_pod(host, pod, inside.back())
+            assert (host, port, macs(frame)) == (edge, "provider", (PROVIDER_MAC, sender))
+            assert Packet.decode(frame) == packet.back()
+            packet = packet.later()
+        reached.add(pod.uid)
+    assert len(reached) == 2
+    for source in (ALPHA.pods[1], targets[0].address, SERVICE):
+        assert net.from_outside(edge, net.new(source, EXTERNAL, "tcp", 443)) == []
+    for source in (neighbour, GAMMA.node):
+        assert net.from_outside(edge, net.new(source, EXTERNAL, "tcp", 80)) == []
+        assert net.from_outside(edge, net.new(source, targets[0].address, "tcp", 8443)) == []
+    # What the tenant asks of that network leaves by the host, as before.
+    asked = net.new(targets[0].address, neighbour, "tcp")
+    assert arrived(net.from_pod("alpha", targets[0], asked), "alpha", "gateway", asked)
 
 
 def test_an_edge_without_its_router_lets_nothing_out() -> None:

@@ -308,6 +308,7 @@ class Agent:
             gateway=numbers[GATEWAY],
             gateway_mac=wiring.mac_of(own.address),
             provider=numbers.get(PROVIDER),
+            provider_network=self.settings.provider.network if self.settings.provider is not None else None,
             provider_mac=self.outside.mac if self.outside is not None else None,
             mtu=mtu,
         )

@@ -89,8 +89,14 @@ POD, TUNNEL, HOST, OUTSIDE, RETURNED, PROVIDER = range(1, 7)
 VNI_MASK = 0xFFFFFF
 # Bit 24: it came out of the host, where kube-proxy may have rewritten it, so that replies have to go back there.
 VIA_HOST = 1 << 24
+# Bit 25: it came in by an external address, so that replies leave by it, whatever network the client is in.
+VIA_EDGE = 1 << 25
 NO_VNI = f"0/{VNI_MASK:#x}"
 RETURN = f"ct_state=+trk+rpl,ct_mark={VIA_HOST:#x}/{VIA_HOST:#x}"
+RETURN_OUT = f"ct_state=+trk+rpl,ct_mark={VIA_EDGE:#x}/{VIA_EDGE:#x}"
+
+# The MAC address that a connection from the provider network came from.
+CLIENT = "NXM_NX_CT_LABEL[0..47]"
 
 LINK_LOCAL = IPv4Network("169.254.0.0/16")
 MULTICAST = IPv4Network("224.0.0.0/3")
@@ -146,15 +152,18 @@ def _classify(flows: _Flows, config: Config) -> None:
     flows.add(Table.CLASSIFY, 100, f"in_port={config.tunnel}", _goto(Table.FROM_TUNNEL, reg3=TUNNEL))
     flows.add(Table.CLASSIFY, 100, f"in_port={config.gateway}", _goto(Table.FROM_HOST, reg3=OUTSIDE, reg4=VIA_HOST))
     if _leads_out(config):
-        flows.add(Table.CLASSIFY, 100, f"in_port={config.provider}", _goto(Table.FROM_PROVIDER, reg3=PROVIDER))
+        flows.add(
+            Table.CLASSIFY, 100, f"in_port={config.provider}", _goto(Table.FROM_PROVIDER, reg3=PROVIDER, reg4=VIA_EDGE)
+        )
     flows.add(Table.CLASSIFY, 0, "", _goto(Table.FROM_POD, reg3=POD))
 
 
 def _from_tunnel(flows: _Flows, state: State, own: Host) -> None:
     for host in _others(state, own):
         flows.lines += _other_host(host, state.config.tunnel)
-    # Edges also send what comes from outside. That is never of the system's tenant, which everybody would let in.
-    for network in (state.config.cluster, state.config.services, *state.config.nodes):
+    # Edges also send what comes from outside. That is never of the system's tenant, which everybody would let in. It
+    # may come from the network of the hosts, when that is the provider network.
+    for network in (state.config.cluster, state.config.services):
         flows.add(Table.FROM_TUNNEL, 90, f"ip,nw_src={network}", "drop")
     flows.add(Table.FROM_TUNNEL, 90, "ip,tun_id=0", "drop")
 
@@ -166,10 +175,12 @@ def _other_host(host: Host, tunnel: int) -> tuple[str, ...]:
     flows = _Flows()
     about = (Cookie.HOST, int(host.node))
     pods, underlay = str(host.pods), str(host.underlay)
-    accept = f"move:NXM_NX_TUN_ID[0..31]->NXM_NX_REG0[],goto_table:{Table.TRACK}"
-    flows.add(Table.FROM_TUNNEL, 100, f"ip,tun_src={underlay},nw_src={pods}", accept, *about)
+    accept = "move:NXM_NX_TUN_ID[0..31]->NXM_NX_REG0[],"
+    flows.add(
+        Table.FROM_TUNNEL, 100, f"ip,tun_src={underlay},nw_src={pods}", accept + f"goto_table:{Table.TRACK}", *about
+    )
     if host.edge:
-        flows.add(Table.FROM_TUNNEL, 80, f"ip,tun_src={underlay}", accept, *about)
+        flows.add(Table.FROM_TUNNEL, 80, f"ip,tun_src={underlay}", accept + _goto(Table.TRACK, reg4=VIA_EDGE), *about)
     flows.add(Table.ROUTE, 190, f"ip,nw_dst={pods}", _tunnel(tunnel, underlay), *about)
     return tuple(flows.lines)
 
@@ -258,6 +269,7 @@ def _routes(flows: _Flows, state: State, own: Host) -> None:
         flows.add(Table.ROUTE, 195, f"ip,reg3={origin},nw_dst={config.cluster}", "drop")
     flows.add(Table.ROUTE, 180, f"ip,nw_dst={config.cluster}", "drop")
     flows.add(Table.ROUTE, 175, f"ip,reg3={POD},{RETURN}", host)
+    flows.add(Table.ROUTE, 175, f"ip,reg3={POD},{RETURN_OUT}", f"goto_table:{Table.WAY_OUT}")
     for network in (config.services, *config.nodes):
         flows.add(Table.ROUTE, 170, f"ip,reg3={POD},nw_dst={network}", host)
     for network in (LINK_LOCAL, MULTICAST):
@@ -267,6 +279,7 @@ def _routes(flows: _Flows, state: State, own: Host) -> None:
         out = _goto(Table.REMEMBER, reg2=config.provider)
         for network in (config.services, *config.nodes):
             flows.add(Table.ROUTE, 160, f"ip,reg3={TUNNEL},nw_dst={network}", "drop")
+        flows.add(Table.ROUTE, 170, f"ip,reg3={TUNNEL},nw_src={config.cluster},{RETURN_OUT}", out)
         flows.add(Table.ROUTE, 150, f"ip,reg3={TUNNEL},nw_src={config.cluster}", out)
 
 
@@ -340,8 +353,9 @@ def _output(flows: _Flows, config: Config) -> None:
 def _provider(flows: _Flows, state: State, own: Host) -> None:
     """Add the Provider Router: what an edge does with the external addresses it holds."""
     config = state.config
-    for network in (config.cluster, config.services, *config.nodes):
-        # Pods reach hosts by the hosts' own network, also when that is the provider's.
+    provider = config.provider_network
+    hosts = [network for network in config.nodes if provider is None or not network.overlaps(provider)]
+    for network in (config.cluster, config.services, *hosts):
         flows.add(Table.FROM_PROVIDER, 200, f"ip,nw_src={network}", "drop")
     flows.add(Table.FROM_PROVIDER, 100, "ip", f"ct(table={Table.TRANSLATED_IN},zone={ZONE_PROVIDER},nat)")
     asked = f"move:NXM_NX_CT_MARK[]->NXM_NX_REG0[],goto_table:{Table.TRACK}"
@@ -358,13 +372,13 @@ def _provider(flows: _Flows, state: State, own: Host) -> None:
     for tenant in state.tenants:
         if tenant.edge == own.name and tenant.external is not None and tenant.vni:
             flows.lines += _held(tenant, str(config.provider_mac))
-    flows.add(
-        Table.TO_PROVIDER,
-        0,
-        "ip",
-        f"set_field:{config.provider_mac}->eth_src,set_field:{config.provider_router_mac}->eth_dst,"
-        f"output:{config.provider}",
-    )
+    sent = f"set_field:{config.provider_mac}->eth_src,"
+    out = f"output:{config.provider}"
+    if provider is not None:
+        # A router in between would see one direction of the connection only.
+        answer = f"ip,ct_state=+trk+rpl,nw_dst={provider}"
+        flows.add(Table.TO_PROVIDER, 100, answer, f"{sent}move:{CLIENT}->NXM_OF_ETH_DST[],{out}")
+    flows.add(Table.TO_PROVIDER, 0, "ip", f"{sent}set_field:{config.provider_router_mac}->eth_dst,{out}")
 
 
 def _leads_out(config: Config) -> bool:
@@ -377,9 +391,9 @@ def _held(tenant: Tenant, mac: str) -> tuple[str, ...]:
     flows = _Flows()
     about = (Cookie.TENANT, tenant.vni)
     address, vni = str(tenant.external), f"{tenant.vni:#x}"
-    mark = f"zone={ZONE_PROVIDER},exec(set_field:{vni}->ct_mark)"
+    zone, mark = f"zone={ZONE_PROVIDER}", f"set_field:{vni}->ct_mark"
     flows.add(Table.FROM_PROVIDER, 100, f"arp,arp_op=1,arp_tpa={address}", _arp_answer(mac), *about)
-    translate = f"ct(commit,table={Table.TO_PROVIDER},nat(src={address}),{mark})"
+    translate = f"ct(commit,table={Table.TO_PROVIDER},nat(src={address}),{zone},exec({mark}))"
     flows.add(Table.TRANSLATE_OUT, 100, f"ip,ct_state=+trk+new,reg0={vni}", translate, *about)
     for forward in tenant.forwards:
         if not forward.targets:
@@ -388,7 +402,8 @@ def _held(tenant: Tenant, mac: str) -> tuple[str, ...]:
         pick = f"multipath(symmetric_l4,0,hrw,{len(forward.targets)},0,NXM_NX_REG5[])"
         flows.add(Table.TRANSLATED_IN, 100, match, f"set_field:{vni}->reg0,{pick},goto_table:{Table.FORWARD}", *about)
         for number, (target, port) in enumerate(forward.targets):
-            translate = f"ct(commit,table={Table.TRACK},nat(dst={target}:{port}),{mark})"
+            remember = f"exec({mark},move:NXM_OF_ETH_SRC[]->{CLIENT})"
+            translate = f"ct(commit,table={Table.TRACK},nat(dst={target}:{port}),{zone},{remember})"
             flows.add(Table.FORWARD, 100, f"{match},reg5={number}", translate, *about)
     return tuple(flows.lines)
 

@@ -127,6 +127,7 @@ class Config:
     gateway: int
     gateway_mac: str
     provider: int | None = None
+    provider_network: IPv4Network | None = None
     provider_mac: str | None = None
     provider_router_mac: str | None = None
     mac: str = "0a:58:a9:fe:01:01"
