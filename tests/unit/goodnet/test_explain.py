@@ -24,6 +24,7 @@ CONFIG = Config(
     gateway=2,
     gateway_mac="0a:00:00:00:00:aa",
     provider=3,
+    provider_network=IPv4Network("203.0.113.0/24"),
     provider_mac="0a:00:00:00:00:bb",
     provider_router_mac="0a:00:00:00:00:cc",
 )
@@ -197,6 +198,14 @@ def test_answers_are_told_from_openings(switch: Switch) -> None:
     flow = questions.trace_flow(STATE, end("red/p2"), end("blue/p4"), "tcp", 80)
     found = explain.explain(switch.trace(flow, "--ct-next", "trk,est,rpl"), STATE)
     assert "it answers in a connection that was let in before" in str(found)
+
+
+def test_answers_leave_by_the_external_address_that_was_asked(switch: Switch) -> None:
+    flow = questions.trace_flow(STATE, end("green/p5"), end("203.0.113.77"), "tcp", 80)
+    options = ("--ct-next", "trk,est,rpl", "--ct-next", "trk,est,rpl")
+    found = explain.explain(switch.trace(f"{flow},ct_mark={flows.VIA_EDGE:#x}", *options), STATE)
+    assert "the connection came in by the external address of its tenant, so the answer leaves by it" in str(found)
+    assert "it goes back to the machine of the provider network that it came from" in str(found)
 
 
 def test_there_are_words_for_every_table() -> None:

@@ -228,6 +228,8 @@ class _Words:
             return f"{self._way.destination} is a pod of {self.host(step.number)}"
         if step.registers.get("reg2") == self._state.config.provider and self._state.config.provider is not None:
             return "it leaves the cluster by this host, which holds the external address of its tenant"
+        if f"ct_mark={flows.VIA_EDGE:#x}" in (step.match or ""):
+            return "the connection came in by the external address of its tenant, so the answer leaves by it"
         destination = self._way.destination
         own = next((host for host in self._state.hosts if host.name == self._state.config.host), None)
         if own is not None and destination is not None and destination in own.pods:
@@ -284,6 +286,8 @@ class _Words:
         return "its source becomes the external address, as for the packets of the connection before"
 
     def to_provider(self, step: Step) -> str:
+        if step.priority:
+            return "it goes back to the machine of the provider network that it came from"
         return "it goes to the router of the provider network"
 
     def output(self, port: int) -> str:
