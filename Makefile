@@ -14,8 +14,8 @@ export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 export PYTHONUNBUFFERED := 1
 export KUBECONFIG := $(CURDIR)/$(BUILD)/lab/admin.conf
 PLAY := ansible-playbook -i $(LAB)
-# Each process of the API tests has an API server of its own.
-PYTEST := pytest -q --numprocesses auto --maxprocesses 4
+# Each process of the API tests has an API server of its own. Tests of one file build on each other.
+PYTEST := pytest -q --numprocesses auto --maxprocesses 4 --dist loadfile
 
 .PHONY: help setup demo test lab lab-down site lint unit api molecule e2e e2e-goodnet bench lock clean
 

@@ -15,6 +15,8 @@ from goodnet.ovsdb import Ovsdb
 
 SCHEMA = "/usr/share/openvswitch/vswitch.ovsschema"
 CLONE_NEWNET = 0x40000000
+# Tests of one file may run in several processes at the same time: what they make has the process's name in its own.
+WORKER = os.environ.get("PYTEST_XDIST_WORKER", "main")
 
 
 def inside(netns: str, *command: str) -> str:
@@ -35,8 +37,8 @@ class PrivateHost:
     """
 
     def __init__(self, name: str, switch: bool = True) -> None:
-        self.prefix = f"gn-cni-{name}-"
-        self.rundir = Path(tempfile.gettempdir()) / f"gn-cni-{name}"
+        self.prefix = f"gn-cni-{name}-{WORKER}-"
+        self.rundir = Path(tempfile.gettempdir()) / f"gn-cni-{name}-{WORKER}"
         self._environment = {**os.environ, "OVS_RUNDIR": str(self.rundir), "OVS_LOGDIR": str(self.rundir)}
         self._home = -1
         self._switch = switch

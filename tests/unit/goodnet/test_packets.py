@@ -19,10 +19,11 @@ from pathlib import Path
 import pytest
 from goodnet import flows, gateway, wiring
 from goodnet.model import Pod
+from private_host import WORKER
 from test_flows import ALPHA, BETA, CLUSTER, GATEWAY_MAC, PODS, ROUTER_MAC, SERVICE, SERVICES, state
 from virtual import SCHEMA, SECONDS
 
-PREFIX = "gn-flows-"
+PREFIX = f"gn-flows-{WORKER}-"
 # Two of red, one of blue, one of green, which is open.
 USED = {host: pods[:4] for host, pods in PODS.items()}
 
