@@ -344,6 +344,7 @@ def cluster(hosts: int, pods: int, tenants: int, edge: bool) -> State:
         gateway=2,
         gateway_mac="0a:58:0a:00:00:01",
         provider=3 if edge else None,
+        provider_network=IPv4Network("20.0.0.0/16") if edge else None,
         provider_mac="0a:58:14:00:00:01" if edge else None,
         provider_router_mac="0a:58:14:00:00:02" if edge else None,
     )

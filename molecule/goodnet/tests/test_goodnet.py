@@ -169,7 +169,7 @@ def ip_of(one: dict[str, Any]) -> str:
 
 
 def page(address: str, source: str = CONTROLLER) -> str:
-    """Ask from the controller, which is outside of the cluster, also by its address."""
+    """Ask from the controller, which is outside of the cluster, by one of its addresses."""
     options = ("--silent", "--max-time", "3", "--noproxy", "*", "--interface", source)
     return run("curl", *options, f"http://{address}/health").stdout
 
@@ -471,7 +471,7 @@ def test_what_was_changed_or_stopped_is_put_right(pods: Pods) -> None:
     assert (asked.rc, json.loads(asked.stdout)["code"]) == (1, 50)
     host.check_output("rm /opt/cni/bin/goodnet /run/goodnet/agent.sock -f")
     node("management1").check_output("sed -i s/vxlan/gre/ /etc/goodnet/agent.yaml")
-    changed = changes(converge(playbook="network.yml"))
+    changed = changes(converge(playbook=NETWORK))
     assert {line.split(":")[0] for line in changed} == {"compute1", "management1"}, changed
     wait_for(lambda: reached(pods) == FRIENDS, 20)
 

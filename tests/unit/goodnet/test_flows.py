@@ -15,6 +15,7 @@ from goodnet.model import Config, Forward, Host, Pod, State, Tenant
 from virtual import Fragment, Packet, Switch, Underlay, arp, encapsulate, macs
 
 CLUSTER, SERVICES, NODES = IPv4Network("10.50.0.0/16"), IPv4Network("10.96.0.0/12"), IPv4Network("192.168.0.0/24")
+OUTER = IPv4Network("203.0.113.0/24")
 SERVICE, OUTSIDE, ELSEWHERE = "10.96.0.10", "198.51.100.7", "198.51.100.8"
 ROUTER_MAC, GATEWAY_MAC = "0a:58:a9:fe:01:01", "0a:00:00:00:01:01"
 PROVIDER_MAC, PROVIDER_ROUTER_MAC = "0a:00:00:00:02:01", "0a:00:00:00:02:02"
@@ -76,7 +77,7 @@ def config(host: str, encapsulation: str) -> Config:
         gateway=Underlay.GATEWAY,
         gateway_mac=GATEWAY_MAC,
         provider=Underlay.PROVIDER,
-        provider_network=IPv4Network("203.0.113.0/24"),
+        provider_network=OUTER,
         provider_mac=PROVIDER_MAC,
         provider_router_mac=PROVIDER_ROUTER_MAC,
     )
@@ -93,9 +94,10 @@ class Net:
         self.underlay = underlay
         self._sports = itertools.cycle(range(1024, 65000))
 
-    def install(self, **changes: object) -> None:
+    def install(self, provider_network: IPv4Network = OUTER, **changes: object) -> None:
         for host, switch in self.underlay.hosts.items():
             base = state(host, self.underlay.encapsulation)
+            base = dataclasses.replace(base, config=dataclasses.replace(base.config, provider_network=provider_network))
             switch.install(flows.desired(dataclasses.replace(base, **changes)))  # type: ignore[arg-type]
 
     def forget(self) -> None:
@@ -527,11 +529,7 @@ def test_clients_of_the_hosts_network_reach_external_addresses_of_it(net: Net, e
     """When the provider network is that of the hosts, answers go where the question came from, and by no router."""
     targets = (PODS["alpha"][2], PODS["beta"][2])
     forwards = (Forward("TCP", 443, tuple((pod.address, 8443) for pod in targets)),)
-    for host, switch in net.underlay.hosts.items():
-        base = state(host, net.underlay.encapsulation)
-        config_of = dataclasses.replace(base.config, provider_network=NODES)
-        changed = dataclasses.replace(base, config=config_of, **with_external(edge, forwards))  # type: ignore[arg-type]
-        switch.install(flows.desired(changed))
+    net.install(NODES, **with_external(edge, forwards))
     neighbour, mac = "192.168.0.50", "0a:00:00:00:00:50"
     reached = set()
     for source, sender in [(neighbour, mac), (OUTSIDE, PROVIDER_ROUTER_MAC), (str(GAMMA.node), mac)] * 15:
@@ -560,7 +558,8 @@ def test_clients_of_the_hosts_network_reach_external_addresses_of_it(net: Net, e
 
 def test_an_edge_without_its_router_lets_nothing_out() -> None:
     base = dataclasses.replace(state("beta"), **with_external("beta"))  # type: ignore[arg-type]
-    for change in ({"provider": None}, {"provider_router_mac": None}, {"provider_mac": None}):
+    for name in ("provider", "provider_network", "provider_router_mac", "provider_mac"):
+        change = {name: None}
         lines = flows.desired(dataclasses.replace(base, config=dataclasses.replace(base.config, **change)))
         assert not [line for line in lines if "None" in line or f"in_port={Underlay.PROVIDER}," in line]
         assert [line for line in lines if f"table={flows.Table.WAY_OUT}," in line and "reg0=0x6,actions=drop" in line]

@@ -353,8 +353,8 @@ def _output(flows: _Flows, config: Config) -> None:
 def _provider(flows: _Flows, state: State, own: Host) -> None:
     """Add the Provider Router: what an edge does with the external addresses it holds."""
     config = state.config
-    provider = config.provider_network
-    hosts = [network for network in config.nodes if provider is None or not network.overlaps(provider)]
+    assert config.provider_network is not None
+    hosts = [network for network in config.nodes if not network.overlaps(config.provider_network)]
     for network in (config.cluster, config.services, *hosts):
         flows.add(Table.FROM_PROVIDER, 200, f"ip,nw_src={network}", "drop")
     flows.add(Table.FROM_PROVIDER, 100, "ip", f"ct(table={Table.TRANSLATED_IN},zone={ZONE_PROVIDER},nat)")
@@ -374,15 +374,19 @@ def _provider(flows: _Flows, state: State, own: Host) -> None:
             flows.lines += _held(tenant, str(config.provider_mac))
     sent = f"set_field:{config.provider_mac}->eth_src,"
     out = f"output:{config.provider}"
-    if provider is not None:
-        # A router in between would see one direction of the connection only.
-        answer = f"ip,ct_state=+trk+rpl,nw_dst={provider}"
-        flows.add(Table.TO_PROVIDER, 100, answer, f"{sent}move:{CLIENT}->NXM_OF_ETH_DST[],{out}")
+    # A router in between would see one direction of the connection only.
+    answer = f"ip,ct_state=+trk+rpl,nw_dst={config.provider_network}"
+    flows.add(Table.TO_PROVIDER, 100, answer, f"{sent}move:{CLIENT}->NXM_OF_ETH_DST[],{out}")
     flows.add(Table.TO_PROVIDER, 0, "ip", f"{sent}set_field:{config.provider_router_mac}->eth_dst,{out}")
 
 
 def _leads_out(config: Config) -> bool:
-    return None not in (config.provider, config.provider_mac, config.provider_router_mac)
+    return None not in (
+        config.provider,
+        config.provider_network,
+        config.provider_mac,
+        config.provider_router_mac,
+    )
 
 
 @lru_cache(maxsize=8192)

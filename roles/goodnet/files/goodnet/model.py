@@ -114,7 +114,7 @@ class Service:
 class Config:
     """What the host's installation decides; ports are OpenFlow port numbers on the integration bridge.
 
-    provider is the port that leads to the provider network, only on edge hosts. mac is the one virtual address that all
+    provider is the port that leads to provider_network, only on edge hosts. mac is the one virtual address that all
     pods have as their router. nodes: networks of the hosts themselves, which are reached without the overlay.
     """
 
