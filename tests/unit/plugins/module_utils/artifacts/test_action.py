@@ -100,7 +100,7 @@ def test_check_then_change_then_nothing(tmp_path: Path, site_mirror: Path) -> No
     ("options", "message"),
     [
         ({"names": ["kubelt"]}, "unknown kubelt (did you mean kubelet?)"),
-        ({"names": ["kubectl"]}, "manifest.json: found no kubernetes/1.36.3/amd64/kubectl"),
+        ({"names": ["kubectl"]}, "manifest.json: found no kubernetes/1.36.5/amd64/kubectl"),
         ({"mirror": "/nowhere"}, "/nowhere/manifest.json: found"),
         ({"source": "internet"}, "value of source must be one of: auto, upstream, mirror, build"),
         ({"versions": {"etcd": 3.6}}, "artifacts_versions[etcd]: found 3.6, which is no string"),

@@ -190,7 +190,7 @@ ROWS = [
     Row(81, both(limit("management1"), fact("management1", versions={"etcd": "3.5.26"})), "upgrade_limited",
         "management1", "artifacts_versions.etcd", "without management2"),
     Row(81, both(limit("compute1"), fact("compute1", versions={"kubelet": "1.35.4"})), "upgrade_limited",
-        "compute1", "artifacts_versions.kubernetes", "1.36.3 after 1.35.4"),
+        "compute1", "artifacts_versions.kubernetes", "1.36.5 after 1.35.4"),
     # Inventory
     Row(1, groups(management=()), "groups", "inventory", "management", "no host", also=("no_group",)),
     Row(1, groups(storage=None), "groups", "inventory", "storage", "no such group", also=("no_group",)),
