@@ -17,7 +17,7 @@ PLAY := ansible-playbook -i $(LAB)
 # Each process of the API tests has an API server of its own. Tests of one file build on each other.
 PYTEST := pytest -q --numprocesses auto --maxprocesses 4 --dist loadfile
 
-.PHONY: help setup demo test lab lab-down site lint unit api molecule e2e e2e-goodnet bench lock clean
+.PHONY: help setup demo test lab lab-down site lint unit api molecule e2e e2e-goodnet drills times bench lock clean
 
 help: ## Show what can be called
 	@grep -hE '^[a-z0-9-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -57,13 +57,20 @@ molecule: setup ## Run every role's scenario
 
 e2e: site ## Run the end-to-end tests on the lab
 	@$(PLAY) cloudbang.platform.demo
-	@pytest -v tests/e2e --ignore tests/e2e/test_load.py --ignore tests/e2e/test_goodnet.py # the first one is for `make bench`
+	@pytest -v -m "not drill" $(filter-out %_load.py %_goodnet.py,$(wildcard tests/e2e/test_*.py)) # load: see `make bench`
 
 e2e-goodnet: export CLOUDBANG_NETWORK := goodnet
 e2e-goodnet: lab-down site ## Run the end-to-end tests that see the network on a lab with GoodNet, and remove it
 	@$(PLAY) cloudbang.platform.demo
-	@pytest -v $(patsubst %,tests/e2e/test_%.py,cluster tenants goodnet idempotence failover)
+	@pytest -v -m "not drill" $(patsubst %,tests/e2e/test_%.py,cluster tenants goodnet idempotence failover)
 	@$(PLAY) cloudbang.platform.lab_down
+
+drills: site ## Run the long forms of tests that `make test` has short forms of, on the lab
+	@$(PLAY) cloudbang.platform.demo
+	@pytest -v -m drill tests/e2e
+
+times: setup ## Show where the time of the last `make test` went
+	@tests/times.py
 
 bench: setup ## Measure and write docs/benchmarks.md
 	@PYTHONPATH=tests:build/collections tests/bench/bench.py

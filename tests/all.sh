@@ -6,16 +6,24 @@ cd "$(dirname "$0")/.." || exit 1
 suites=("$@")
 ((${#suites[@]})) || suites=(lint unit api molecule e2e e2e-goodnet)
 mkdir -p build/reports
-rm -f build/reports/*.xml build/molecule/junit.xml
+rm -f build/reports/*.xml build/reports/suites.tsv build/molecule/junit.xml
 passed=0
 failed=0
 started=$SECONDS
 
 make setup || { echo "0 passed, 1 failed"; exit 1; }
 
+# Seconds of processor time that all processors together have spent since boot: at work, and in all.
+processors() {
+    local _name user nice system idle wait irq softirq steal
+    read -r _name user nice system idle wait irq softirq steal _ </proc/stat
+    echo $((user + nice + system + irq + softirq + steal)) $((user + nice + system + irq + softirq + steal + idle + wait))
+}
+
 for suite in "${suites[@]}"; do
     echo "=== $suite"
     begin=$SECONDS
+    read -r work0 all0 < <(processors)
     report=$PWD/build/reports/$suite.xml
     options="--junitxml=$report -o junit_family=xunit1"
     # The scenarios' runner writes a report of its own.
@@ -25,7 +33,10 @@ for suite in "${suites[@]}"; do
     read -r good bad < <(build/venv/bin/python tests/count.py "$report" "$status")
     passed=$((passed + good))
     failed=$((failed + bad))
-    echo "=== $suite: $good passed, $bad failed, $((SECONDS - begin)) s"
+    read -r work1 all1 < <(processors)
+    busy=$((100 * (work1 - work0) / (all1 - all0 + 1)))
+    echo "=== $suite: $good passed, $bad failed, $((SECONDS - begin)) s, processors $busy % busy"
+    printf '%s\t%s\t%s\t%s\n' "$suite" "$((good + bad))" "$((SECONDS - begin))" "$busy" >>build/reports/suites.tsv
     # A suite that needs an earlier one would only repeat its failure, slowly.
     ((status)) && [ "${CI:-}" ] && break
 done
