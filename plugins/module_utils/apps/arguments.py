@@ -336,6 +336,7 @@ _SPECS: dict[str, Arguments] = {
                 "content": {"type": "raw"},
                 "variables": {"type": "dict", "default": {}},
                 "secret_variables": {"type": "dict", "default": {}, "no_log": True},
+                "allow_paths": {"type": "list", "elements": "path", "default": []},
             },
         },
         "template": {
