@@ -364,6 +364,7 @@ _SPECS: dict[str, Arguments] = {
         "stack": {"type": "dict", "options": _TARGETED},
         "parameters": {"type": "list", "elements": "dict", "options": _PARAMETER},
         "archive": {"type": "path"},
+        "digest": {"type": "str"},
         "images": {"type": "bool", "default": True},
         "registry": {
             "type": "dict",

@@ -158,6 +158,8 @@ def _export(kube: Kube, options: dict[str, Any], check_mode: bool) -> Result:
             if changed
             else [],
         }
+        if now is not None and not changed:
+            result["archive_digest"] = now.archive_digest
         if check_mode or not changed:
             return result
         # What is there already is checked, and not fetched again.
@@ -171,7 +173,7 @@ def _export(kube: Kube, options: dict[str, Any], check_mode: bool) -> Result:
             parts = reference(image)
             images.append(Image(image, parts.repository, parts.tag, got.digest, got.media_type, got.size))
         progress(f"writing {archive}")
-        bundle.write(archive, template.digest, template.content(), images, layout)
+        result["archive_digest"] = bundle.write(archive, template.digest, template.content(), images, layout)
     return result
 
 
@@ -223,7 +225,7 @@ def _import(kube: Kube, options: dict[str, Any], check_mode: bool) -> Result:
     archive, progress = options["archive"], options["progress"]
     with bundle.scratch(archive) as work:
         progress(f"verifying {archive}")
-        found = bundle.read(archive, work)
+        found = bundle.read(archive, work, options["digest"])
         template = _verified(found, options)
         _same(_read(kube, template.name, template.version), template)
         registry = _registry(options) if options["images"] else None
@@ -242,6 +244,7 @@ def _import(kube: Kube, options: dict[str, Any], check_mode: bool) -> Result:
     result = _register(kube, template, images, check_mode)
     result["changed"] = result["changed"] or bool(missing)
     result["template"]["images"] = {image.image: image.digest for image in found.images}
+    result["archive_digest"] = found.archive_digest
     result["pushed"] = [images[image.image] for image in missing]
     if missing and registry is not None:
         header = f"registry {registry.host}"
