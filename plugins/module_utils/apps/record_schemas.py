@@ -9,7 +9,16 @@ from typing import Any
 
 from .options import LABEL, quantity, shown
 from .records import Schema, also, anything, choice, flag, mapping, maybe, number, record, sequence, text
-from .spec import ENV_NAME, IMAGE_DIGEST, LASTING, NODE_LABEL, PORT_NAME, SERVICE_LABEL
+from .spec import (
+    ENV_NAME,
+    IMAGE_DIGEST,
+    LASTING,
+    MAX_INSTANCES,
+    MAX_REPLICAS,
+    NODE_LABEL,
+    PORT_NAME,
+    SERVICE_LABEL,
+)
 
 STATUSES = ("pending", "good", "failed", "superseded")
 HEARTBEAT_TEXT = text(12, re.compile(r"[0-9]+\Z"), "seconds since 1970")
@@ -183,21 +192,31 @@ def _fits(value: Any, place: str) -> str:
     return ""
 
 
+def _sizes_fit(value: Any, place: str) -> str:
+    """Accept releases that do not take more ports of hosts than one app may have."""
+    on_hosts = {process["name"] for process in value["spec"]["processes"] if process.get("host_network")}
+    large = [name for name in sorted(on_hosts) if value["replicas"].get(name, 1) > MAX_INSTANCES]
+    return f"replicas.{large[0]}: found too many, wanted at most {MAX_INSTANCES} with host_network" if large else ""
+
+
 SPEC: Schema = also(_FIELDS, _fits)
-RELEASE = record(
-    {
-        "app": APP_NAME,
-        "version": number(1, 10**9),
-        "digest": _MARK,
-        "salt": text(64, HEXADECIMAL, "hexadecimal digits"),
-        "spec": SPEC,
-        "replicas": mapping(maybe(number(0, 10**6)), _PROCESS_NAME),
-        "action": text(20, WORD, "what made the release"),
-        "source": maybe(number(0, 10**9)),
-        "created": text(40),
-        "by": text(1000),
-    },
-    {"from_tenant": maybe(TENANT_NAME), "from_app": maybe(APP_NAME)},
+RELEASE = also(
+    record(
+        {
+            "app": APP_NAME,
+            "version": number(1, 10**9),
+            "digest": _MARK,
+            "salt": text(64, HEXADECIMAL, "hexadecimal digits"),
+            "spec": SPEC,
+            "replicas": mapping(number(0, MAX_REPLICAS), _PROCESS_NAME),
+            "action": text(20, WORD, "what made the release"),
+            "source": maybe(number(0, 10**9)),
+            "created": text(40),
+            "by": text(1000),
+        },
+        {"from_tenant": maybe(TENANT_NAME), "from_app": maybe(APP_NAME)},
+    ),
+    _sizes_fit,
 )
 
 _LINE = text(253)

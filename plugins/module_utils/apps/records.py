@@ -15,6 +15,7 @@ import zlib
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
+from ..texts import visible
 from .options import shown
 
 # The API takes Secrets of a little more than 1 MiB; what is packed in one may be larger.
@@ -50,7 +51,8 @@ def read(kind: str, entry: Any, convert: Callable[[Any], Found], warn: Warn = ig
 def place_of(entry: Any) -> str:
     """Return namespace and name of an object, as messages name it."""
     meta = metadata_of(entry)
-    return "/".join(meta[key] if isinstance(meta.get(key), str) else "?" for key in ("namespace", "name"))
+    names = (meta[key] if isinstance(meta.get(key), str) else "?" for key in ("namespace", "name"))
+    return "/".join(visible(name[:253]) for name in names)
 
 
 def metadata_of(entry: Any) -> dict[str, Any]:
