@@ -4,8 +4,8 @@
 set -euo pipefail
 venv=$1
 
-packages=(python3-venv git openssh-client debootstrap docker.io iproute2 kmod curl rsync shellcheck zstd xz-utils wrk
-    openvswitch-switch nftables ethtool)
+packages=(python3-venv git openssh-client debootstrap debian-archive-keyring gpgv docker.io iproute2 kmod curl rsync
+    shellcheck zstd xz-utils wrk openvswitch-switch nftables ethtool)
 missing=()
 for name in "${packages[@]}"; do
     dpkg-query -W -f '${db:Status-Status}\n' "$name" 2>/dev/null | grep -qx installed || missing+=("$name")

@@ -17,18 +17,21 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.artifacts impor
     names,
     plan,
 )
+from ansible_collections.cloudbang.platform.plugins.module_utils.artifacts.mirror import manifest_sha256
+from ansible_collections.cloudbang.platform.plugins.module_utils.artifacts.resolve import NAMES as SETTINGS
+from ansible_collections.cloudbang.platform.plugins.module_utils.texts import visible
 
 OPTIONS = {
     "names": {"type": "list", "elements": "str"},
     "source": {"type": "str", "choices": ["auto", "upstream", "mirror", "build"]},
     "cache_dir": {"type": "str"},
     "mirror": {"type": "str"},
+    "mirror_sha256": {"type": "str"},
     "versions": {"type": "dict"},
     "arch": {"type": "str"},
     "lock_file": {"type": "str"},
     "bundle": {"type": "str"},
 }
-SETTINGS = ("source", "cache_dir", "mirror", "versions", "arch", "lock_file")
 
 
 class ActionModule(ActionBase):
@@ -50,7 +53,7 @@ class ActionModule(ActionBase):
         display = Display()
 
         def progress(message: str) -> None:
-            display.display("artifacts: " + message)
+            display.display("artifacts: " + visible(message))
 
         try:
             settings = Settings.from_vars(variables)
@@ -90,4 +93,5 @@ class ActionModule(ActionBase):
         if root:
             written = bundle(root, found.values(), settings, progress)
             answer.update(changed=answer["changed"] or bool(written), written=written)
+            answer["mirror_sha256"] = manifest_sha256(root)
         return answer

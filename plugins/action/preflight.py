@@ -15,6 +15,7 @@ from inspect import signature
 from pathlib import Path
 from typing import Any
 
+from ansible import constants
 from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
@@ -111,6 +112,7 @@ class ActionModule(ActionBase):
             sources=tuple(str(one) for one in variables.get("ansible_inventory_sources") or () if os.path.exists(one)),
             versions=options.versions(load),
             now=time.time(),
+            inject_facts=bool(constants.config.get_config_value("INJECT_FACTS_AS_VARS")),
         )
 
     def _templated(

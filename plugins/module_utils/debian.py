@@ -28,6 +28,12 @@ _REVISION = 1
 _INTERVAL_S = 5.0
 _STEPS = ("Retrieving", "Validating", "Extracting", "Unpacking", "Configuring")
 _KEYS = {"suite", "packages", "mask", "disable", "remove"}
+# Keys of Debian's archive, those of the administrator first: an older Ubuntu has none of newer releases.
+KEYRINGS = tuple(
+    Path(directory, "debian-archive-keyring" + ending)
+    for directory in ("/etc/apt/keyrings", "/usr/share/keyrings")
+    for ending in (".pgp", ".gpg")
+)
 _ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
 
 
@@ -73,6 +79,17 @@ def host_mirror() -> str:
     return ""
 
 
+def keyring() -> Path:
+    """Return the keys of Debian's archive, with which the list of all packages is signed."""
+    found = next((path for path in KEYRINGS if path.is_file()), None)
+    if found is None:
+        raise DebianError(
+            f"keys of Debian's archive: found none of {', '.join(map(str, KEYRINGS))}; wanted one: only packages that "
+            "a signature covers are used, so install the package debian-archive-keyring"
+        )
+    return found
+
+
 def bootstrap(
     recipe: Mapping[str, Any],
     root: Path,
@@ -80,7 +97,10 @@ def bootstrap(
     progress: Progress,
     overlay: Path | None = None,
 ) -> None:
-    """Make the recipe's root file system in the directory ``root``; ``packages_dir`` keeps downloaded packages."""
+    """Make the recipe's root file system in the directory ``root``; ``packages_dir`` keeps downloaded packages.
+
+    Packages that are kept there are checked again each time.
+    """
     check_recipe(recipe)
     root.mkdir(parents=True, exist_ok=True)
     packages_dir.mkdir(parents=True, exist_ok=True)
@@ -88,6 +108,10 @@ def bootstrap(
     command = [
         "debootstrap",
         "--variant=minbase",
+        # Signature, list of packages and packages are checked in a chain, or nothing is made: without these two options
+        # debootstrap only warns when there are no keys.
+        "--force-check-gpg",
+        f"--keyring={keyring()}",
         f"--include={','.join(recipe.get('packages', []))}",
         f"--cache-dir={packages_dir}",
         recipe["suite"],

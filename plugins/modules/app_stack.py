@@ -511,7 +511,10 @@ options:
     type: dict
     suboptions:
       path:
-        description: Path of the file. Paths in it start at its directory.
+        description:
+          - Path of the file. Paths in it start at its directory.
+          - A file that it names must be below that directory, symbolic links followed, or below one of
+            O(compose.allow_paths). The same holds for the file itself when it is a symbolic link.
         type: path
       content:
         description: The file's text, or what is in it as a mapping.
@@ -524,6 +527,14 @@ options:
         description: Like O(compose.variables), with values that no output shows.
         type: dict
         default: {}
+      allow_paths:
+        description:
+          - More directories below which the file may name files for C(env_file), C(configs) and C(secrets).
+          - The file's author gets everything there that the user who runs the task may read.
+          - With O(compose.content), which has no directory, these are the only ones.
+        type: list
+        elements: path
+        default: []
   template:
     description: A template of M(cloudbang.platform.app_template).
     type: dict

@@ -158,6 +158,11 @@ options:
   archive:
     description: Path of the archive, which ends with C(.tar.gz), or C(.tar.zst) when there is the program C(zstd).
     type: path
+  digest:
+    description:
+      - With O(state=imported), the digest that the archive must have, which is RV(archive_digest) of the export.
+      - An archive verifies itself, but who exchanges all of it exchanges its sums too.
+    type: str
   images:
     description: Whether the archive has, or the import takes, the images.
     type: bool
@@ -258,6 +263,13 @@ archive:
   description: Path of the archive.
   returned: when O(state=exported)
   type: str
+archive_digest:
+  description:
+    - Digest of the archive's manifest, which has those of all its other parts. For O(digest) of an import.
+    - Missing when check mode says that the archive would be written.
+  returned: when O(state=exported) or O(state=imported)
+  type: str
+  sample: sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
 pushed:
   description: Images that the registry did not have.
   returned: when O(state=imported)

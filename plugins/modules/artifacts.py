@@ -40,7 +40,14 @@ options:
       - The default is C(~/.cache/cloudbang).
     type: str
   mirror:
-    description: HTTP URL or directory that O(bundle) wrote. Required when O(source=mirror).
+    description:
+      - URL or directory that O(bundle) wrote. Required when O(source=mirror).
+      - What it gives is recorded in O(lock_file), and from then on nothing else is taken for it.
+    type: str
+  mirror_sha256:
+    description:
+      - SHA-256 of the C(manifest.json) in O(mirror), which has the sums of all files. Another manifest is refused.
+      - Required when O(mirror) is a URL with C(http://). RV(mirror_sha256) of the run that wrote the mirror has it.
     type: str
   versions:
     description:
@@ -52,8 +59,9 @@ options:
     type: str
   lock_file:
     description:
-      - YAML file that records the SHA-256 of everything that upstream served. A file that differs from its record is an
-        error. Keep it under version control to enforce the same files at other sites.
+      - YAML file that records the SHA-256 of everything that upstream or a mirror served. A file that differs from its
+        record is an error, whether upstream or a mirror has it. Keep it under version control to enforce the same files
+        at other sites.
       - The default is C(artifacts.lock.yml) in O(cache_dir).
     type: str
   bundle:
@@ -129,4 +137,9 @@ written:
   type: list
   elements: str
   sample: [kubernetes/1.36.3/amd64/kubelet, manifest.json]
+mirror_sha256:
+  description: SHA-256 of the mirror's C(manifest.json), for O(mirror_sha256) of those who use it.
+  returned: when O(bundle) is given
+  type: str
+  sample: 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
 """

@@ -38,7 +38,7 @@ options:
     type: path
     default: ~/.cache/cloudbang
 requirements:
-  - debootstrap, unshare, setpriv, tar and zstd on the controller
+  - debootstrap, gpgv, debian-archive-keyring, unshare, setpriv, tar and zstd on the controller
   - docker (Python package) on the controller
   - root on the controller when the root file system is not in the cache
 attributes:

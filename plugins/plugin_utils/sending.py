@@ -18,6 +18,7 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.artifacts impor
     plan,
 )
 from ansible_collections.cloudbang.platform.plugins.module_utils.artifacts.store import require_intact
+from ansible_collections.cloudbang.platform.plugins.module_utils.texts import visible
 
 if TYPE_CHECKING:
     from ansible.plugins.action import ActionBase
@@ -32,7 +33,7 @@ def artifacts_of(action: ActionBase, names: list[str], variables: dict[str, Any]
     settings = Settings.from_vars(action._templar.template(given))
     if action._task.check_mode:
         names = [name for name, planned in plan(names, settings).items() if planned.cached]
-    return ensure(names, settings, Display().display)
+    return ensure(names, settings, lambda message: Display().display(visible(message)))
 
 
 def not_made_yet(action: ActionBase, variables: dict[str, Any]) -> bool:

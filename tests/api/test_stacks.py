@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from ansible_collections.cloudbang.platform.plugins.module_utils.apps import client, runner
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps import client, render, runner
 from ansible_collections.cloudbang.platform.plugins.module_utils.artifacts import Settings, ensure
 
 from .conftest import ROOT, Api, Nodes
@@ -178,7 +178,14 @@ def test_binding_to_another_tenant(api: Api, nodes: Nodes, tenant: str) -> None:
     options = api.options(name="web", tenant=tenant, target="api", target_tenant=other, timeout=30)
     as_checked("app_binding", options)
     assert environment(api, tenant, "web")["API_HOST"] == f"api.{other}.svc"
-    refused("app", api.options(name="api", tenant=other, state="absent"), f"found {tenant}/web bound to it")
+    gone = api.options(name="api", tenant=other, state="absent")
+    # A tenant says by its peers whose bindings keep its apps.
+    [warning] = good("app", gone, check=True)["warnings"]
+    assert f"app {other}/api: releases of {tenant}/web are bound to it; that does not keep it" in warning
+    space = render.namespace(other)
+    space["metadata"]["annotations"] = {"cloudbang.platform/peers": f"somebody,{tenant}"}
+    api.kube.apply(space, "administrator")
+    refused("app", gone, f"found {tenant}/web bound to it")
     found = good("app_info", api.options(tenant=tenant, topology="mermaid"))["topology"]
     assert {"from": f"{tenant}/web", "to": f"{other}/api", "kind": "binding"}.items() <= found["edges"][0].items()
     assert "-->|API_HOST, API_PORT, API_URL|" in found["text"]

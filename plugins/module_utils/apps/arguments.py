@@ -336,6 +336,7 @@ _SPECS: dict[str, Arguments] = {
                 "content": {"type": "raw"},
                 "variables": {"type": "dict", "default": {}},
                 "secret_variables": {"type": "dict", "default": {}, "no_log": True},
+                "allow_paths": {"type": "list", "elements": "path", "default": []},
             },
         },
         "template": {
@@ -363,6 +364,7 @@ _SPECS: dict[str, Arguments] = {
         "stack": {"type": "dict", "options": _TARGETED},
         "parameters": {"type": "list", "elements": "dict", "options": _PARAMETER},
         "archive": {"type": "path"},
+        "digest": {"type": "str"},
         "images": {"type": "bool", "default": True},
         "registry": {
             "type": "dict",

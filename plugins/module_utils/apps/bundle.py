@@ -11,20 +11,29 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import tarfile
 import tempfile
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
-from typing import IO, Any
+from typing import IO, Any, cast
 
+from . import records, registry
 from .client import KubeError
-from .registry import Image, blob_path, needed
-from .spec import IMAGE_PATH, IMAGE_TAG, canonical
+from .options import shown
+from .registry import INDEXES, MANIFESTS, Image, blob_path, needed
+from .spec import IMAGE_DIGEST, IMAGE_PATH, IMAGE_TAG, canonical
 
 FORMAT = "cloudbang-template/1"
 MAX_MANIFEST = 16 << 20
+MAX_TEMPLATE = 2 << 20
+MAX_HEADERS = 1 << 20
+MAX_IMAGES = 1000
+MAX_PARTS = 20_000
+MAX_SIZE = 256 << 30
 CHUNK = 1 << 20
 
 
@@ -34,12 +43,39 @@ class BundleError(KubeError):
 
 @dataclass(frozen=True)
 class Bundle:
-    """What an archive has: the content of a template and its images. `layout` is where the images are unpacked."""
+    """What an archive has: the content of a template and its images. `layout` is where the images are unpacked,
+    `digest` the template's and `archive_digest` that of all of the archive.
+    """
 
     digest: str
     template: dict[str, Any]
     images: tuple[Image, ...]
     layout: str
+    archive_digest: str
+
+
+_IMAGE_FIELDS = {
+    "image": records.text(4096),
+    "repository": records.text(4096),
+    "tag": records.text(128),
+    "digest": records.text(71, IMAGE_DIGEST, "a digest"),
+    "media_type": records.choice(*INDEXES, *MANIFESTS),
+    "size": records.number(0, registry.MAX_MANIFEST),
+}
+_PART = records.record(
+    {
+        "path": records.text(255),
+        "sha256": records.text(64, re.compile(r"[0-9a-f]{64}\Z"), "64 hexadecimal digits"),
+        "size": records.number(0, registry.MAX_BLOB),
+    }
+)
+_MANIFEST = records.record(
+    {
+        "digest": records.text(71, IMAGE_DIGEST, "a digest"),
+        "images": records.sequence(records.record(_IMAGE_FIELDS), MAX_IMAGES),
+        "parts": records.sequence(_PART, MAX_PARTS),
+    }
+)
 
 
 @contextlib.contextmanager
@@ -50,8 +86,8 @@ def scratch(archive: str) -> Iterator[str]:
         yield path
 
 
-def write(archive: str, digest: str, template: dict[str, Any], images: Iterable[Image], layout: str) -> None:
-    """Write an archive, in one step: there is never a part of one at its path."""
+def write(archive: str, digest: str, template: dict[str, Any], images: Iterable[Image], layout: str) -> str:
+    """Write an archive, in one step, so that there is never a part of one at its path. Return its digest."""
     images = list(images)
     os.makedirs(layout, exist_ok=True)
     descriptors = [
@@ -77,12 +113,13 @@ def write(archive: str, digest: str, template: dict[str, Any], images: Iterable[
         "images": [asdict(image) for image in images],
         "parts": listed,
     }
+    text = json.dumps(manifest, indent=1).encode()
     directory = os.path.dirname(os.path.abspath(archive))
     handle, partial = tempfile.mkstemp(prefix=".template-", dir=directory)
     os.close(handle)
     try:
         with _packing(archive, partial) as out, tarfile.open(fileobj=out, mode="w|", format=tarfile.PAX_FORMAT) as tar:
-            _add(tar, "manifest.json", json.dumps(manifest, indent=1).encode())
+            _add(tar, "manifest.json", text)
             for path, part in parts.items():
                 _add(tar, path, part)
         os.replace(partial, archive)
@@ -91,20 +128,29 @@ def write(archive: str, digest: str, template: dict[str, Any], images: Iterable[
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(partial)
+    return digest_of(text)
 
 
-def read(archive: str, directory: str) -> Bundle:
-    """Unpack an archive into a directory and verify every part. BundleError says which one is wrong."""
+def read(archive: str, directory: str, pinned: str | None = None) -> Bundle:
+    """Unpack an archive into a directory and verify every part. BundleError says which one is wrong.
+
+    pinned is the digest that the archive must have: that of its manifest, which has those of all other parts.
+    """
     if not os.path.isfile(archive):
         raise BundleError(f"archive: found no file {archive}, wanted an archive that state=exported has written")
     try:
-        with _unpacking(archive) as stream, tarfile.open(fileobj=stream, mode="r|") as tar:
-            manifest = _manifest(archive, tar)
-            _parts(archive, tar, manifest, directory)
-        with open(os.path.join(directory, "template.json"), "rb") as source:
-            template = json.load(source)
-        images = tuple(Image(**entry) for entry in manifest["images"])
-    except (tarfile.TarError, EOFError, gzip.BadGzipFile, ValueError, KeyError, TypeError, AttributeError) as error:
+        with _unpacking(archive) as source, tarfile.open(fileobj=cast("IO[bytes]", source), mode="r|") as tar:
+            text = _first(archive, tar)
+            found = digest_of(text)
+            if pinned is not None and found != pinned:
+                raise BundleError(f"archive {archive}: found the digest {found}, wanted {pinned}, as digest says")
+            manifest = _manifest(archive, text)
+            _room(archive, manifest, directory)
+            _parts(archive, tar, source, manifest, directory)
+        with open(os.path.join(directory, "template.json"), "rb") as stream:
+            template = records.checked(records.parsed(stream.read(), MAX_TEMPLATE), records.mapping(records.anything))
+        images = tuple(Image(**{key: entry[key] for key in _IMAGE_FIELDS}) for entry in manifest["images"])
+    except (tarfile.TarError, EOFError, gzip.BadGzipFile, zlib.error, ValueError, RecursionError) as error:
         raise BundleError(f"archive {archive}: damaged or no template: {error}; wanted it exported again") from error
     except OSError as error:
         raise BundleError(f"archive {archive}: cannot be read: {error.strerror or error}") from error
@@ -119,37 +165,63 @@ def read(archive: str, directory: str) -> Bundle:
                 raise BundleError(
                     f"archive {archive}: image {image.image}: found no blob {blob}, wanted it exported again"
                 )
-    return Bundle(str(manifest["digest"]), template, images, layout)
+    return Bundle(manifest["digest"], template, images, layout, found)
 
 
-def _manifest(archive: str, tar: tarfile.TarFile) -> dict[str, Any]:
+def digest_of(manifest: bytes) -> str:
+    """Return the digest that an archive is known by."""
+    return "sha256:" + hashlib.sha256(manifest).hexdigest()
+
+
+def _first(archive: str, tar: tarfile.TarFile) -> bytes:
+    """Return the manifest, which is the first part of an archive."""
     member = tar.next()
     stream = tar.extractfile(member) if member is not None and member.name == "manifest.json" else None
     if member is None or stream is None or member.size > MAX_MANIFEST:
         found = member.name if member is not None else "nothing"
-        raise BundleError(f"archive {archive}: found {found} as its first part, wanted manifest.json")
-    manifest = json.loads(stream.read())
+        raise BundleError(f"archive {archive}: found {shown(found)} as its first part, wanted manifest.json")
+    return stream.read()
+
+
+def _manifest(archive: str, text: bytes) -> dict[str, Any]:
+    manifest = records.parsed(text, MAX_MANIFEST)
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        said = manifest.get("format") if isinstance(manifest, dict) else "no mapping"
+        said = shown(manifest.get("format")) if isinstance(manifest, dict) else "no mapping"
         raise BundleError(f"archive {archive}: found the format {said}, wanted {FORMAT}")
-    return manifest
+    checked: dict[str, Any] = records.checked(manifest, _MANIFEST, "manifest.json")
+    return checked
 
 
-def _parts(archive: str, tar: tarfile.TarFile, manifest: dict[str, Any], directory: str) -> None:
+def _room(archive: str, manifest: dict[str, Any], directory: str) -> None:
+    """Refuse an archive whose parts are larger together than they may be, or than the space there is for them."""
+    size = sum(entry["size"] for entry in manifest["parts"])
+    free = shutil.disk_usage(directory if os.path.isdir(directory) else os.path.dirname(directory)).free
+    if size > min(MAX_SIZE, free):
+        limit = f"at most {MAX_SIZE}" if size > MAX_SIZE else f"at most the {free} that are free in {directory}"
+        raise BundleError(f"archive {archive}: found {size} bytes when unpacked, wanted {limit}")
+
+
+def _parts(archive: str, tar: tarfile.TarFile, source: _Bounded, manifest: dict[str, Any], directory: str) -> None:
     left = {entry["path"]: entry for entry in manifest["parts"]}
-    # Not by iteration, which starts with the first part again.
-    while (member := tar.next()) is not None:
+    while True:
+        # What stands between two parts, such as a name that is too long for its field, is kept in memory.
+        source.allow(MAX_HEADERS)
+        # Not by iteration, which starts with the first part again.
+        member = tar.next()
+        if member is None:
+            break
         entry = left.pop(member.name, None)
         stream = tar.extractfile(member) if entry is not None and member.isreg() else None
         if entry is None or stream is None or ".." in member.name.split("/") or member.name.startswith("/"):
-            raise BundleError(f"archive {archive}: found a part {member.name} that its manifest does not have")
+            raise BundleError(f"archive {archive}: found a part {shown(member.name)} that its manifest does not have")
         if member.size != entry["size"]:
             raise BundleError(f"archive {archive}: {member.name}: found {member.size} bytes, wanted {entry['size']}")
+        source.allow(entry["size"] + MAX_HEADERS)
         target = os.path.join(directory, *member.name.split("/"))
         os.makedirs(os.path.dirname(target), exist_ok=True)
         found = hashlib.sha256()
         with open(target, "wb") as out:
-            for chunk in iter(lambda source=stream: source.read(CHUNK), b""):  # type: ignore[misc]
+            for chunk in iter(lambda stream=stream: stream.read(CHUNK), b""):  # type: ignore[misc]
                 out.write(chunk)
                 found.update(chunk)
         if found.hexdigest() != entry["sha256"]:
@@ -165,6 +237,24 @@ def _parts(archive: str, tar: tarfile.TarFile, manifest: dict[str, Any], directo
         raise BundleError(
             f"archive {archive}: found no {', '.join(sorted(left)[:5])}; it is not complete, get it again"
         )
+
+
+class _Bounded:
+    """A stream of unpacked bytes that ends with an error when more come than were allowed."""
+
+    def __init__(self, archive: str, stream: IO[bytes], size: int) -> None:
+        self._archive, self._stream, self._left = archive, stream, size
+
+    def allow(self, size: int) -> None:
+        """Allow so many bytes from here on."""
+        self._left = size
+
+    def read(self, size: int) -> bytes:
+        data = self._stream.read(size)
+        self._left -= len(data)
+        if self._left < 0:
+            raise BundleError(f"archive {self._archive}: found more when unpacked than its parts; it is no template")
+        return data
 
 
 @contextlib.contextmanager
@@ -184,25 +274,34 @@ def _packing(archive: str, partial: str) -> Iterator[IO[bytes]]:
 
 
 @contextlib.contextmanager
-def _unpacking(archive: str) -> Iterator[IO[bytes]]:
+def _unpacking(archive: str) -> Iterator[_Bounded]:
+    """Give the unpacked bytes of an archive, of which the first ones may be a manifest and its header."""
     with open(archive, "rb") as source:
         if archive.endswith(".gz"):
             with gzip.GzipFile(fileobj=source) as plain:
-                yield plain  # type: ignore[misc]
+                bounded = _Bounded(archive, cast("IO[bytes]", plain), MAX_MANIFEST + MAX_HEADERS)
+                yield bounded
+                _drain(bounded)
             return
         with _zstd(["-q", "-d", "-c"], stdin=source, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
             if process.stdout is None:
                 raise AssertionError("a pipe was asked for")
             try:
-                yield process.stdout
-                # What comes after the end of the tar is read, so that damage there is found too.
-                while process.stdout.read(CHUNK):
-                    pass
+                bounded = _Bounded(archive, process.stdout, MAX_MANIFEST + MAX_HEADERS)
+                yield bounded
+                _drain(bounded)
             finally:
                 process.stdout.close()
                 code = process.wait()
             if code:
                 raise BundleError(f"archive {archive}: damaged: zstd ended with {code}; get it again")
+
+
+def _drain(source: _Bounded) -> None:
+    """Read what comes after the end of the tar, so that damage there is found too."""
+    source.allow(MAX_HEADERS)
+    while source.read(CHUNK):
+        pass
 
 
 def _zstd(arguments: list[str], **more: Any) -> subprocess.Popen[bytes]:

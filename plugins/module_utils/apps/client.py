@@ -80,12 +80,18 @@ class Kube:
         self.described = described
         self.ca = _text(configuration.ssl_ca_cert)
         self.request_timeout = request_timeout
+        # What a run finds in the cluster and does not use; a mapping, as it keeps each once and in order.
+        self.warnings: dict[str, None] = {}
         self._date: tuple[float, float] | None = None
         self._headers = {"Accept": "application/json"}
         for setting in configuration.auth_settings().values():
             if setting and setting.get("value"):
                 self._headers[setting["key"]] = setting["value"]
         self._pool = _pool(configuration, described)
+
+    def warn(self, message: str) -> None:
+        """Note what the result of this run is to warn about."""
+        self.warnings[message] = None
 
     def now(self) -> float:
         """Return the API server's time in seconds since 1970, so that controllers' clocks need not agree."""

@@ -18,6 +18,7 @@ from typing import Any
 
 from .options import Problem, quantity, shown
 from .spec import ENV_NAME, SERVICE_LABEL
+from .text_files import unreadable
 
 # Returns the text of a file; OSError and ValueError (no UTF-8) say what is wrong with it.
 Reader = Callable[[str], str]
@@ -319,7 +320,8 @@ class _Reading:
         files = files if isinstance(files, list) else [] if files is None else [files]
         for number, entry in enumerate(files):
             at = f"{place}.env_file[{number}]"
-            env.update(self.env_file(at, entry))
+            # Passwords are what such files are for, so no output shows what is in one.
+            secret_env.update(self.env_file(at, entry))
         given = service.get("environment")
         entries: list[tuple[str, str, Any]] = []
         if isinstance(given, list):
@@ -370,9 +372,11 @@ class _Reading:
                         f"{place} line {number}", f"a value of {name} that starts with {quote}", f"{quote} at its end"
                     )
                     continue
-                found[name] = value[1:-1] if quote == "'" else self.text(f"{place} line {number}", value[1:-1]) or ""
+                value = value[1:-1]
+                found[name] = value if quote == "'" else self.interpolated(f"{place} line {number}", value)[0] or ""
             else:
-                found[name] = self.text(f"{place} line {number}", re.sub(r"\s+#.*", "", value)) or ""
+                value = re.sub(r"\s+#.*", "", value)
+                found[name] = self.interpolated(f"{place} line {number}", value)[0] or ""
         return found
 
     def file(self, place: str, path: str, required: bool = True) -> str | None:
@@ -386,8 +390,7 @@ class _Reading:
             if required:
                 self.tell(place, f"no file {path}", "it to exist")
         except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or "it is no UTF-8 text"
-            self.tell(place, f"{path}, which cannot be read: {reason}", "a text file")
+            self.problems.append(unreadable(f"{self.where}: {place}", path, error, "a text file"))
         return None
 
     def ports(self, place: str, service: dict[str, Any]) -> list[dict[str, Any]]:

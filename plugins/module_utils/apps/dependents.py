@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from . import ledger
 from .client import ApiError, Kube
@@ -12,8 +11,9 @@ from .edges import Node, cycle, described, edges_of
 from .ledger import BOUND, Release
 from .options import Problem
 from .plan import Live
-from .render import KIND, Object
+from .render import KIND, TENANT, Object
 from .routes_render import summaries
+from .tenant_objects import PEERS
 
 BOUND_RELEASES = f"{KIND}=release,{BOUND}=true"
 
@@ -21,14 +21,44 @@ BOUND_RELEASES = f"{KIND}=release,{BOUND}=true"
 def newest_releases(kube: Kube, tenant: str) -> dict[str, Release]:
     """Return the newest release of each app of a tenant."""
     found: dict[str, Release] = {}
-    for release in map(ledger.read, kube.find("Secret", tenant, ledger.selector([], "release"))):
+    for entry in kube.find("Secret", tenant, ledger.selector([], "release")):
+        release = ledger.read(entry, kube.warn)
         if release is not None and (release.app not in found or found[release.app].version < release.version):
             found[release.app] = release
     return found
 
 
+class Peers:
+    """Which tenants let which others in. That is in their Namespaces, which only administrators write."""
+
+    def __init__(self, kube: Kube) -> None:
+        self._kube = kube
+        self._peers: dict[str, set[str]] | None = None
+
+    def lets_in(self, tenant: str, other: str) -> bool:
+        """Say whether a tenant is another one's or has it among its peers."""
+        if tenant == other:
+            return True
+        if self._peers is None:
+            try:
+                found = self._kube.find("Namespace", None, TENANT, metadata=True)
+            except ApiError as error:
+                if error.status != 403:
+                    raise
+                found = []
+            self._peers = {
+                entry["metadata"]["name"]: set((entry["metadata"].get("annotations") or {}).get(PEERS, "").split(","))
+                for entry in found
+            }
+        return other in self._peers.get(tenant, ())
+
+
 def left_behind(kube: Kube, removed: set[Node], going: set[Node], warnings: list[str]) -> list[Problem]:
-    """Return the apps that stay and are bound to apps, given as (name, tenant), that are removed."""
+    """Return the apps that stay and are bound to apps, given as (name, tenant), that are removed.
+
+    Whoever may write Secrets in a tenant can say that an app there is bound to any app of any tenant. So apps of other
+    tenants count only when the tenant that loses an app has them among its peers. Others are a warning.
+    """
     if not removed:
         return []
     try:
@@ -40,18 +70,30 @@ def left_behind(kube: Kube, removed: set[Node], going: set[Node], warnings: list
         found = [entry for tenant in sorted({tenant for _name, tenant in removed}) for entry in _own(kube, tenant)]
     hits = {
         (release.app, release.tenant, (edge["target"], edge["tenant"]))
-        for release in map(ledger.read, found)
+        for entry in found
+        for release in [ledger.read(entry, kube.warn)]
         if release is not None and (release.app, release.tenant) not in going
         for edge in edges_of(release.spec)
         if (edge["target"], edge["tenant"]) in removed
     }
+    peers = Peers(kube)
     problems = []
+    strangers: dict[Node, list[Node]] = {}
     for app, tenant, target in sorted(hits):
-        releases = ledger.releases(kube.find("Secret", tenant, ledger.selector([app], "release")), app)
+        if not peers.lets_in(target[1], tenant):
+            strangers.setdefault(target, []).append((app, tenant))
+            continue
+        releases = ledger.releases(kube.find("Secret", tenant, ledger.selector([app], "release")), app, kube.warn)
         now = {(edge["target"], edge["tenant"]) for edge in edges_of(releases[-1].spec)} if releases else set()
         if target in now:
             wanted = "to remove that binding (app_binding), or that app, first, or force: true"
             problems.append(Problem(f"app {described([target])}", f"{described([(app, tenant)])} bound to it", wanted))
+    for target, others in sorted(strangers.items()):
+        more = f" and {len(others) - 1} more" if len(others) > 1 else ""
+        warnings.append(
+            f"app {described([target])}: releases of {described(others[:1])}{more} are bound to it; that does not keep "
+            f"it, because tenant {target[1]} does not have that tenant among its peers"
+        )
     return problems
 
 
@@ -79,6 +121,7 @@ class Graph:
     def __init__(self, kube: Kube, wanted: dict[Node, set[Node]]) -> None:
         self._kube = kube
         self._wanted = wanted
+        self._peers = Peers(kube)
         self._tenants: dict[str, dict[str, Release]] = {}
 
     def release(self, node: Node) -> Release | None:
@@ -89,7 +132,11 @@ class Graph:
         return self._tenants[tenant].get(name)
 
     def follow(self, node: Node) -> set[Node]:
-        """Return the apps that one is bound to."""
+        """Return the apps that one is bound to.
+
+        A binding that another tenant's release has counts only when the target's tenant has that tenant among its
+        peers: nobody keeps others from binding their apps by a release that says so.
+        """
         if node in self._wanted:
             return self._wanted[node]
         try:
@@ -98,8 +145,17 @@ class Graph:
             if error.status != 403:
                 raise
             return set()
-        edges: list[dict[str, Any]] = edges_of(release.spec) if release else []
-        return {(edge["target"], edge["tenant"]) for edge in edges}
+        found: set[Node] = set()
+        for edge in edges_of(release.spec) if release else ():
+            target = (edge["target"], edge["tenant"])
+            if self._peers.lets_in(target[1], node[1]):
+                found.add(target)
+            elif target in self._wanted:
+                self._kube.warn(
+                    f"app {described([node])}: its binding to {described([target])} makes a cycle; it does not count, "
+                    f"because tenant {target[1]} does not have tenant {node[1]} among its peers"
+                )
+        return found
 
     def cycles(self) -> list[Problem]:
         """Return the cycles that the wanted edges close, each once."""

@@ -119,7 +119,7 @@ def load(kube: Kube, tenant: str, names: Iterable[str]) -> dict[str, Live]:
     names = list(names)
     chosen = ledger.selector(names)
     released, now = kube.list_version("Secret", tenant, ledger.selector(names, "release"))
-    lives = with_history(names, tenant, released)
+    lives = with_history(names, tenant, released, kube.warn)
     for kind in possible_kinds(lives.values()):
         place(lives, kind, kube.find(kind, tenant, chosen, after=now))
     place(lives, "content", kube.find("Secret", tenant, ledger.selector(names, "content"), metadata=True, after=now))

@@ -82,7 +82,7 @@ def _quotas(kube: Kube, tenant: str | None) -> list[Object]:
 def _describe(
     kube: Kube, name: str, tenant: str, own: dict[str, list[Object]], events: list[Object], lines: int
 ) -> Result:
-    live = live_apps([name], tenant, {key: own[key] for key in (*KINDS, "release")})[name]
+    live = live_apps([name], tenant, {key: own[key] for key in (*KINDS, "release")}, kube.warn)[name]
     newest = live.newest
     pods = []
     logs: dict[str, dict[str, str]] = {}

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import getpass
-import json
 import secrets
 import socket
 import time
@@ -17,7 +16,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from . import records
 from .client import ApiError, Kube, Unknown
+from .record_schemas import HEARTBEAT_TEXT, RELEASE, STATUSES
+from .records import Warn, ignored
 from .render import APP, DIGEST, KIND, PREFIX, Object, head, labels
 from .spec import canonical, fingerprint
 
@@ -31,6 +33,7 @@ BOUND = PREFIX + "bound"
 MANAGER = "cloudbang-deploy"
 # Who deploys renews its heartbeat this often; without one for three times as long it counts as gone.
 HEARTBEAT_SECONDS = 5.0
+MAX_MESSAGE = 2000
 
 
 class LedgerError(Exception):
@@ -103,37 +106,41 @@ def digest_of(spec: dict[str, Any], salt: str) -> str:
     return fingerprint(salt, canonical(spec))
 
 
-def read(secret: Object) -> Release | None:
-    """Return the release a Secret holds, or None when it holds none that can be read."""
-    meta = secret.get("metadata") or {}
-    marks, notes = meta.get("labels") or {}, meta.get("annotations") or {}
-    try:
-        kept = json.loads(base64.b64decode(secret["data"]["release"]))
-        return Release(
-            app=kept["app"],
-            tenant=meta["namespace"],
-            version=int(kept["version"]),
-            digest=kept["digest"],
-            salt=kept["salt"],
-            spec=kept["spec"],
-            replicas=kept["replicas"],
-            action=kept["action"],
-            source=kept["source"],
-            created=kept["created"],
-            by=kept["by"],
-            status=marks.get(STATUS, "pending"),
-            message=notes.get(MESSAGE, ""),
-            heartbeat=float(notes.get(HEARTBEAT) or 0),
-            from_tenant=kept.get("from_tenant"),
-            from_app=kept.get("from_app"),
-        )
-    except (KeyError, ValueError, TypeError):
-        return None
+def read(secret: Object, warn: Warn = ignored) -> Release | None:
+    """Return the release a Secret holds. When it holds none that can be used, None, and a warning."""
+    return records.read("Secret", secret, _release, warn)
 
 
-def releases(objects: Iterable[Object], app: str) -> list[Release]:
+def _release(secret: Object) -> Release:
+    meta = records.metadata_of(secret)
+    kept = records.checked(records.parsed(records.data_of(secret, "release"), records.MAX_BYTES), RELEASE)
+    marks, notes = records.part(meta, "labels"), records.part(meta, "annotations")
+    expected = f"{kept['app']}.v{kept['version']}"
+    if meta.get("name") != expected:
+        raise records.Wrong(f"found release v{kept['version']} of app {kept['app']}, wanted it in {expected}")
+    return Release(
+        app=kept["app"],
+        tenant=records.checked(meta.get("namespace"), records.text(63), "namespace"),
+        version=kept["version"],
+        digest=kept["digest"],
+        salt=kept["salt"],
+        spec=kept["spec"],
+        replicas=kept["replicas"],
+        action=kept["action"],
+        source=kept["source"],
+        created=kept["created"],
+        by=kept["by"],
+        status=records.checked(marks.get(STATUS, "pending"), records.choice(*STATUSES), f"label {STATUS}"),
+        message=records.checked(notes.get(MESSAGE, ""), records.text(), f"annotation {MESSAGE}")[:MAX_MESSAGE],
+        heartbeat=float(records.checked(notes.get(HEARTBEAT) or "0", HEARTBEAT_TEXT, f"annotation {HEARTBEAT}")),
+        from_tenant=kept.get("from_tenant"),
+        from_app=kept.get("from_app"),
+    )
+
+
+def releases(objects: Iterable[Object], app: str, warn: Warn = ignored) -> list[Release]:
     """Return the releases of an app among Secrets, oldest first."""
-    found = [release for release in map(read, objects) if release is not None and release.app == app]
+    found = [release for entry in objects for release in [read(entry, warn)] if release and release.app == app]
     return sorted(found, key=lambda release: release.version)
 
 
@@ -186,7 +193,7 @@ def create(
             raise
         answer = kube.get("Secret", tenant, f"{app}.v{version}")
     if answer is not None and (answer.get("data") or {}) == secret["data"]:
-        made = read(answer)
+        made = read(answer, kube.warn)
         if made is not None:
             return made
     if lost is not None:
@@ -203,7 +210,11 @@ def refuse_newer(kube: Kube, release: Release) -> None:
 
 
 def _overtaken(app: str, tenant: str, version: int, secret: Object | None) -> LedgerError:
-    other = read(secret) if secret is not None else None
+    said: list[str] = []
+    other = read(secret, said.append) if secret is not None else None
+    if said:
+        wanted = f"no other record there, for release v{version} gets that name: delete that Secret"
+        return LedgerError(f"app {app} of tenant {tenant}: {said[0]}; wanted {wanted}")
     by = f" by {other.by} at {other.created}" if other is not None else ""
     return LedgerError(f"app {app} of tenant {tenant}: release v{version} has just been made{by}; run the task again")
 
@@ -213,7 +224,8 @@ def refuse_concurrent(newest: Release | None, now: float) -> None:
     if newest is None or newest.status != "pending":
         return
     age = now - newest.heartbeat
-    if age < 3 * HEARTBEAT_SECONDS:
+    # Both times are the API's, so a heartbeat from the future is nobody's.
+    if abs(age) < 3 * HEARTBEAT_SECONDS:
         raise LedgerError(
             f"app {newest.app} of tenant {newest.tenant}: release v{newest.version} is being rolled out by {newest.by} "
             f"since {newest.created} (last sign {max(age, 0):.0f} s ago); wanted: wait until that is over"
@@ -224,7 +236,7 @@ def mark(kube: Kube, release: Release, status: str, message: str = "") -> None:
     """Record how a release turned out."""
     change = {
         "labels": {STATUS: status},
-        "annotations": {MESSAGE: message[:2000] or None, HEARTBEAT: None},
+        "annotations": {MESSAGE: message[:MAX_MESSAGE] or None, HEARTBEAT: None},
     }
     try:
         kube.patch_metadata("Secret", release.tenant, release.name, change, MANAGER)

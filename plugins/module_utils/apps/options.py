@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Any, NamedTuple
 
+from ..texts import visible
 from .arguments import Arguments
 
 LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?\Z")
@@ -64,7 +65,7 @@ def shown(value: Any, secret: bool = False) -> str:
         return "nothing"
     if secret:
         return f"a {_TYPE_NAMES.get(type(value).__name__, 'value')} (not shown)"
-    text = json.dumps(value, ensure_ascii=False, default=str).encode("utf-8", "backslashreplace").decode()
+    text = visible(json.dumps(value, ensure_ascii=False, default=str))
     return text if len(text) <= 120 else text[:117] + "..."
 
 

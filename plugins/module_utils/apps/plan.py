@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +13,7 @@ from .edges import Binding, edges_of, summary, with_bindings
 from .hostports import Ports, holder
 from .ledger import Release, contents, digest_of, expired, new_salt, releases, secrets_of
 from .options import Problem, quantity
+from .records import Warn, ignored
 from .render import (
     APP,
     DIGEST,
@@ -28,13 +30,14 @@ from .render import (
     Route,
     scaled_resources,
 )
-from .spec import App, Content, release_spec
+from .spec import MAX_REPLICAS, App, Content, release_spec
 
 # The kinds an app consists of besides its Secrets, in the order in which they are made.
 KINDS = (*WORKLOADS, "PodDisruptionBudget", "Service", "Ingress", "HorizontalPodAutoscaler")
 # What leads requests to pods. A blue-green deployment changes it when the new pods are ready.
 SWITCHED = ("Service", "Ingress")
 HOST_PORTS = (20000, 24999)
+COUNT = re.compile(r"[0-9]{1,6}\Z")
 Key = tuple[str, str]
 
 
@@ -102,21 +105,24 @@ class Live:
         if ingress is None:
             return Route()
         spec = ingress.get("spec") or {}
-        return Route(tuple(rule["host"] for rule in spec.get("rules") or []), spec.get("ingressClassName"))
+        hosts = (rule.get("host") for rule in spec.get("rules") or [])
+        return Route(tuple(host for host in hosts if host), spec.get("ingressClassName"))
 
 
-def live_apps(wanted: Iterable[str], tenant: str, objects: dict[str, list[Object]]) -> dict[str, Live]:
+def live_apps(
+    wanted: Iterable[str], tenant: str, objects: dict[str, list[Object]], warn: Warn = ignored
+) -> dict[str, Live]:
     """Sort the objects of a namespace by app. objects: kind to list, Secrets as "release" and "content"."""
-    found = with_history(wanted, tenant, objects.get("release", []))
+    found = with_history(wanted, tenant, objects.get("release", []), warn)
     for kind, entries in objects.items():
         if kind != "release":
             place(found, kind, entries)
     return found
 
 
-def with_history(wanted: Iterable[str], tenant: str, released: list[Object]) -> dict[str, Live]:
+def with_history(wanted: Iterable[str], tenant: str, released: list[Object], warn: Warn = ignored) -> dict[str, Live]:
     """Return apps with their releases, and nothing else of them yet."""
-    return {name: Live(name, tenant, releases=releases(released, name)) for name in wanted}
+    return {name: Live(name, tenant, releases=releases(released, name, warn)) for name in wanted}
 
 
 def place(found: dict[str, Live], kind: str, entries: list[Object]) -> None:
@@ -246,7 +252,7 @@ def process_of(workload: Object) -> str:
 def instance_of(workload: Object) -> int | None:
     """Return the number of an instance in its host's network, None for another workload."""
     number = (workload["metadata"].get("labels") or {}).get(INSTANCE)
-    return int(number) if number is not None and number.isdigit() else None
+    return int(number) if number is not None and COUNT.match(number) else None
 
 
 def remembered(workload: Object | None) -> int | None:
@@ -254,10 +260,8 @@ def remembered(workload: Object | None) -> int | None:
     if workload is not None and workload.get("kind") in ("CronJob", "Job"):
         return None if size(workload) or ended(workload) else 1
     notes = ((workload or {}).get("metadata") or {}).get("annotations") or {}
-    try:
-        return int(notes[STOPPED])
-    except (KeyError, ValueError):
-        return None
+    count = notes.get(STOPPED, "")
+    return int(count) if COUNT.match(count) and int(count) <= MAX_REPLICAS else None
 
 
 def ended(job: Object) -> bool:

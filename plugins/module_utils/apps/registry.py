@@ -5,14 +5,14 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
+from . import records
 from .client import KubeError
 from .spec import IMAGE_DIGEST
 
@@ -27,6 +27,10 @@ INDEXES = ("application/vnd.oci.image.index.v1+json", "application/vnd.docker.di
 MANIFESTS = ("application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json")
 CHUNK = 1 << 20
 MAX_MANIFEST = 4 << 20
+# An index refers to manifests, perhaps by another index: one per platform, and what is attested of each.
+MAX_LEVELS = 4
+MAX_MANIFESTS = 1000
+MAX_BLOB = 64 << 30
 TIMEOUT = 60.0
 EVERY_SECONDS = 10.0
 MEBIBYTE = 1048576.0
@@ -55,6 +59,85 @@ class Image:
     digest: str
     media_type: str
     size: int
+
+
+class Blob(NamedTuple):
+    """A part of an image as its manifest names it."""
+
+    digest: str
+    size: int
+
+
+class Manifest(NamedTuple):
+    """One manifest of an image, or an index of some."""
+
+    digest: str
+    media_type: str
+    body: bytes
+    children: dict[str, str]
+    blobs: tuple[Blob, ...]
+
+
+_DIGEST = records.text(71, IMAGE_DIGEST, "sha256: and 64 hexadecimal digits")
+_BLOB = records.record({"digest": _DIGEST, "size": records.number(0, MAX_BLOB)})
+_MANIFEST = records.record(
+    {},
+    {
+        "config": _BLOB,
+        "layers": records.sequence(_BLOB, 1000),
+        "manifests": records.sequence(
+            records.record({"digest": _DIGEST, "mediaType": records.choice(*INDEXES, *MANIFESTS)}), MAX_MANIFESTS
+        ),
+    },
+)
+
+
+def manifests(load: Callable[[str], bytes], digest: str, media_type: str, image: str) -> list[Manifest]:
+    """Return the manifests of an image, each once, those that others refer to first.
+
+    load returns the bytes of one. RegistryError when there are too many, too deep in each other, or one is not usable.
+    """
+    known: dict[str, Manifest] = {}
+    levels = [{digest: media_type}]
+    while levels[-1]:
+        if len(levels) > MAX_LEVELS:
+            raise RegistryError(f"image {image}: found more than {MAX_LEVELS} levels of indexes, wanted at most that")
+        following: dict[str, str] = {}
+        for name, kind in levels[-1].items():
+            if name not in known and len(known) >= MAX_MANIFESTS:
+                raise RegistryError(f"image {image}: found more than {MAX_MANIFESTS} manifests, wanted at most that")
+            if name not in known:
+                known[name] = _manifest(load, name, kind, image)
+            following.update(known[name].children)
+        levels.append(following)
+    names = dict.fromkeys(name for level in reversed(levels) for name in level)
+    return [known[name] for name in names]
+
+
+def _manifest(load: Callable[[str], bytes], digest: str, media_type: str, image: str) -> Manifest:
+    try:
+        body = load(digest)
+        content = records.checked(records.parsed(body, MAX_MANIFEST), _MANIFEST)
+    except (OSError, records.Wrong) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise RegistryError(f"image {image}: the manifest {digest} is not usable: {reason}") from error
+    blobs = [content["config"]] if "config" in content else []
+    blobs += content.get("layers", [])
+    children = {entry["digest"]: entry["mediaType"] for entry in content.get("manifests", [])}
+    return Manifest(digest, media_type, body, children, tuple(Blob(entry["digest"], entry["size"]) for entry in blobs))
+
+
+def in_layout(layout: str, image: str) -> Callable[[str], bytes]:
+    """Return what loads the manifests of an image from a layout."""
+
+    def load(digest: str) -> bytes:
+        path = blob_path(layout, digest)
+        if os.path.getsize(path) > MAX_MANIFEST:
+            raise RegistryError(f"image {image}: found a manifest {digest} of more than {MAX_MANIFEST} bytes")
+        with open(path, "rb") as stream:
+            return stream.read()
+
+    return load
 
 
 class Meter:
@@ -118,29 +201,40 @@ class Registry:
     def manifest(self, repository: str, name: str) -> tuple[bytes, str, str]:
         """Return the bytes, media type and digest of a manifest. RegistryError when there is none."""
         headers = {"Accept": ", ".join((*INDEXES, *MANIFESTS))}
-        response = self._request("GET", f"/v2/{repository}/manifests/{name}", headers, ok=(200,))
-        body: bytes = response.data
+        where = f"/v2/{repository}/manifests/{name}"
+        response = self._request("GET", where, headers, ok=(200,), preload_content=False)
+        try:
+            body: bytes = response.read(MAX_MANIFEST + 1)
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise RegistryError(f"{self.host}/{repository}:{name}: its manifest broke off: {error}") from error
+        finally:
+            response.close()
+        if len(body) > MAX_MANIFEST:
+            raise RegistryError(f"{self.host}/{repository}:{name}: found a manifest of more than {MAX_MANIFEST} bytes")
         digest = "sha256:" + hashlib.sha256(body).hexdigest()
         if name.startswith("sha256:") and digest != name:
             raise RegistryError(f"{self.host}/{repository}: found a manifest with digest {digest}, wanted {name}")
-        if len(body) > MAX_MANIFEST:
-            raise RegistryError(f"{self.host}/{repository}:{name}: found a manifest of {len(body)} bytes")
         try:
-            media_type = str(json.loads(body).get("mediaType") or response.headers.get("Content-Type") or "")
-        except (ValueError, AttributeError) as error:
-            raise RegistryError(f"{self.host}/{repository}:{name}: its manifest is no JSON object") from error
+            said = records.part({"manifest": records.parsed(body)}, "manifest").get("mediaType")
+        except records.Wrong as error:
+            raise RegistryError(f"{self.host}/{repository}:{name}: its manifest: {error}") from error
+        media_type = str(said or response.headers.get("Content-Type") or "")
         if media_type not in INDEXES + MANIFESTS:
             raise RegistryError(f"{self.host}/{repository}:{name}: found {media_type}, wanted an image or an index")
         return body, media_type, digest
 
-    def get_blob(self, repository: str, digest: str, path: str, meter: Meter) -> None:
-        """Write a blob to a file. RegistryError when its bytes are not those of the digest."""
+    def get_blob(self, repository: str, blob: Blob, path: str, meter: Meter) -> None:
+        """Write a blob to a file. RegistryError when its bytes are not those of the digest, or more than its size."""
+        digest, left = blob
         where = f"/v2/{repository}/blobs/{digest}"
         response = self._request("GET", where, {}, ok=(200,), preload_content=False)
         found = hashlib.sha256()
         try:
             with open(path + ".part", "wb") as out:
                 for chunk in response.stream(CHUNK):
+                    left -= len(chunk)
+                    if left < 0:
+                        raise RegistryError(f"{self.host}{where}: found more than {blob.size} bytes, wanted those")
                     out.write(chunk)
                     found.update(chunk)
                     meter.add(len(chunk))
@@ -211,68 +305,43 @@ def pull(registry: Registry, image: str, layout: str, progress: Progress) -> Ima
     parts = reference(image)
     body, media_type, digest = registry.manifest(parts.repository, parts.digest or parts.tag)
     meter = Meter(progress, f"pulling {image}")
-    _pull(registry, parts.repository, body, digest, layout, meter)
-    return Image(image, parts.repository, parts.tag, digest, media_type, len(body))
 
+    def load(name: str) -> bytes:
+        return body if name == digest else registry.manifest(parts.repository, name)[0]
 
-def _pull(registry: Registry, repository: str, body: bytes, digest: str, layout: str, meter: Meter) -> None:
-    manifest = json.loads(body)
-    for child in manifest.get("manifests", []):
-        inner, _media_type, inner_digest = registry.manifest(repository, child["digest"])
-        _pull(registry, repository, inner, inner_digest, layout, meter)
-    for part in _parts(manifest):
-        path = blob_path(layout, part)
+    for manifest in manifests(load, digest, media_type, image):
+        for blob in manifest.blobs:
+            path = blob_path(layout, blob.digest)
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            if not os.path.exists(path):
+                registry.get_blob(parts.repository, blob, path, meter)
+        path = blob_path(layout, manifest.digest)
         os.makedirs(os.path.dirname(path), exist_ok=True)
-        if not os.path.exists(path):
-            registry.get_blob(repository, part, path, meter)
-    path = blob_path(layout, digest)
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    with open(path, "wb") as out:
-        out.write(body)
+        with open(path, "wb") as out:
+            out.write(manifest.body)
+    return Image(image, parts.repository, parts.tag, digest, media_type, len(body))
 
 
 def push(registry: Registry, image: Image, layout: str, progress: Progress) -> None:
     """Put an image of a layout into a registry, by digest and under its tag; what is there is not sent."""
     meter = Meter(progress, f"pushing {registry.host}/{image.repository}")
-    _push(registry, image.repository, image.digest, image.media_type, layout, meter)
+    load = in_layout(layout, image.image)
+    for manifest in manifests(load, image.digest, image.media_type, image.image):
+        if registry.resolve(image.repository, manifest.digest) == manifest.digest:
+            continue
+        for blob in manifest.blobs:
+            if not registry.has_blob(image.repository, blob.digest):
+                path = blob_path(layout, blob.digest)
+                registry.put_blob(image.repository, blob.digest, path)
+                meter.add(os.path.getsize(path))
+        registry.put_manifest(image.repository, manifest.digest, manifest.body, manifest.media_type)
     if image.tag:
-        with open(blob_path(layout, image.digest), "rb") as stream:
-            registry.put_manifest(image.repository, image.tag, stream.read(), image.media_type)
+        registry.put_manifest(image.repository, image.tag, load(image.digest), image.media_type)
 
 
-def _push(registry: Registry, repository: str, digest: str, media_type: str, layout: str, meter: Meter) -> None:
-    if registry.resolve(repository, digest) == digest:
-        return
-    with open(blob_path(layout, digest), "rb") as stream:
-        body = stream.read()
-    manifest = json.loads(body)
-    for child in manifest.get("manifests", []):
-        _push(registry, repository, child["digest"], child["mediaType"], layout, meter)
-    for part in _parts(manifest):
-        if not registry.has_blob(repository, part):
-            path = blob_path(layout, part)
-            registry.put_blob(repository, part, path)
-            meter.add(os.path.getsize(path))
-    registry.put_manifest(repository, digest, body, media_type)
-
-
-def _parts(manifest: dict[str, Any]) -> Iterator[str]:
-    """Yield the digests of the blobs of an image."""
-    if "config" in manifest:
-        yield manifest["config"]["digest"]
-    for layer in manifest.get("layers", []):
-        yield layer["digest"]
-
-
-def needed(layout: str, image: Image) -> Iterator[str]:
-    """Yield the digests of all blobs of an image that a layout should have. RegistryError when one is not usable."""
-    try:
-        with open(blob_path(layout, image.digest), "rb") as stream:
-            manifest = json.load(stream)
-        yield image.digest
-        for child in manifest.get("manifests", []):
-            inner = Image(image.image, image.repository, "", child["digest"], child["mediaType"], child["size"])
-            yield from needed(layout, inner)
-        yield from _parts(manifest)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise RegistryError(f"image {image.image}: the manifest {image.digest} is not usable: {error}") from error
+def needed(layout: str, image: Image) -> list[str]:
+    """Return the digests of all blobs of an image that a layout should have. RegistryError when one is not usable."""
+    found: dict[str, None] = {}
+    for manifest in manifests(in_layout(layout, image.image), image.digest, image.media_type, image.image):
+        found.update(dict.fromkeys([manifest.digest, *(blob.digest for blob in manifest.blobs)]))
+    return list(found)

@@ -87,7 +87,7 @@ def _promotion(kube: Kube, live: Live, options: dict[str, Any]) -> tuple[Release
     differ. Bindings are those of a tenant: within one they come along, from another they do not.
     """
     name, origin, there = options["name"], options["from_tenant"], options["from_app"]
-    history = ledger.releases(kube.find("Secret", origin, ledger.selector([there], "release")), there)
+    history = ledger.releases(kube.find("Secret", origin, ledger.selector([there], "release")), there, kube.warn)
     try:
         source = ledger.promotable(history, options["version"])
     except LedgerError as error:
@@ -134,5 +134,9 @@ def _content(kube: Kube, tenant: str, app: str, name: str) -> Content:
 def _binding(kube: Kube, tenant: str, app: str, edge: Edge) -> Binding:
     """Return the binding that made an edge of an app."""
     data = _content(kube, tenant, app, edge["secret"]).data
-    secret_env = {name: data[name].decode() for name in edge["secret_env"]}
+    gone = sorted(set(edge["secret_env"]) - set(data))
+    if gone:
+        found = f"no {gone[0]} in Secret {edge['secret']}, which its release refers to"
+        raise Invalid([Problem(f"app {tenant}/{app}", found, "it there: bind the app again")])
+    secret_env = {name: data[name].decode("utf-8", "replace") for name in edge["secret_env"]}
     return Binding(edge["kind"], edge["tenant"], edge["target"], edge["env"], secret_env)

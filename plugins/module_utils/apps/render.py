@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from . import record_schemas, records
 from .options import quantity
 from .spec import Content, main_process, port_variable
 
@@ -28,6 +29,7 @@ RESOURCES = PREFIX + "scaled-resources"
 RESTART = PREFIX + "restart-key"
 STACK = PREFIX + "stack"
 HISTORY = 10
+MAX_NOTED = 10_000
 POD_SECURITY = "pod-security.kubernetes.io/enforce"
 
 PATHS = {
@@ -476,12 +478,12 @@ def containers_of(workload: Object) -> list[Object]:
 
 def scaled_resources(live: Object | None) -> Resources:
     """Return the resources that app_scale has set for a workload."""
-    notes = ((live or {}).get("metadata") or {}).get("annotations") or {}
+    noted = records.part(records.metadata_of(live), "annotations").get(RESOURCES)
     try:
-        found: Resources = json.loads(notes.get(RESOURCES, "{}"))
-    except ValueError:
+        found: Resources = records.checked(records.parsed(noted or "{}", MAX_NOTED), record_schemas.RESOURCES)
+    except records.Wrong:
         return {}
-    return found if isinstance(found, dict) else {}
+    return found
 
 
 def scaler(app: str, tenant: str, process: str, target: tuple[str, str], bounds: dict[str, int]) -> Object:

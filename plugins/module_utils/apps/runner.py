@@ -3,17 +3,26 @@
 
 from __future__ import annotations
 
+import os
 import re
+import traceback
 from collections.abc import Callable
 from typing import Any
 
+from ..texts import visible
 from . import bindings, deploy, info, release, routes, scale, stack, templates, tenant_info, tenant_kubeconfig, tenants
 from .client import Kube, KubeError, Unknown, connect
 from .ledger import LedgerError
-from .options import Invalid
+from .options import Invalid, shown
 from .parse import parse
 
 MASK = "********"
+SHORT = 3
+# What in a result are texts of programs and messages.
+PROSE = ("msg", "reason", "log", "logs", "events", "warnings")
+# What in a result is a name that the task gave. A value in a file of environment may be the same word.
+NAMES = ("name", "tenant", "app")
+MAX_WARNINGS = 20
 
 Result = dict[str, Any]
 
@@ -45,13 +54,15 @@ def run(
     progress is told about long work.
     """
     hidden: list[str] = [str(given["api_key"])] if given.get("api_key") else []
+    kube: Kube | None = None
     try:
         options = parse(module, given)
         hidden += [value for app in options.get("wanted", []) for value in app.secrets]
         # What a module learns to be secret only while it runs, it adds here.
         options["hidden"] = hidden
-        options["progress"] = progress
-        result = _MODULES[module](connect(options), options, check_mode)
+        options["progress"] = lambda message: progress(visible(message))
+        kube = connect(options)
+        result = _MODULES[module](kube, options, check_mode)
     except Invalid as error:
         result = {
             "failed": True,
@@ -63,24 +74,66 @@ def run(
         result = {"failed": True, "changed": False, "msg": f"{module}: {error}"}
         if isinstance(error, Unknown):
             result["unknown"] = True
+    except Exception as error:
+        result = {"failed": True, "unknown": True, "msg": f"{module}: {unexpected(error)}"}
+    warnings = [*result.get("warnings", []), *(kube.warnings if kube is not None else ())]
+    if warnings:
+        result["warnings"] = told(warnings)
+    if "msg" in result:
+        # A failed task's message is shown as it is.
+        result["msg"] = visible(result["msg"], keep="\n\t")
     masked: Result = mask(result, hidden)
     return masked
 
 
-def mask(value: Any, hidden: list[str]) -> Any:
-    """Return the value with every secret in its texts replaced."""
-    texts = sorted({line for text in hidden for line in (text, *text.splitlines()) if len(line) > 3}, key=len)
-    if not texts:
-        return value
-    pattern = re.compile("|".join(re.escape(text) for text in reversed(texts)))
+def unexpected(error: Exception) -> str:
+    """Return how a message tells of an exception that no code has expected: what and where.
 
-    def masked(entry: Any) -> Any:
+    Its own text stays out of it, as it may repeat a secret. That of a KeyError or AttributeError is a name.
+    """
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    place = f"{os.path.basename(last.filename)}:{last.lineno}, in {last.name}"
+    named = f" ({shown(str(error))})" if isinstance(error, (KeyError, AttributeError)) else ""
+    return (
+        f"found an unexpected {type(error).__name__}{named} at {place}; this is a fault of cloudbang.platform, please "
+        "report it; what was changed is not known: run app_info"
+    )
+
+
+def told(warnings: list[str]) -> list[str]:
+    """Return warnings as a terminal may show them, each once and not too many."""
+    texts = list(dict.fromkeys(map(visible, warnings)))
+    more = len(texts) - MAX_WARNINGS
+    return texts if more <= 0 else [*texts[:MAX_WARNINGS], f"{more} more warnings, which are left out"]
+
+
+def mask(value: Any, hidden: list[str]) -> Any:
+    """Return the value with every secret in its texts replaced.
+
+    One of up to three characters is replaced only as a word of its own in a text that somebody wrote, such as a log: it
+    would be found anywhere else by chance.
+    """
+    lines = {line for text in hidden for line in (text, *text.splitlines()) if line}
+    long = sorted((line for line in lines if len(line) > SHORT), key=len, reverse=True)
+    short = [line for line in lines if len(line) <= SHORT]
+    if not lines:
+        return value
+    anywhere = re.compile("|".join(map(re.escape, long)) or r"(?!)")
+    words = re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, sorted(short))) or '(?!)'})(?!\w)")
+
+    def masked(entry: Any, prose: bool) -> Any:
         if isinstance(entry, str):
-            return pattern.sub(MASK, entry)
+            entry = anywhere.sub(MASK, entry)
+            return words.sub(MASK, entry) if prose else entry
         if isinstance(entry, dict):
-            return {key: masked(inner) for key, inner in entry.items()}
+            return {
+                key: inner
+                if key in NAMES and isinstance(inner, str) and inner in lines
+                else masked(inner, prose or key in PROSE)
+                for key, inner in entry.items()
+            }
         if isinstance(entry, list):
-            return [masked(inner) for inner in entry]
+            return [masked(inner, prose) for inner in entry]
         return entry
 
-    return masked(value)
+    return masked(value, False)

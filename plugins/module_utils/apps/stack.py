@@ -23,6 +23,7 @@ from .spec import App, release_spec
 from .stack_record import Record
 from .stack_spec import Stack, members
 from .template_spec import complete, substitute
+from .text_files import read_below, unreadable
 
 Result = dict[str, Any]
 
@@ -162,29 +163,26 @@ def _wanted(
 def _from_compose(given: dict[str, Any], warnings: list[str]) -> dict[str, Any]:
     """Return the spec that a compose file describes."""
     where, content, directory = "compose.content", given["content"], None
+    allowed = list(given["allow_paths"])
     if given["path"] is not None:
         where, directory = given["path"], os.path.dirname(os.path.abspath(given["path"]))
+        allowed.insert(0, directory)
         try:
-            content = read_text(given["path"])
+            content = read_below(where, allowed)
         except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or "it is no UTF-8 text"
-            raise Invalid([Problem("compose.path", f"{where}: {reason}", "a docker compose file")]) from error
+            raise Invalid([unreadable("compose.path", where, error, "a docker compose file")]) from error
     spec, told, problems = compose.convert(
-        content, where, read_text, directory, given["variables"], given["secret_variables"]
+        content,
+        where,
+        lambda path: read_below(path, allowed),
+        directory,
+        given["variables"],
+        given["secret_variables"],
     )
     if problems:
         raise Invalid(problems)
     warnings += told
     return spec
-
-
-def read_text(path: str) -> str:
-    """Return the text of a file of at most 1 MB."""
-    with open(path, encoding="utf-8", newline="") as stream:
-        text = stream.read(compose.MAX_SIZE + 1)
-    if len(text) > compose.MAX_SIZE:
-        raise OSError(27, f"larger than {compose.MAX_SIZE} characters")
-    return text
 
 
 def _bound(

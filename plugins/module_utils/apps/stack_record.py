@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import base64
 import gzip
-import json
 from typing import Any
 
+from . import records
 from .client import ApiError, Kube, KubeError
 from .ledger import MANAGER
 from .options import Invalid, Problem
+from .record_schemas import STACK as STACK_SCHEMA
+from .records import Wrong
 from .render import KIND, STACK, TENANT, Object, namespace
 from .spec import canonical
 
@@ -26,14 +28,23 @@ def name_of(name: str) -> str:
 
 
 def read(kube: Kube, tenant: str, name: str) -> Record:
-    """Return what the last run of a stack has recorded; nothing when there was none."""
+    """Return what the last run of a stack has recorded; nothing when there was none.
+
+    A record that is not usable is an error: without it, what was generated for the stack would be generated anew.
+    """
     secret = kube.get("Secret", tenant, name_of(name))
     if secret is None or (secret["metadata"].get("labels") or {}).get(KIND) != "stack":
         return {}
-    try:
-        found: Record = json.loads(gzip.decompress(base64.b64decode(secret["data"]["stack"])))
-    except (KeyError, ValueError, OSError, EOFError) as error:
-        raise KubeError(f"Secret {tenant}/{name_of(name)}: found no record of a stack in it") from error
+    said: list[str] = []
+    found = records.read("Secret", secret, recorded, said.append)
+    if found is None:
+        raise KubeError(f"{said[0]}; wanted the record of a stack: restore that Secret, or delete it to begin anew")
+    return found
+
+
+def recorded(secret: Object) -> Record:
+    """Return the record in the Secret of a stack. Wrong says why there is none."""
+    found: Record = records.checked(records.parsed(records.unpacked(records.data_of(secret, "stack"))), STACK_SCHEMA)
     return found
 
 
@@ -50,7 +61,12 @@ def write(kube: Kube, name: str, tenant: str, record: Record) -> None:
 
 
 def secret_of(name: str, tenant: str, record: Record) -> Object:
-    data = gzip.compress(canonical(record), mtime=0)
+    plain = canonical(record)
+    try:
+        records.checked(records.parsed(plain), STACK_SCHEMA)
+    except Wrong as error:
+        raise Invalid([Problem("apps", f"what cannot be recorded: {error}", "a stack within these bounds")]) from error
+    data = gzip.compress(plain, mtime=0)
     if len(data) > MAX_RECORD:
         wanted = f"at most {MAX_RECORD} bytes, the limit of a stack's record"
         raise Invalid([Problem("apps", f"{len(data)} bytes, compressed", wanted)])

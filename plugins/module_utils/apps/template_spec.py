@@ -17,7 +17,7 @@ from typing import Any
 
 from .arguments import STACK, TEMPLATE
 from .options import FALSE, TRUE, Checker, Problem, check, shown
-from .spec import canonical
+from .spec import IMAGE_DIGEST, canonical
 from .stack_spec import Parse, members
 
 NAME = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?\Z")
@@ -91,6 +91,11 @@ def options_problems(values: dict[str, Any], parse: Parse) -> list[Problem]:
             checker.wrong("archive", archive, "the path of a .tar.gz or .tar.zst file")
         if values.get("images") and values.get("registry") is None:
             checker.wrong("registry", None, "the registry of the images, or images: false")
+    digest = values.get("digest")
+    if digest is not None and state != "imported":
+        checker.wrong("digest", digest, f"nothing, because state is {state}")
+    elif digest is not None and not IMAGE_DIGEST.match(digest):
+        checker.wrong("digest", digest, "sha256: and 64 hexadecimal digits, as archive_digest of state=exported")
     if values.get("parameters") is not None and sources != ["stack"]:
         checker.wrong(
             "parameters", "without stack", "parameters only beside stack; a file and a definition have theirs"

@@ -6,13 +6,12 @@ A version is a ConfigMap that never changes, in a namespace of its own.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Iterable
 from typing import Any
 
-from . import bundle, compose, stack_record
+from . import bundle, compose, records, stack_record
 from .bundle import Bundle, BundleError
 from .client import ApiError, Kube, KubeError
 from .ledger import MANAGER
@@ -22,6 +21,7 @@ from .registry import Image, Registry, pull, push, reference
 from .render import DIGEST, KIND, PREFIX, Object
 from .spec import canonical
 from .template_spec import Template, from_stack, substitute, template_of, typed
+from .text_files import read_text, unreadable
 
 NAMESPACE = "cloudbang-templates"
 TEMPLATE = PREFIX + "template"
@@ -63,7 +63,7 @@ def _made(kube: Kube, options: dict[str, Any]) -> Template:
         record = stack_record.read(kube, tenant, name)
         if not record:
             raise Invalid([Problem("stack", f"no stack {name} in tenant {tenant}", "one that app_stack has deployed")])
-        definition = from_stack(record["spec"], options["parameters"] or [])
+        definition = from_stack(record.get("spec") or {}, options["parameters"] or [])
     template, problems = template_of(definition, options["name"], options["version"], parse)
     if template is None:
         raise Invalid(problem._replace(option=f"{where}: {problem.option}") for problem in problems)
@@ -74,10 +74,13 @@ def _loaded(path: str) -> Any:
     import yaml
 
     try:
-        with open(path, encoding="utf-8") as stream:
-            return compose.bounded(yaml.safe_load(stream.read(compose.MAX_SIZE)))
-    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:300]
+        text = read_text(path)
+    except (OSError, ValueError) as error:
+        raise Invalid([unreadable("file", path, error, "the YAML file of a template")]) from error
+    try:
+        return compose.bounded(yaml.safe_load(text))
+    except (ValueError, yaml.YAMLError, RecursionError) as error:
+        reason = " ".join(str(error).split())[:300]
         raise Invalid([Problem("file", f"{path}: {reason}", "the YAML file of a template")]) from error
 
 
@@ -155,6 +158,8 @@ def _export(kube: Kube, options: dict[str, Any], check_mode: bool) -> Result:
             if changed
             else [],
         }
+        if now is not None and not changed:
+            result["archive_digest"] = now.archive_digest
         if check_mode or not changed:
             return result
         # What is there already is checked, and not fetched again.
@@ -168,7 +173,7 @@ def _export(kube: Kube, options: dict[str, Any], check_mode: bool) -> Result:
             parts = reference(image)
             images.append(Image(image, parts.repository, parts.tag, got.digest, got.media_type, got.size))
         progress(f"writing {archive}")
-        bundle.write(archive, template.digest, template.content(), images, layout)
+        result["archive_digest"] = bundle.write(archive, template.digest, template.content(), images, layout)
     return result
 
 
@@ -220,7 +225,7 @@ def _import(kube: Kube, options: dict[str, Any], check_mode: bool) -> Result:
     archive, progress = options["archive"], options["progress"]
     with bundle.scratch(archive) as work:
         progress(f"verifying {archive}")
-        found = bundle.read(archive, work)
+        found = bundle.read(archive, work, options["digest"])
         template = _verified(found, options)
         _same(_read(kube, template.name, template.version), template)
         registry = _registry(options) if options["images"] else None
@@ -239,6 +244,7 @@ def _import(kube: Kube, options: dict[str, Any], check_mode: bool) -> Result:
     result = _register(kube, template, images, check_mode)
     result["changed"] = result["changed"] or bool(missing)
     result["template"]["images"] = {image.image: image.digest for image in found.images}
+    result["archive_digest"] = found.archive_digest
     result["pushed"] = [images[image.image] for image in missing]
     if missing and registry is not None:
         header = f"registry {registry.host}"
@@ -282,12 +288,31 @@ def _read(kube: Kube, name: str, version: str) -> tuple[Template, dict[str, str]
     found = kube.get("ConfigMap", NAMESPACE, _key(name, version))
     if found is None:
         return None
-    try:
-        kept = json.loads(found["data"]["template"])
-        images: dict[str, str] = json.loads(found["data"]["images"])
-        return Template(**{**kept, "parameters": tuple(kept["parameters"])}), images
-    except (KeyError, ValueError, TypeError) as error:
-        raise KubeError(f"ConfigMap {NAMESPACE}/{_key(name, version)}: found no template in it") from error
+    said: list[str] = []
+    kept = records.read("ConfigMap", found, kept_in, said.append)
+    if kept is None or (kept[0].name, kept[0].version) != (name, version):
+        reason = said[0] if said else f"ConfigMap {NAMESPACE}/{_key(name, version)}: found another template in it"
+        raise KubeError(f"{reason}; wanted version {version} of {name}: delete that ConfigMap and make it again")
+    return kept
+
+
+def kept_in(found: Object) -> tuple[Template, dict[str, str]]:
+    """Return the template in a ConfigMap, which must be as good as one in a file, and the names of its images."""
+    data = records.part(found, "data")
+    content = records.checked(records.parsed(_text_in(data, "template")), records.mapping(records.anything), "template")
+    images: dict[str, str] = records.checked(
+        records.parsed(_text_in(data, "images")), records.mapping(records.text(4096)), "images"
+    )
+    name, version = str(content.get("name")), str(content.get("version"))
+    template, problems = template_of(content, name, version, parse)
+    if template is None:
+        raise records.Wrong(f"template: {problems[0]}")
+    return template, images
+
+
+def _text_in(data: dict[str, Any], key: str) -> str:
+    found: str = records.checked(data.get(key), records.text(records.MAX_BYTES), f"data.{key}")
+    return found
 
 
 def _object(template: Template, images: dict[str, str]) -> Object:

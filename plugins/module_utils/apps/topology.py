@@ -7,6 +7,8 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from ..texts import visible
+
 Topology = dict[str, list[dict[str, Any]]]
 
 
@@ -79,16 +81,23 @@ def mermaid(found: Topology) -> str:
     for group, (tenant, nodes) in enumerate(_by_tenant(found)):
         inside = []
         for number, node in nodes:
-            text = _label(node).replace('"', "#quot;")
+            text = _mermaid_text(_label(node))
             inside.append(f'n{number}["{text}"]' if node["kind"] == "app" else f'n{number}(["{text}"])')
         if tenant is None:
             lines += [f"  {line}" for line in inside]
         else:
-            lines += [f'  subgraph t{group}["{tenant}"]', *(f"    {line}" for line in inside), "  end"]
+            lines += [f'  subgraph t{group}["{_mermaid_text(tenant)}"]', *(f"    {line}" for line in inside), "  end"]
     for edge in found["edges"]:
         label = f"|{', '.join(edge['env'])}|" if edge["env"] else ""
         lines.append(f"  {numbers[edge['from']]} -->{label} {numbers[edge['to']]}")
     return "\n".join(lines) + "\n"
+
+
+def _mermaid_text(text: str) -> str:
+    """Return a text as a label of Mermaid: no end of its quotes, no markup and no other line in it."""
+    for character, entity in (("#", "#35;"), ('"', "#quot;"), ("<", "#lt;"), (">", "#gt;"), ("`", "#96;")):
+        text = text.replace(character, entity)
+    return visible(text)
 
 
 FORMS: dict[str, Callable[[Topology], str]] = {"dot": dot, "mermaid": mermaid}

@@ -48,13 +48,18 @@ def describe(error: BaseException) -> str:
 
 def get_text(url: str, subject: str, source: str = "upstream", limit: int = 4 << 20) -> str:
     """A small text file, such as a list of checksums."""
+    return get_bytes(url, subject, source, limit).decode("utf-8", "replace")
+
+
+def get_bytes(url: str, subject: str, source: str = "upstream", limit: int = 4 << 20) -> bytes:
+    """A small file."""
     last = ""
     for wait in (*_RETRY_AFTER_S[:2], None):
         try:
             with open_http(url, _TIMEOUT_S) as response:
                 data: bytes = response.read(limit)
             _refuse_html(data[:512], response.headers.get("Content-Type", ""), subject, source, url)
-            return data.decode("utf-8", "replace")
+            return data
         except (OSError, ValueError) as error:
             last = describe(error)
             if 400 <= (getattr(error, "code", 0) or 0) < 500:
@@ -97,9 +102,11 @@ def parse_checksum(text: str, file_name: str, subject: str, url: str) -> str:
 
 
 def download(
-    store: Store, url: str, sha256: str, dest: str, subject: str, source: str, progress: Progress
+    store: Store, url: str, sha256: str, dest: str, subject: str, source: str, progress: Progress, limit: int = 0
 ) -> tuple[str, int]:
     """Fetch `url` to `dest`; returns its sha256 and size. An empty `sha256` accepts what comes (and returns it).
+
+    More than `limit` bytes, if that is given, are not fetched.
 
     What a killed or interrupted call had fetched is kept in the store and continued.
     """
@@ -108,12 +115,12 @@ def download(
     os.makedirs(os.path.dirname(part), exist_ok=True)
     with store.lock("download-" + name, url, progress):
         resumed = os.path.exists(part) and os.path.getsize(part) > 0
-        _fetch(url, part, subject, source, progress)
+        _fetch(url, part, subject, source, progress, limit)
         found = sha256_file(part)
         if sha256 and found != sha256 and resumed:
             progress(f"{subject}: what was kept of an earlier download does not fit; fetching it whole")
             _forget(part)
-            _fetch(url, part, subject, source, progress)
+            _fetch(url, part, subject, source, progress, limit)
             found = sha256_file(part)
         size = os.path.getsize(part)
         if sha256 and found != sha256:
@@ -138,11 +145,11 @@ def _forget(part: str) -> None:
             os.unlink(path)
 
 
-def _fetch(url: str, part: str, subject: str, source: str, progress: Progress) -> None:
+def _fetch(url: str, part: str, subject: str, source: str, progress: Progress, limit: int) -> None:
     last = ""
     for attempt, wait in enumerate((*_RETRY_AFTER_S, None)):
         try:
-            _fetch_once(url, part, subject, source, progress)
+            _fetch_once(url, part, subject, source, progress, limit)
             return
         except _TruncatedError as error:
             last = str(error)
@@ -171,7 +178,7 @@ def _fetch(url: str, part: str, subject: str, source: str, progress: Progress) -
     )
 
 
-def _fetch_once(url: str, part: str, subject: str, source: str, progress: Progress) -> None:
+def _fetch_once(url: str, part: str, subject: str, source: str, progress: Progress, limit: int) -> None:
     have = os.path.getsize(part) if os.path.exists(part) else 0
     validator = _validator(part)
     headers = {"Accept-Encoding": "identity"}
@@ -199,9 +206,22 @@ def _fetch_once(url: str, part: str, subject: str, source: str, progress: Progre
             while chunk:
                 out.write(chunk)
                 position[0] += len(chunk)
+                if limit and position[0] > limit:
+                    break
                 chunk = response.read(_CHUNK)
             out.flush()
             os.fsync(out.fileno())
+        if limit and position[0] > limit:
+            _forget(part)
+            raise ArtifactError(
+                subject,
+                source=source,
+                where=url,
+                found=f"more than {limit} bytes",
+                wanted=f"{limit} bytes",
+                next_step="the file was changed on the way or there: do not use this source",
+                final=True,
+            )
         if total is not None and position[0] != total:
             raise _TruncatedError(f"{position[0]} of {total} bytes")
         if position[0] == 0:

@@ -9,8 +9,10 @@ manifest.json
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import re
 import shutil
 import threading
 from collections.abc import Mapping, Sequence
@@ -24,6 +26,8 @@ from .progress import Progress
 from .store import Store, sha256_file, write_atomic
 
 MANIFEST = "manifest.json"
+MAX_MANIFEST = 64 << 20
+_SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 
 
 def mirror_path(component: str, version: str, arch: str, name: str) -> str:
@@ -33,7 +37,8 @@ def mirror_path(component: str, version: str, arch: str, name: str) -> str:
 class Mirror:
     """Fetches components from a mirror that write_mirror made."""
 
-    def __init__(self, root: str, store: Store, lock_file: LockFile, progress: Progress) -> None:
+    def __init__(self, root: str, store: Store, lock_file: LockFile, progress: Progress, pinned: str = "") -> None:
+        self._pinned = pinned
         self._root = root.removeprefix("file://")
         self._remote = self._root.startswith(("http://", "https://"))
         if not self._remote:
@@ -61,13 +66,17 @@ class Mirror:
             )
         self._store.require_space(sum(int(listed[path]["size"]) for path in paths.values()), str(component))
         made = {}
+        entries: dict[str, dict[str, Any]] = {}
         for name, path in paths.items():
             entry = listed[path]
             subject = f"{name} of {component}"
             made[name] = self._get(path, entry, subject, os.path.join(work, name))
-            if entry.get("made") == "upstream":
-                digest = fingerprint(component.files[name].kind, made[name])
-                self._lock_file.check("files", path, digest, subject, "mirror")
+            # What the manifest says of it does not matter here: whoever holds the mirror has written that.
+            digest = fingerprint(component.files[name].kind, made[name])
+            for section in ("files", "mirror"):
+                self._lock_file.check(section, path, digest, subject, "mirror")
+            entries[path] = {"sha256": digest, "size": os.path.getsize(made[name])}
+        self._lock_file.record("mirror", entries)
         return made
 
     def made(self, component: Component, name: str) -> str:
@@ -82,7 +91,8 @@ class Mirror:
     def _get(self, path: str, entry: Mapping[str, Any], subject: str, dest: str) -> str:
         where = f"{self._root}/{path}"
         if self._remote:
-            http.download(self._store, where, str(entry["sha256"]), dest, subject, "mirror", self._progress)
+            digest, size = str(entry["sha256"]), int(entry["size"])
+            http.download(self._store, where, digest, dest, subject, "mirror", self._progress, size)
             return dest
         try:
             shutil.copyfile(where, dest)
@@ -113,18 +123,20 @@ class Mirror:
         where = f"{self._root}/{MANIFEST}"
         try:
             if self._remote:
-                text = http.get_text(where, subject, "mirror", limit=64 << 20)
+                content = http.get_bytes(where, subject, "mirror", limit=MAX_MANIFEST)
             else:
-                with open(where, encoding="utf-8") as stream:
-                    text = stream.read()
-            data = json.loads(text)
+                with open(where, "rb") as stream:
+                    content = stream.read(MAX_MANIFEST)
+            self._check(content, subject, where)
+            data = json.loads(content)
             files: dict[str, Any] = data["files"]
             if data["version"] != 1 or not all(
-                len(entry["sha256"]) == 64 and entry["size"] >= 0 for entry in files.values()
+                _SHA256.match(entry["sha256"]) and isinstance(entry["size"], int) and entry["size"] >= 0
+                for entry in files.values()
             ):
                 raise ValueError("another format")
             return files
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ArtifactError(
                 subject,
                 source="mirror",
@@ -133,6 +145,25 @@ class Mirror:
                 wanted="the manifest of a mirror",
                 next_step="set artifacts_mirror to the directory or URL that playbooks/bundle.yml wrote",
             ) from error
+
+    def _check(self, content: bytes, subject: str, where: str) -> None:
+        found = hashlib.sha256(content).hexdigest()
+        if self._pinned and found != self._pinned:
+            raise ArtifactError(
+                subject,
+                source="mirror",
+                where=where,
+                found="sha256 " + found,
+                wanted=f"sha256 {self._pinned}, as artifacts_mirror_sha256 says",
+                next_step="the mirror was changed: when you have written it again, take the sum that the playbook has "
+                "printed",
+                final=True,
+            )
+
+
+def manifest_sha256(root: str) -> str:
+    """The sum of a mirror's manifest, for artifacts_mirror_sha256."""
+    return sha256_file(os.path.join(os.path.abspath(os.path.expanduser(root)), MANIFEST))
 
 
 def write_mirror(root: str, files: Sequence[Mapping[str, Any]], arch: str, progress: Progress) -> list[str]:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -16,12 +17,14 @@ from . import oci, recipes
 from .catalogue import DEFAULT_CATALOGUE, Catalogue, Component
 from .errors import ArtifactError, combined
 from .lockfile import LockFile
-from .mirror import Mirror, write_mirror
+from .mirror import Mirror, manifest_sha256, write_mirror
 from .progress import Progress, duration, silent
 from .store import Lock, Store, Stored
 from .upstream import Upstream, reachable
 
+NAMES = ("source", "cache_dir", "mirror", "mirror_sha256", "versions", "arch", "lock_file")
 SOURCES = ("auto", "upstream", "mirror", "build")
+_SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 ARCHITECTURES = {"amd64": "amd64", "x86_64": "amd64", "arm64": "arm64", "aarch64": "arm64"}
 
 
@@ -68,6 +71,7 @@ class Settings:
     source: str = "auto"
     cache_dir: str = "~/.cache/cloudbang"
     mirror: str | None = None
+    mirror_sha256: str = ""
     versions: Mapping[str, Any] = field(default_factory=dict)
     arch: str = "amd64"
     lock_file: str | None = None
@@ -85,6 +89,10 @@ class Settings:
                 found="nothing",
                 wanted="the URL or directory of a mirror, as artifacts_source is mirror",
             )
+        object.__setattr__(self, "mirror_sha256", self.mirror_sha256.lower())
+        wrong = mirror_problem(self.mirror if self.source == "mirror" else None, self.mirror_sha256)
+        if wrong is not None:
+            raise ArtifactError("artifacts_mirror_sha256", found=wrong[0], wanted=wrong[1], final=True)
         if not isinstance(self.versions, Mapping):
             raise ArtifactError(
                 "artifacts_versions", found=repr(self.versions), wanted="a mapping of component to version"
@@ -95,9 +103,9 @@ class Settings:
 
     @classmethod
     def from_vars(cls, variables: Mapping[str, Any], template: Callable[[Any], Any] = lambda value: value) -> Settings:
-        """Read artifacts_source, _cache_dir, _mirror, _versions, _arch and _lock_file; `template` resolves raw ones."""
+        """Read the variables artifacts_NAME for all NAMES; `template` resolves raw ones."""
         values: dict[str, Any] = {}
-        for name in ("source", "cache_dir", "mirror", "versions", "arch", "lock_file"):
+        for name in NAMES:
             value = variables.get("artifacts_" + name)
             if value is not None and value != "":
                 values[name] = template(value)
@@ -132,7 +140,19 @@ def plan(wanted: list[str], settings: Settings) -> dict[str, Planned]:
 
 def bundle(root: str, artifacts: Iterable[Artifact], settings: Settings, progress: Progress = silent) -> list[str]:
     """Write these artifacts as a mirror below `root`. Returns the paths that were written."""
-    return write_mirror(root, [artifact.as_dict() for artifact in artifacts], settings.arch, progress)
+    written = write_mirror(root, [artifact.as_dict() for artifact in artifacts], settings.arch, progress)
+    progress(f"sites that use this mirror set artifacts_mirror_sha256: {manifest_sha256(root)}")
+    return written
+
+
+def mirror_problem(mirror: str | None, pinned: str) -> tuple[str, str] | None:
+    """What is wrong with the sum that pins a mirror: what was found and what is wanted. None when it is right."""
+    if pinned and not _SHA256.match(pinned):
+        return repr(pinned), "64 hexadecimal digits, the sha256 of the mirror's manifest.json"
+    if mirror and mirror.lower().startswith("http://") and not pinned:
+        wanted = "the sha256 of its manifest.json, which playbooks/bundle.yml prints, or a mirror with https"
+        return f"nothing, and {mirror}, where anybody on the way can exchange files", wanted
+    return None
 
 
 class _Run:
@@ -145,7 +165,9 @@ class _Run:
         self.catalogue = Catalogue(settings.catalogue, settings.versions, settings.arch)
         self.lock_file = LockFile(settings.lock_file or self.store.path("artifacts.lock.yml"))
         self._upstream = Upstream(self.store, self.lock_file, self.progress, self._crane)
-        self._mirror = Mirror(settings.mirror, self.store, self.lock_file, self.progress) if settings.mirror else None
+        self._mirror: Mirror | None = None
+        if settings.mirror:
+            self._mirror = Mirror(settings.mirror, self.store, self.lock_file, self.progress, settings.mirror_sha256)
         self._auto: dict[str, str] = {}
 
     def ensure(self, wanted: list[str]) -> dict[str, Artifact]:
@@ -168,8 +190,18 @@ class _Run:
         for origin in self._origins(component):
             stored = self.store.get(_key(origin, component, name), self.progress)
             if stored is not None and (origin != "build" or stored.meta.get("recipe") == component.recipe):
-                return _artifact(component, name, stored, origin)
+                artifact = _artifact(component, name, stored, origin)
+                self._check(component, artifact)
+                return artifact
         return None
+
+    def _check(self, component: Component, artifact: Artifact) -> None:
+        """Hold a cached file to the lock file, which may have come after it."""
+        sections = {"upstream": ("files",), "mirror": ("files", "mirror")}.get(artifact.origin, ())
+        key = "/".join((component.name, component.version, component.arch, artifact.name))
+        digest = artifact.digest.removeprefix("sha256:") or artifact.sha256
+        for section in sections:
+            self.lock_file.check(section, key, digest, f"{artifact.name} of {component}", artifact.origin)
 
     def source_of(self, component: Component) -> str:
         """Where this component comes from under the configured source."""

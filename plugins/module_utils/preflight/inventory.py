@@ -63,7 +63,8 @@ class Inventory:
     ``variables`` are what the user wrote, by host, untemplated; ``settings`` the same with the roles' defaults below,
     templated; ``errors`` the message by host and variable where that was not possible; ``facts`` what ``examine``
     returned, by host, with ``reached`` false and a ``reason`` for a host that gave no answer, nothing for a host that
-    was not asked; ``versions`` the versions of the artifact catalogue; ``now`` seconds since the epoch.
+    was not asked; ``versions`` the versions of the artifact catalogue; ``now`` seconds since the epoch;
+    ``inject_facts`` whether Ansible makes facts that hosts return to variables.
     """
 
     hosts: tuple[str, ...]
@@ -77,6 +78,7 @@ class Inventory:
     sources: tuple[str, ...] = ()
     versions: dict[str, str] = field(default_factory=dict)
     now: float = 0.0
+    inject_facts: bool = False
 
     @property
     def nodes(self) -> tuple[str, ...]:

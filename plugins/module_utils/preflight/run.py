@@ -7,8 +7,10 @@ import textwrap
 from collections.abc import Collection, Iterable
 from dataclasses import replace
 
+from ..texts import visible
 from . import (
     checks_addresses,
+    checks_controller,
     checks_gateway,
     checks_goodnet,
     checks_groups,
@@ -25,6 +27,7 @@ from .inventory import ERROR, EVERYWHERE, WARNING, Inventory, Problem, registere
 # Importing them registers the checks.
 CHECKS = (
     checks_addresses,
+    checks_controller,
     checks_gateway,
     checks_goodnet,
     checks_groups,
@@ -78,11 +81,12 @@ def table(problems: Iterable[Problem], width: int = 160) -> str:
     heads = ("host", "check", "variable", "found", "wanted")
     rows = [
         (
-            one.host,
+            # Hosts give parts of these texts, and they go to a terminal.
+            visible(one.host),
             one.check if one.severity == ERROR else f"{one.check} (warning)",
-            one.variable,
-            one.found,
-            f"{one.wanted}; {one.hint}" if one.hint else one.wanted,
+            visible(one.variable),
+            visible(one.found),
+            visible(f"{one.wanted}; {one.hint}" if one.hint else one.wanted),
         )
         for one in problems
     ]

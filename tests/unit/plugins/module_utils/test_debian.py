@@ -58,6 +58,33 @@ def test_mirror_of_the_host(lines: str, mirror: str, monkeypatch: pytest.MonkeyP
     assert debian.host_mirror() == mirror
 
 
+def ordered(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[list[str]]:
+    """Return the commands that making a root file system would run."""
+    commands: list[list[str]] = []
+    monkeypatch.setattr(debian, "host_mirror", lambda: "http://mirror.test/debian")
+    monkeypatch.setattr(debian, "run_contained", lambda command, _progress: commands.append(command))
+    monkeypatch.setattr(debian, "_customize", lambda *_arguments: None)
+    debian.bootstrap(RECIPE, tmp_path / "root", tmp_path / "packages", lambda _message: None)
+    return commands
+
+
+def test_packages_are_used_only_with_a_signature(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    own, other = tmp_path / "own.gpg", tmp_path / "other.gpg"
+    other.write_bytes(b"keys")
+    monkeypatch.setattr(debian, "KEYRINGS", (own, other))
+    [command] = ordered(monkeypatch, tmp_path)
+    assert command[0] == "debootstrap" and "--force-check-gpg" in command and f"--keyring={other}" in command
+    own.write_bytes(b"keys")
+    assert f"--keyring={own}" in ordered(monkeypatch, tmp_path)[0]
+
+
+def test_without_keys_nothing_is_fetched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(debian, "KEYRINGS", (tmp_path / "none.gpg",))
+    monkeypatch.setattr(debian, "run_contained", lambda *_arguments: pytest.fail("it ran"))
+    with pytest.raises(debian.DebianError, match=r"none\.gpg; wanted one.*install the package debian-archive-keyring"):
+        debian.bootstrap(RECIPE, tmp_path / "root", tmp_path / "packages", lambda _message: None)
+
+
 def test_customizing_masks_disables_and_removes(tmp_path: Path) -> None:
     root, overlay = tmp_path / "root", tmp_path / "overlay"
     wants = root / "etc/systemd/system/multi-user.target.wants"

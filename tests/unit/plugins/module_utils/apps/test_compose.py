@@ -158,7 +158,8 @@ def test_files_are_read_beside_the_compose_file(tmp_path: Path) -> None:
     text = "{env_file: [app.env, {path: none.env, required: false}], environment: [A=2], configs: [ini]}"
     more = {"read": lambda path: Path(path).read_text(), "directory": str(tmp_path), "variables": {"V": "v"}}
     app = service(text, top=top, **more)
-    assert app["env"] == {"A": "2", "B": "$x y", "C": "v z", "D": "d"}
+    # What a file of environment has is secret; what the compose file itself has is not.
+    assert app["env"] == {"A": "2"} and app["secret_env"] == {"B": "$x y", "C": "v z", "D": "d"}
     assert app["files"] == [{"path": "/ini", "content": "[web]\n"}]
 
 
@@ -180,6 +181,11 @@ def test_order_and_jobs() -> None:
     assert problems == [] and stack is not None
     assert stack.levels == [["db"], ["init"], ["web"]]
     assert {app.name: app.type for app in stack.apps} == {"web": "web", "init": "job", "db": "web"}
+
+
+def test_secret_variables_may_stand_in_files_of_environment() -> None:
+    app = service("env_file: /e", read=lambda path: 'A=${S}\nB="x-${S}"\n', secret_variables={"S": "hidden"})
+    assert app["secret_env"] == {"A": "hidden", "B": "x-hidden"} and "env" not in app
 
 
 UNSUPPORTED = {

@@ -297,6 +297,15 @@ def test_topology() -> None:
     assert topology.topology([]) == {"nodes": [], "edges": []}
 
 
+def test_a_label_is_one_line_and_no_markup() -> None:
+    evil = '"]\n click n0 "javascript:alert(1)"<script>`#'
+    app = {"tenant": "acme", "status": "running", "domains": [evil], "bindings": []}
+    for form in topology.FORMS.values():
+        text, plain = (form(topology.topology([{**app, "name": name}])) for name in (evil, "web"))
+        assert len(text.splitlines()) == len(plain.splitlines())
+    assert "<script>" not in text and '"javascript' not in text and "click n0 #quot;javascript" in text
+
+
 def test_the_options_of_a_member_are_documented_as_those_of_an_app() -> None:
     def options(module: str) -> dict[str, Any]:
         source = (MODULES / f"{module}.py").read_text()

@@ -1,6 +1,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import threading
@@ -281,14 +282,23 @@ def mirror(world: World) -> Path:
     return root
 
 
+def manifest_of(mirror: Path) -> str:
+    return hashlib.sha256((mirror / "manifest.json").read_bytes()).hexdigest()
+
+
+def serve(world: World, mirror: Path) -> str:
+    for path in mirror.rglob("*"):
+        if path.is_file():
+            world.site.put("/m/" + str(path.relative_to(mirror)), path.read_bytes(), checksum=False)
+    return world.site.url + "/m/"
+
+
 @pytest.mark.parametrize("how", ["directory", "file-url", "http"])
 def test_a_mirror_gives_the_same_files(world: World, mirror: Path, how: str) -> None:
-    if how == "http":
-        for path in mirror.rglob("*"):
-            if path.is_file():
-                world.site.put("/m/" + str(path.relative_to(mirror)), path.read_bytes(), checksum=False)
-    where = {"directory": str(mirror), "file-url": f"file://{mirror}/", "http": world.site.url + "/m/"}[how]
-    changes = {"source": "mirror", "mirror": where, "cache_dir": str(world.root / "other")}
+    served = serve(world, mirror)
+    where = {"directory": str(mirror), "file-url": f"file://{mirror}/", "http": served}[how]
+    pinned = manifest_of(mirror).upper() if how == "http" else ""
+    changes = {"source": "mirror", "mirror": where, "mirror_sha256": pinned, "cache_dir": str(world.root / "other")}
     found = ensure(["tool", "one", "source-only"], world.settings(**changes), world.progress)
     assert content(found["tool"]) == TOOL
     assert {artifact.origin for artifact in found.values()} == {"mirror"}
@@ -343,13 +353,86 @@ def test_mirror_failures_name_component_and_reason(world: World, mirror: Path, s
     assert "from mirror " + str(mirror) in str(caught.value)
 
 
-def test_a_mirror_cannot_replace_what_upstream_published(world: World, mirror: Path) -> None:
-    path = mirror / "tool/1.2.3/amd64/tool"
-    path.write_bytes(b"swapped")
-    data = json.loads((mirror / "manifest.json").read_text())
-    data["files"]["tool/1.2.3/amd64/tool"].update(sha256=store.sha256_file(str(path)), size=7)
-    (mirror / "manifest.json").write_text(json.dumps(data))
+def swap(mirror: Path, path: str, data: bytes, made: str | None) -> None:
+    """Exchange a file of a mirror, as who holds it can: with its sum, and with what the manifest says of its origin."""
+    (mirror / path).write_bytes(data)
+    manifest = json.loads((mirror / "manifest.json").read_text())
+    entry = manifest["files"][path]
+    entry.update(sha256=hashlib.sha256(data).hexdigest(), size=len(data))
+    if made is None:
+        del entry["made"]
+    else:
+        entry["made"] = made
+    (mirror / "manifest.json").write_text(json.dumps(manifest))
+
+
+@pytest.mark.parametrize("made", ["upstream", "build", "", None])
+def test_a_mirror_cannot_replace_what_upstream_published(world: World, mirror: Path, made: str | None) -> None:
+    swap(mirror, "tool/1.2.3/amd64/tool", b"swapped", made)
     lock = str(world.root / "cache" / "artifacts.lock.yml")
     settings = world.settings(source="mirror", mirror=str(mirror), cache_dir=str(world.root / "other"), lock_file=lock)
     with pytest.raises(ArtifactError, match="recorded in"):
         ensure(["tool"], settings)
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [("tool", "tool/1.2.3/amd64/tool"), ("source-only", "source-only/5/amd64/source-only")],
+)
+def test_a_mirror_cannot_replace_what_it_has_given(world: World, mirror: Path, name: str, path: str) -> None:
+    lock = str(world.root / "own.lock.yml")
+    settings = world.settings(source="mirror", mirror=str(mirror), cache_dir=str(world.root / "other"), lock_file=lock)
+    ensure([name], settings)
+    recorded = yaml.safe_load(Path(lock).read_text())
+    assert list(recorded["mirror"]) == [path] and not recorded["files"]
+    swap(mirror, path, b"swapped", "build")
+    fresh = world.settings(source="mirror", mirror=str(mirror), cache_dir=str(world.root / "fresh"), lock_file=lock)
+    with pytest.raises(ArtifactError, match=r"recorded in .*section mirror of the lock file"):
+        ensure([name], fresh)
+
+
+def test_the_lock_file_holds_for_what_is_cached_already(world: World, mirror: Path) -> None:
+    swap(mirror, "tool/1.2.3/amd64/tool", b"swapped", "build")
+    other = {"source": "mirror", "mirror": str(mirror), "cache_dir": str(world.root / "other")}
+    assert content(ensure(["tool"], world.settings(**other))["tool"]) == b"swapped"
+    lock = str(world.root / "cache" / "artifacts.lock.yml")
+    for act in (ensure, plan):
+        with pytest.raises(ArtifactError, match="recorded in"):
+            act(["tool"], world.settings(**other, lock_file=lock))
+
+
+@pytest.mark.parametrize("how", ["directory", "http"])
+def test_a_pinned_mirror_has_that_manifest_and_no_other(world: World, mirror: Path, how: str) -> None:
+    pinned = manifest_of(mirror)
+    swap(mirror, "source-only/5/amd64/source-only", b"swapped", "build")
+    where = str(mirror) if how == "directory" else serve(world, mirror)
+    other = world.settings(source="mirror", mirror=where, mirror_sha256=pinned, cache_dir=str(world.root / "other"))
+    with pytest.raises(ArtifactError, match=rf"wanted sha256 {pinned}, as artifacts_mirror_sha256 says"):
+        ensure(["source-only"], other)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"mirror": "http://mirror.example.org/"}, r"artifacts_mirror_sha256: found nothing, and http://mirror"),
+        ({"mirror": "HTTP://mirror.example.org/"}, r"artifacts_mirror_sha256: found nothing"),
+        ({"mirror": "https://x", "mirror_sha256": "abc"}, r"found 'abc'; wanted 64 hexadecimal digits"),
+    ],
+)
+def test_a_mirror_without_encryption_is_pinned(world: World, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ArtifactError, match=message):
+        world.settings(source="mirror", **changes)
+    assert world.settings(source="mirror", mirror="https://mirror.example.org").mirror_sha256 == ""
+
+
+def test_a_mirror_sends_no_more_than_it_lists(world: World, mirror: Path) -> None:
+    where = serve(world, mirror)
+    changes = {"source": "mirror", "mirror": where, "mirror_sha256": manifest_of(mirror)}
+    world.site.files["/m/tool/1.2.3/amd64/tool"] += b"x" * (4 << 20)
+    with pytest.raises(ArtifactError, match=r"found more than 1600 bytes; wanted 1600 bytes"):
+        ensure(["tool"], world.settings(**changes, cache_dir=str(world.root / "other")))
+    assert not any(path.stat().st_size > 1600 for path in (world.root / "other").rglob("*") if path.is_file())
+
+
+def test_writing_a_mirror_tells_the_sum_that_pins_it(world: World, mirror: Path) -> None:
+    assert f"sites that use this mirror set artifacts_mirror_sha256: {manifest_of(mirror)}" in world.messages

@@ -1,0 +1,22 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Texts from elsewhere, made fit to be shown on a terminal."""
+
+from __future__ import annotations
+
+import re
+
+# Characters that a terminal acts upon instead of showing them: control characters of both sets, line separators, what
+# changes the direction of writing or has no width, and halves of characters that have no form in UTF-8.
+_UNSEEN = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff\ufff9-\ufffb]"
+)
+
+
+def _escaped(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+
+def visible(text: str, keep: str = "") -> str:
+    """Return a text in which control characters can be read, as in \\x1b, and do nothing; those of keep stay."""
+    return _UNSEEN.sub(lambda match: match[0] if match[0] in keep else _escaped(match), text)
