@@ -17,7 +17,7 @@ PLAY := ansible-playbook -i $(LAB)
 # Each process of the API tests has an API server of its own. Tests of one file build on each other.
 PYTEST := pytest -q --numprocesses auto --maxprocesses 4 --dist loadfile
 
-.PHONY: help setup demo test lab lab-down site lint unit api molecule e2e e2e-goodnet bench lock clean
+.PHONY: help setup demo test lab lab-down site lint unit api molecule e2e e2e-goodnet audit bench lock clean
 
 help: ## Show what can be called
 	@grep -hE '^[a-z0-9-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -64,6 +64,9 @@ e2e-goodnet: lab-down site ## Run the end-to-end tests that see the network on a
 	@$(PLAY) cloudbang.platform.demo
 	@pytest -v $(patsubst %,tests/e2e/test_%.py,cluster tenants goodnet idempotence failover)
 	@$(PLAY) cloudbang.platform.lab_down
+
+audit: setup ## Look for known faults in what is installed; DATA=newest or a directory, LOCK=a site's lock file
+	@tests/audit.py --data "$(DATA)" --lock "$(LOCK)" --day "$(DAY)"
 
 bench: setup ## Measure and write docs/benchmarks.md
 	@PYTHONPATH=tests:build/collections tests/bench/bench.py
