@@ -601,15 +601,17 @@ def test_each_authority_is_for_one_kind_of_server(lab: Lab) -> None:
 
 
 def test_no_key_on_a_load_balancer_can_pose_as_the_api(lab: Lab) -> None:
-    script = "for key in $(find /etc /var/lib/kubelet -name '*.key' -o -name '*.pem'); do echo ${key%.key}; done"
+    script = """
+        for key in $(find /etc -name '*.key') /var/lib/kubelet/pki/*.pem; do
+            certificate=$(echo $key | sed 's/key$/crt/')
+            openssl verify -CAfile /etc/kubernetes/pki/ca.crt -purpose %s $certificate >/dev/null 2>&1 && echo $certificate
+        done; :"""
     for node in lab.group("loadbalancer"):
-        paths = node.sh(script).split()
-        assert "/etc/traefik/gateway" in paths
-        assert "/etc/traefik/default" not in paths
-        for path in paths:
-            certificate = path if path.endswith(".pem") else f"{path}.crt"
-            verify = f"openssl verify -CAfile /etc/kubernetes/pki/ca.crt -purpose sslserver {certificate} 2>&1; :"
-            assert f"{certificate}: OK" not in node.sh(verify), node.name
+        assert {"/etc/traefik/client.crt", "/etc/kubernetes/pki/kubelet-client.crt"} <= set(
+            node.sh(script % "sslclient").split()
+        )
+        assert node.sh(script % "sslserver").split() == [], node.name
+        assert node.sh("ls /etc/traefik/*.key").split() == ["/etc/traefik/client.key", "/etc/traefik/gateway.key"]
 
 
 @pytest.mark.parametrize("port", [2379, 2380])
