@@ -121,6 +121,35 @@ def node(name: str) -> Host:
     )
 
 
+def inside(host: str, unit: str, script: str) -> CommandResult:
+    """Run a script as the main process of a unit sees its host; the caller judges the exit code."""
+    program = (Path(os.environ["MOLECULE_PROJECT_DIRECTORY"]) / "tests/e2e/inside.sh").read_text("utf-8")
+    return node(host).run("sh -c %s inside %s %s", program, unit, script)
+
+
+def confined(host: str, unit: str, *own: str) -> None:
+    """Assert that a unit reads no secret but its own, and reaches neither systemd nor the container runtime."""
+    files = (
+        "/etc/kubernetes /etc/etcd /etc/traefik /etc/calico /etc/cloudbang-registry /etc/containerd /var/lib/kubelet"
+    )
+    secret = f"find {files} /var/lib/kube-proxy /var/lib/etcd /root/.ssh -type f ! -perm -004 2>/dev/null"
+    there = set(node(host).run(secret).stdout.split())
+    readable = inside(
+        host, unit, f"for path in {' '.join(sorted(there))}; do cat $path >/dev/null 2>&1 && echo $path; done"
+    )
+    assert set(own) <= there
+    assert set(readable.stdout.split()) == set(own)
+    assert inside(host, unit, "true").rc == 0
+    assert inside(host, unit, "systemd-run --quiet --wait true").rc != 0
+    assert inside(host, unit, "curl --silent --unix-socket /run/dbus/system_bus_socket http://x/").rc == 7
+    assert inside(host, unit, "curl --silent --unix-socket /run/containerd/containerd.sock http://x/").rc == 7
+    assert inside(host, unit, "touch /etc/mine || touch /var/lib/mine || touch /usr/local/bin/mine").rc != 0
+    uid = inside(host, unit, "id --user").stdout.strip()
+    owners = inside(host, unit, "stat --format=%u /proc/[0-9]*").stdout.split()
+    assert uid != "0"
+    assert set(owners) == {uid}
+
+
 @cache
 def _kubectl_path() -> str:
     return str(module("localhost", "cloudbang.platform.artifacts", names=["kubectl"])["artifacts"]["kubectl"]["path"])

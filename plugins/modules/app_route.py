@@ -90,8 +90,8 @@ options:
     suboptions:
       mode:
         description:
-          - V(cluster) serves HTTP and, with the certificate of the gateway, HTTPS. The authority of the cluster has
-            signed it; its domains are C(gateway_domains) of the role P(cloudbang.platform.gateway#role).
+          - V(cluster) serves HTTP and, with the certificate of the gateway, HTTPS. The authority of the gateway
+            has signed it; its domains are C(gateway_domains) of the role P(cloudbang.platform.gateway#role).
           - V(none) serves HTTP only.
           - V(passthrough) gives the connections as they are to the app, which has the certificate. The gateway takes
             only the name of the domain from them.

@@ -18,6 +18,7 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.artifacts impor
     plan,
 )
 from ansible_collections.cloudbang.platform.plugins.module_utils.artifacts.store import require_intact
+from ansible_collections.cloudbang.platform.plugins.module_utils.preflight.checks_secrets import AUTHORITIES
 from ansible_collections.cloudbang.platform.plugins.module_utils.texts import visible
 
 if TYPE_CHECKING:
@@ -37,14 +38,15 @@ def artifacts_of(action: ActionBase, names: list[str], variables: dict[str, Any]
 
 
 def not_made_yet(action: ActionBase, variables: dict[str, Any]) -> bool:
-    """Return whether this is a check of a cluster whose authorities and secrets are still to be made.
+    """Return whether this is a check of a cluster some of whose authorities and secrets are still to be made.
 
     What is rendered from them cannot be known then, only that it would change.
     """
-    directory = variables.get("cloudbang_pki_dir")
-    return bool(
-        action._task.check_mode and directory and not Path(action._templar.template(directory)).expanduser().exists()
-    )
+    given = variables.get("cloudbang_pki_dir")
+    if not action._task.check_mode or not given:
+        return False
+    directory = Path(action._templar.template(given)).expanduser()
+    return not all((directory / f"{name}.crt").exists() for name in AUTHORITIES)
 
 
 def render(action: ActionBase, name: str, variables: dict[str, Any]) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import http.client
 import http.server
 import json
@@ -164,6 +165,8 @@ class World:
     tcp: list[int]
     udp: list[int]
     authority: Authority
+    health: int
+    metrics: int
     servers: list[Server] = field(default_factory=list)
 
     def route(self, tenant: str, app: str = "shop", **more: Any) -> dict[str, Any]:
@@ -268,7 +271,8 @@ def _define(api: Api, text: str) -> None:
 
 def _render(template: str, **variables: Any) -> str:
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), trim_blocks=True)
-    environment.filters["bool"] = bool
+    environment.filters.update(bool=bool, hash=lambda text, kind: hashlib.new(kind, text.encode()).hexdigest())
+    environment.globals["lookup"] = lambda _plugin, path: Path(path).read_text("utf-8").rstrip()
     return environment.get_template(template).render(**variables)
 
 
@@ -279,7 +283,9 @@ def gateway(api: Api, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worl
     _define(api, Path(found["traefik-crds"].path).read_text("utf-8"))
     directory = tmp_path_factory.mktemp("gateway")
     ports = _free_ports(8)
+    (directory / "gateway.secret").write_text("a secret of this cluster\n")
     variables: dict[str, Any] = {
+        "cloudbang_pki_dir": str(directory),
         "gateway_http_port": ports[0],
         "gateway_https_port": ports[1],
         "gateway_health_port": ports[2],
@@ -295,8 +301,8 @@ def gateway(api: Api, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worl
         api.kube.request("PATCH", where, {"fieldManager": "test", "force": "true"}, entry, content_type=client.APPLY)
     authority = Authority.new("gateway-ca")
     own = issue(authority, ["*.cluster.example"])
-    (directory / "default.crt").write_text(own["certificate"])
-    (directory / "default.key").write_text(own["key"])
+    (directory / "gateway.crt").write_text(own["certificate"])
+    (directory / "gateway.key").write_text(own["key"])
     certificate, key = api.authority.issue("cloudbang:gateway")
     kubeconfig = api.write_kubeconfig("gateway.conf", api.authority.pem, certificate, key)
     dynamic = directory / "dynamic"
@@ -317,7 +323,7 @@ def gateway(api: Api, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worl
             stdout=stream,
             stderr=stream,
         )
-    world = World(api, own_address(), ports[0], ports[1], ports[4:6], ports[6:8], authority)
+    world = World(api, own_address(), ports[0], ports[1], ports[4:6], ports[6:8], authority, ports[2], ports[3])
     try:
 
         def pings() -> bool:
@@ -440,6 +446,108 @@ def test_redirect_to_another_domain(gateway: World, tenant: str) -> None:
         assert location == f"{'https' if tls else 'http'}://new.example.org/a/b?c=d"
     converge({**options, "redirect": {"to": "new.example.org", "permanent": False}})
     soon(302, lambda: gateway.ask(domain)[0])
+
+
+def _page(port: int, path: str, **headers: str) -> tuple[int, str]:
+    """Return status and body of a page on a port of this machine; status 0 when no HTTP comes back."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request("GET", path, headers=headers)
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode()
+    except (http.client.HTTPException, OSError) as error:
+        return 0, repr(error)
+    finally:
+        connection.close()
+
+
+def _router(kind: str, name: str, tenant: str, **spec: Any) -> dict[str, Any]:
+    entry: dict[str, Any] = render.head(kind, name, tenant, {})
+    entry["spec"] = spec
+    return entry
+
+
+def _served(gateway: World, tenant: str, entries: list[dict[str, Any]]) -> None:
+    """Write objects as their author does, not as app_route would, and wait until the gateway has seen them."""
+    for entry in entries:
+        gateway.api.kube.apply(entry, "author")
+    converge(gateway.route(tenant, name="last", domains=[f"last.{tenant}.example.org"]))
+    soon("shop /", lambda: gateway.says(f"last.{tenant}.example.org"))
+
+
+@pytest.mark.parametrize(
+    "name", ["prometheus@internal", "ping@internal", "noop@internal", "{tenant}-b-shop-8000@kubernetes", "any@file"]
+)
+def test_objects_cannot_refer_to_what_is_of_another_provider(gateway: World, tenant: str, name: str) -> None:
+    gateway.offer(f"{tenant}-b", "shop")
+    gateway.offer(tenant, "shop")
+    host = f"claims.{tenant}.example.org"
+    services = [{"kind": "TraefikService", "name": name.format(tenant=tenant)}]
+    rule = {"kind": "Rule", "match": f"Host(`{host}`)", "services": services}
+    weighted = _router("TraefikService", "around", tenant, weighted={"services": services})
+    by_way = {**rule, "match": f"Host(`way.{host}`)", "services": [{"kind": "TraefikService", "name": "around"}]}
+    direct = _router("IngressRoute", "direct", tenant, entryPoints=["web"], routes=[rule])
+    indirect = _router("IngressRoute", "indirect", tenant, entryPoints=["web"], routes=[by_way])
+    _served(gateway, tenant, [weighted, direct, indirect])
+    for path in ("/", "/metrics", "/ping"):
+        assert gateway.says(host, path) == "404"
+        assert gateway.says(f"way.{host}", path) == "404"
+
+
+def test_an_ingress_cannot_take_middlewares_of_another_provider(gateway: World, tenant: str) -> None:
+    gateway.offer(tenant, "shop")
+    host = f"annotated.{tenant}.example.org"
+    backend = {"service": {"name": "shop", "port": {"number": 8000}}}
+    paths = [{"path": "/", "pathType": "Prefix", "backend": backend}]
+    rules = [{"host": host, "http": {"paths": paths}}]
+    entry = _router("Ingress", "annotated", tenant, ingressClassName="cloudbang", rules=rules)
+    wall = _router("Middleware", "wall", f"{tenant}-b", redirectScheme={"scheme": "https", "permanent": True})
+    entry["metadata"]["annotations"] = {
+        "traefik.ingress.kubernetes.io/router.middlewares": f"{tenant}-b-wall@kubernetescrd"
+    }
+    gateway.offer(f"{tenant}-b", "shop")
+    _served(gateway, tenant, [wall, entry])
+    assert gateway.ask(host)[0] != 301
+
+
+def test_routes_do_not_reach_the_ports_of_health_and_metrics(gateway: World, tenant: str) -> None:
+    gateway.offer(tenant, "shop")
+    ports = ["health", "metrics", "traefik", "ping", "prometheus"]
+    target = [{"name": "shop", "port": 8000}]
+    everything = {"kind": "Rule", "match": "PathPrefix(`/`)", "priority": 10**6, "services": target}
+    backend = {"service": {"name": "shop", "port": {"number": 8000}}}
+    ingress = _router("Ingress", "all", tenant, ingressClassName="cloudbang", defaultBackend=backend)
+    ingress["metadata"]["annotations"] = {"traefik.ingress.kubernetes.io/router.entrypoints": ",".join(ports)}
+    stolen = [
+        _router("IngressRoute", "all", tenant, entryPoints=ports, routes=[everything]),
+        _router(
+            "IngressRouteTCP", "all", tenant, entryPoints=ports, routes=[{"match": "HostSNI(`*`)", "services": target}]
+        ),
+        ingress,
+    ]
+    _served(gateway, tenant, stolen)
+    assert _page(gateway.health, "/ping") == (200, "OK")
+    assert _page(gateway.health, "/probe")[0] == 404
+    assert _page(gateway.metrics, "/probe")[0] == 404
+    assert "traefik_entrypoint" in _page(gateway.metrics, "/metrics")[1]
+
+
+def test_headers_that_an_app_reads_as_those_of_the_gateway_are_removed(gateway: World, tenant: str) -> None:
+    seen: list[dict[str, str]] = []
+    server = gateway.offer(tenant, "shop")
+    answer = server.server.RequestHandlerClass.do_GET
+
+    def do_get(page: Any) -> None:
+        seen.append(dict(page.headers))
+        answer(page)
+
+    server.server.RequestHandlerClass.do_GET = do_get
+    host = f"headers.{tenant}.example.org"
+    converge(gateway.route(tenant, domains=[host]))
+    soon("shop /", lambda: gateway.says(host))
+    assert _page(gateway.http, "/", Host=host, X_Forwarded_For="203.0.113.9", X_Other="1")[0] == 200
+    assert "X-Forwarded-For" in seen[-1]
+    assert [name for name in seen[-1] if "_" in name] == []
 
 
 def test_weights_and_cookies(gateway: World, tenant: str) -> None:

@@ -66,6 +66,7 @@ for directory in glob.glob("/proc/[0-9]*"):
                 "pod": "kubepods" in cgroup,
                 "no_new_privileges": status.get("NoNewPrivs", "0").strip() == "1",
                 "capabilities": int(status.get("CapEff", "0").strip(), 16),
+                "seccomp": int(status.get("Seccomp", "0").strip()),
             }
         )
 

@@ -6,6 +6,7 @@ import base64
 import http.client
 import json
 import os
+import shlex
 import socket
 import ssl
 import subprocess
@@ -252,6 +253,12 @@ class Lab:
 def in_network_of(container: str) -> str:
     """Return what runs the rest of a command line with the network of a container (its ID), on its node."""
     return f"nsenter --target $(ctr --namespace=k8s.io tasks ls | awk '$1 == \"{container}\" {{print $2}}') --net"
+
+
+def inside(node: Node, unit: str, script: str) -> str:
+    """Return what a script prints that sees the host as the main process of a unit does."""
+    program = Path(__file__).with_name("inside.sh").read_text()
+    return node.sh(f"sh -c {shlex.quote(program)} inside {unit} {shlex.quote(script)} 2>&1", check=False)
 
 
 def etcdctl(node: Node, arguments: str) -> str:

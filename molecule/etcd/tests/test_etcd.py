@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from scenario import changes, converge, node
+from scenario import changes, confined, converge, node
 
 MEMBERS = {"etcd1": "10.94.1.11", "etcd2": "10.94.1.12", "etcd3": "10.94.1.13"}
 CLIENT = "--cert=/etc/etcd/pki/client.crt --key=/etc/etcd/pki/client.key"
@@ -58,6 +58,21 @@ def test_keys_are_for_their_owners_only() -> None:
     host = node("etcd2")
     assert host.check_output("find /etc/etcd/pki -name '*.key' -perm /077") == ""
     assert host.check_output("find /var/lib/etcd -maxdepth 0 -perm /077") == ""
+
+
+def test_who_breaks_into_a_member_has_its_own_keys_only() -> None:
+    confined("etcd1", "etcd", "/etc/etcd/pki/server.key", "/etc/etcd/pki/peer.key", *data_of("etcd1"))
+
+
+def data_of(member: str) -> list[str]:
+    return str(node(member).check_output("find /var/lib/etcd -type f")).split()
+
+
+def test_metrics_are_for_those_that_have_a_certificate() -> None:
+    ask = "curl --silent --insecure --max-time 5"
+    for scheme in ("http", "https"):
+        assert "etcd_" not in node("etcd2").run(f"{ask} {scheme}://127.0.0.1:2381/metrics").stdout
+    assert "etcd_server_has_leader 1" in node("etcd2").check_output(f"{ask} {CLIENT} https://127.0.0.1:2381/metrics")
 
 
 @pytest.mark.disruptive

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from scenario import STATE, changes, converge, kubectl, node, objects, run, try_kubectl, wait_for
+from scenario import STATE, changes, confined, converge, inside, kubectl, node, objects, run, try_kubectl, wait_for
 
 API = "https://10.94.11.11:6443"
 HOST = "management1"
@@ -257,9 +257,79 @@ def test_controllers_make_pods_and_the_scheduler_finds_nodes_for_them() -> None:
 @pytest.mark.parametrize("port", [10257, 10259, 2381])
 def test_what_only_the_host_needs_is_only_on_the_host(port: int) -> None:
     assert run("curl", *STATUS, "--insecure", f"https://10.94.11.11:{port}/healthz").stdout == "000"
-    scheme = "http" if port == 2381 else "https"
+    ask = "curl --silent --fail --insecure --max-time 5"
+    if port == 2381:
+        ask += " --cert /etc/etcd/pki/client.crt --key /etc/etcd/pki/client.key"
     health = "/health" if port == 2381 else "/healthz"
-    node(HOST).check_output(f"curl --silent --fail --insecure --max-time 5 {scheme}://127.0.0.1:{port}{health}")
+    node(HOST).check_output(f"{ask} https://127.0.0.1:{port}{health}")
+
+
+def test_etcd_s_metrics_are_for_those_that_have_a_certificate() -> None:
+    ask = "curl --silent --insecure --max-time 5"
+    for scheme in ("http", "https"):
+        assert "etcd_" not in node(HOST).run(f"{ask} {scheme}://127.0.0.1:2381/metrics").stdout
+    mine = "--cert /etc/etcd/pki/client.crt --key /etc/etcd/pki/client.key"
+    assert "etcd_server_has_leader 1" in node(HOST).check_output(f"{ask} {mine} https://127.0.0.1:2381/metrics")
+
+
+OWN = {
+    "etcd": ["/etc/etcd/pki/server.key", "/etc/etcd/pki/peer.key"],
+    "kube-apiserver": [
+        "/etc/kubernetes/pki/apiserver.key",
+        "/etc/kubernetes/pki/apiserver-etcd-client.key",
+        "/etc/kubernetes/pki/apiserver-kubelet-client.key",
+        "/etc/kubernetes/pki/front-proxy-client.key",
+        "/etc/kubernetes/pki/sa.key",
+        *(f"/etc/kubernetes/{name}.yaml" for name in ("admission", "audit-policy", "authentication", "encryption")),
+    ],
+    "kube-controller-manager": [
+        "/etc/kubernetes/controller-manager.conf",
+        "/etc/kubernetes/pki/ca.key",
+        "/etc/kubernetes/pki/controller-manager.key",
+        "/etc/kubernetes/pki/controller-manager-sa.key",
+    ],
+    "kube-scheduler": ["/etc/kubernetes/scheduler.conf", "/etc/kubernetes/pki/scheduler.key"],
+}
+
+
+@pytest.mark.parametrize("unit", [unit for unit in OWN if unit != "etcd"])
+def test_who_breaks_into_a_service_has_its_own_secrets_only(unit: str) -> None:
+    confined(HOST, unit, *OWN[unit])
+
+
+def test_the_audit_log_is_for_the_api_server_and_root_only() -> None:
+    assert inside(HOST, "kube-apiserver", "test -r /var/log/kubernetes/audit.log").rc == 0
+    for unit in ("kube-controller-manager", "kube-scheduler", "etcd"):
+        assert inside(HOST, unit, "ls /var/log/kubernetes").rc != 0
+
+
+def test_a_server_s_certificate_cannot_be_had_by_request() -> None:
+    """Whoever may approve requests gets certificates of clients only: no API server can be made up with them."""
+    new = ("openssl", "req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
+    subject = ("-keyout", "/dev/null", "-subj", "/O=system:nodes/CN=system:node:node-a")
+    for signer, usage, more in (
+        ("kubelet-serving", "server auth", ("-addext", "subjectAltName=DNS:node-a")),
+        ("kube-apiserver-client-kubelet", "client auth", ()),
+    ):
+        request = run(*new, *subject, *more).stdout
+        name = usage.split()[0]
+        kubectl("delete", "csr", name, "--ignore-not-found")
+        spec = {
+            "request": base64.b64encode(request.encode()).decode(),
+            "signerName": f"kubernetes.io/{signer}",
+            "usages": ["digital signature", usage],
+        }
+        made = {"apiVersion": "certificates.k8s.io/v1", "kind": "CertificateSigningRequest", "metadata": {"name": name}}
+        as_node = ("--as=system:node:node-a", "--as-group=system:nodes", "--as-group=system:authenticated")
+        kubectl("create", "--filename=-", *as_node, manifest=json.dumps({**made, "spec": spec}))
+        kubectl("certificate", "approve", name)
+
+    def signed(name: str) -> str:
+        return kubectl("get", "csr", name, "--output=jsonpath={.status.certificate}")
+
+    # The second shows that requests are looked at.
+    wait_for(lambda: signed("client"))
+    assert signed("server") == ""
 
 
 def test_keys_are_for_their_owners_only() -> None:

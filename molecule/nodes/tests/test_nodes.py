@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import time
 from collections.abc import Iterator
@@ -10,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from scenario import STATE, changes, converge, in_pod, kubectl, node, objects, run, wait_for
+from scenario import STATE, changes, confined, converge, in_pod, kubectl, module, node, objects, run, wait_for
 
 ADDRESSES = {"management1": "10.94.12.11", "compute1": "10.94.12.21", "loadbalancer1": "10.94.12.31"}
 GATEWAY = ADDRESSES["loadbalancer1"]
 PODS = {"a": "compute1", "b": "management1", "c": "loadbalancer1"}
 CA = STATE / "pki" / "kubernetes-ca.crt"
+KUBELET_CA = STATE / "pki" / "kubelet-ca.crt"
+GATEWAY_CA = STATE / "pki" / "gateway-ca.crt"
 NAMESPACE = "--namespace=molecule"
 # The platform's own image is a web server too.
 POD = """
@@ -158,10 +161,31 @@ def test_every_host_is_a_node_with_its_address_and_taint() -> None:
 
 @pytest.mark.parametrize("name", sorted(ADDRESSES))
 def test_the_kubelet_answers_the_api_only(name: str) -> None:
-    ask = ("curl", "--silent", "--output", "/dev/null", "--max-time", "5", "--noproxy", "*", "--cacert", str(CA))
+    ask = (
+        "curl",
+        "--silent",
+        "--output",
+        "/dev/null",
+        "--max-time",
+        "5",
+        "--noproxy",
+        "*",
+        "--write-out",
+        "%{http_code}",
+    )
     url = f"https://{ADDRESSES[name]}:10250/pods"
-    assert run(*ask, "--write-out", "%{http_code}", url).stdout == "401"
-    assert run(*ask, "--write-out", "%{http_code}", url.replace("10250", "10255")).stdout == "000"
+    assert run(*ask, "--cacert", str(KUBELET_CA), url).stdout == "401"
+    # Who trusts the cluster's authority takes no kubelet for an API server.
+    assert run(*ask, "--cacert", str(CA), url).stdout == "000"
+    assert run(*ask, "--cacert", str(KUBELET_CA), url.replace("10250", "10255")).stdout == "000"
+
+
+@pytest.mark.parametrize("name", sorted(ADDRESSES))
+@pytest.mark.parametrize("page", ["metrics", "configz"])
+def test_what_kube_proxy_tells_is_for_root(name: str, page: str) -> None:
+    ask = f"curl --silent --max-time 5 --output /dev/null --write-out '%{{http_code}}' http://127.0.0.1:10249/{page}"
+    assert node(name).check_output(ask) == "200"
+    assert node(name).run(f"setpriv --reuid=nobody --regid=nogroup --clear-groups {ask}").stdout == "000"
 
 
 def test_logs_and_commands_go_through_the_kubelet(pods: dict[str, dict[str, Any]]) -> None:
@@ -235,10 +259,43 @@ def test_the_gateway_shows_the_applications_certificate(pods: dict[str, dict[str
     own = ("--cacert", str(certificate / "tls.crt"))
     wait_for(lambda: page("secure.example.org", *own, scheme="https") == "200", 10)
     assert page("secure.example.org", "--cacert", str(CA), scheme="https") == "000"
-    # What has none is shown the gateway's own, which names its address.
-    assert page(GATEWAY, "--cacert", str(CA), scheme="https") == "404"
+    # What has none is shown the gateway's own.
+    assert page("gateway.cloudbang.internal", "--cacert", str(GATEWAY_CA), scheme="https") == "404"
     old = ("--tls-max", "1.1", "--ciphers", "DEFAULT@SECLEVEL=0")
     assert page("secure.example.org", *own, *old, scheme="https") == "000"
+
+
+@pytest.mark.parametrize("authority", [CA, GATEWAY_CA])
+def test_the_gateway_s_certificate_is_good_for_no_host_and_not_for_the_api(authority: Path) -> None:
+    for name in (*ADDRESSES, *ADDRESSES.values(), "kubernetes", "kubernetes.default.svc", "10.96.0.1"):
+        assert page(name, "--cacert", str(authority), scheme="https") == "000"
+    host = node("loadbalancer1")
+    keys = host.check_output("find / -xdev -name '*.key' -path '/etc/*'").split()
+    assert "/etc/traefik/gateway.key" in keys
+    for key in keys:
+        certificate = key.removesuffix(".key") + ".crt"
+        assert host.run("openssl verify -CAfile /etc/kubernetes/pki/ca.crt -purpose sslserver %s", certificate).rc != 0
+
+
+def test_who_breaks_into_the_gateway_has_its_own_secrets_only() -> None:
+    files = ("client.key", "gateway.key", "kubeconfig", "traefik.yaml")
+    dynamic = (f"dynamic/{name}.yaml" for name in ("http", "tls", "udp"))
+    confined("loadbalancer1", "traefik", *(f"/etc/traefik/{name}" for name in (*files, *dynamic)))
+    # Nothing of the above is for want of what is looked for.
+    ask = "curl --silent --http2-prior-knowledge --unix-socket /run/containerd/containerd.sock http://x/"
+    assert node("loadbalancer1").run(ask).rc != 7
+
+
+def test_what_the_gateway_counts_is_for_root() -> None:
+    ask = "curl --silent --max-time 5 http://127.0.0.1:8406/metrics"
+    assert "traefik_" in node("loadbalancer1").check_output(ask)
+    assert node("loadbalancer1").run(f"setpriv --reuid=nobody --regid=nogroup --clear-groups {ask}").rc == 7
+
+
+def test_the_metrics_server_is_known_by_its_certificate() -> None:
+    found = json.loads(kubectl("get", "apiservice", "v1beta1.metrics.k8s.io", "--output=json"))
+    assert not found["spec"].get("insecureSkipTLSVerify")
+    assert base64.b64decode(found["spec"]["caBundle"]) == (STATE / "pki" / "metrics-ca.crt").read_bytes()
 
 
 def main_pid(host: str, unit: str) -> str:
@@ -286,6 +343,51 @@ def test_what_was_changed_or_stopped_is_put_right(pods: dict[str, dict[str, Any]
     assert node("compute1").check_output("systemctl is-active kube-proxy") == "active"
     assert node("management1").check_output("systemctl is-active calico-felix") == "active"
     assert fetches(pods["b"], "web")
+    assert changes(converge()) == []
+
+
+@pytest.mark.disruptive
+def test_hosts_of_an_older_version_are_brought_up_to_date(pods: dict[str, dict[str, Any]]) -> None:
+    """Root had all files, the cluster's authority signed for kubelets, and for the gateway under another name."""
+    older = {
+        "path": "/etc/kubernetes/pki/kubelet-server",
+        "authority": "kubernetes-ca",
+        "common_name": "system:node:compute1",
+        "organizations": ["system:nodes"],
+        "names": ["compute1", ADDRESSES["compute1"]],
+        "usages": ["server"],
+    }
+    made = module(
+        "compute1", "cloudbang.platform.certificates", authorities=str(STATE / "pki"), certificates=[older]
+    )  # fmt: skip
+    assert made["issued"] == {older["path"]: "another authority signed it"}
+    ask = (
+        "curl",
+        "--silent",
+        "--output",
+        "/dev/null",
+        "--max-time",
+        "5",
+        "--noproxy",
+        "*",
+        "--write-out",
+        "%{http_code}",
+    )
+    url = f"https://{ADDRESSES['compute1']}:10250/pods"
+    wait_for(lambda: run(*ask, "--cacert", str(CA), url).stdout == "401", 90)
+    assert "CoreDNS" in kubectl("logs", "a", NAMESPACE)
+    node("management1").check_output("chown --recursive root:root /etc/kubernetes /var/log/kubernetes")
+    node("loadbalancer1").check_output("chown --recursive root:root /etc/traefik && touch /etc/traefik/default.key")
+    converge()
+    wait_for(lambda: run(*ask, "--cacert", str(KUBELET_CA), url).stdout == "401", 90)
+    assert run(*ask, "--cacert", str(CA), url).stdout == "000"
+    assert "CoreDNS" in kubectl("logs", "a", NAMESPACE)
+    assert not node("loadbalancer1").file("/etc/traefik/default.key").exists
+    node("management1").check_output("systemctl restart kube-apiserver kube-controller-manager kube-scheduler")
+    node("loadbalancer1").check_output("systemctl restart traefik")
+    wait_for(lambda: page("web.example.org") == "200", 30)
+    wrong = "find /var/log/kubernetes ! -user kube-apiserver"
+    assert node("management1").check_output(wrong) == ""
     assert changes(converge()) == []
 
 

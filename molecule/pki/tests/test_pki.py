@@ -8,7 +8,15 @@ from scenario import STATE, changes, converge, run
 
 PKI = STATE / "pki"
 HOST = STATE / "host"
-AUTHORITIES = ["etcd-ca", "front-proxy-ca", "kubernetes-ca", "registry-ca"]
+AUTHORITIES = [
+    "etcd-ca",
+    "front-proxy-ca",
+    "gateway-ca",
+    "kubelet-ca",
+    "kubernetes-ca",
+    "metrics-ca",
+    "registry-ca",
+]
 
 
 def openssl(*arguments: str) -> str:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from scenario import STATE, converge, module, node, run, wait_for
+from scenario import STATE, confined, converge, module, node, run, wait_for
 
 VIP = "10.94.8.100"
 WEB = """
@@ -156,6 +156,23 @@ def test_the_api_refuses_who_has_no_certificate() -> None:
     trust = ("--cacert", str(STATE / "pki" / "kubernetes-ca.crt"), "--noproxy", "*", "--max-time", "5")
     status = ("--silent", "--output", "/dev/null", "--write-out", "%{http_code}")
     assert run("curl", *status, *trust, f"https://{VIP}:6443/api/v1/secrets").stdout in ("401", "403")
+
+
+TRAEFIK = (
+    "client.key",
+    "gateway.key",
+    "kubeconfig",
+    "traefik.yaml",
+    "dynamic/http.yaml",
+    "dynamic/tls.yaml",
+    "dynamic/udp.yaml",
+)
+
+
+def test_who_breaks_into_one_service_has_nothing_of_the_others() -> None:
+    """All keys that there are lie on this one host."""
+    confined("node1", "traefik", *(f"/etc/traefik/{name}" for name in TRAEFIK))
+    confined("node1", "kube-scheduler", "/etc/kubernetes/scheduler.conf", "/etc/kubernetes/pki/scheduler.key")
 
 
 @pytest.mark.parametrize(("certificate", "served"), [("peer", True), ("client", False)])

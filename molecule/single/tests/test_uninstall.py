@@ -75,7 +75,7 @@ def test_a_reset_host_is_as_before_and_can_be_installed_again(what_others_made: 
     assert lines("ls /sys/class/net") == {"lo", "eth0", "eth1"}
     assert lines(f"ip route show proto 80; ip -brief address show to {single.VIP}; ipset list -name") == set()
     assert lines("grep -E 'kubelet|netns' /proc/mounts; ls -d /run/containerd /run/calico /run/netns/* || :") == set()
-    assert lines("nft list tables | grep -E 'mine|kube'") == {"table inet mine"}
+    assert lines("nft list tables | grep -E 'mine|kube|traefik'") == {"table inet mine"}
     rules = lines("iptables-save; ip6tables-save")
     assert {one for one in rules if "cali-" in one or "KUBE-" in one or "cali:" in one} == set()
     assert {one for one in rules if "MINE" in one} == {

@@ -81,10 +81,14 @@ def render(route: AppRoute, http: list[Target], ports: dict[tuple[str, int], lis
         stripped = [path.path for path in route.paths if path.strip]
         for number, path in enumerate(stripped):
             middlewares[path] = add("Middleware", f"-strip-{number}", {"stripPrefix": {"prefixes": [path]}})
-        services = _services(route, http, add)
+        if route.to_domain or route.to_https:
+            # Without a backend, for routers whose middleware answers. Traefik's own that answers nothing is of another
+            # provider, and objects of tenants may not refer to one.
+            nowhere = [{"kind": "TraefikService", "name": add("TraefikService", "-nowhere", {"weighted": {}})}]
+        services = nowhere if route.to_domain else _services(route, http, add)
         routes = {"real": _routes(route, services, middlewares, "to" if route.to_domain else None)}
         if route.to_https:
-            routes["redirected"] = _routes(route, _NOWHERE, middlewares, "https")
+            routes["redirected"] = _routes(route, nowhere, middlewares, "https")
         add("IngressRoute", "-http", {"entryPoints": [HTTP], "routes": routes.get("redirected", routes["real"])})
         if route.tls != "none":
             tls = {"secretName": secret} if route.tls == "certificate" else {}
@@ -98,10 +102,6 @@ def render(route: AppRoute, http: list[Target], ports: dict[tuple[str, int], lis
     return sorted(objects, key=lambda entry: KINDS.index(entry["kind"]))
 
 
-# The service of Traefik's own that answers nothing, for a router whose middleware answers.
-_NOWHERE = [{"kind": "TraefikService", "name": "noop@internal"}]
-
-
 def _plain(targets: list[Target]) -> list[dict[str, Any]]:
     if len(targets) == 1:
         return [{"name": targets[0].service, "port": targets[0].port}]
@@ -110,8 +110,6 @@ def _plain(targets: list[Target]) -> list[dict[str, Any]]:
 
 def _services(route: AppRoute, targets: list[Target], add: Any) -> list[dict[str, Any]]:
     """Return what the routers lead to. Sticky requests stay at one app, by a cookie, and at one pod, by another."""
-    if route.to_domain:
-        return _NOWHERE
     services = _plain(targets)
     if route.cookie:
         for service in services:

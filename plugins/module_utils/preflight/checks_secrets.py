@@ -24,7 +24,15 @@ else:
 from .inventory import WARNING, Inventory, Problem, check
 
 HOST = "controller"
-AUTHORITIES = ("kubernetes-ca", "etcd-ca", "front-proxy-ca", "registry-ca")
+AUTHORITIES = (
+    "kubernetes-ca",
+    "etcd-ca",
+    "front-proxy-ca",
+    "gateway-ca",
+    "kubelet-ca",
+    "metrics-ca",
+    "registry-ca",
+)
 SOON_DAYS = 30
 KEY_BYTES = 32
 

@@ -193,6 +193,20 @@ def test_what_is_rendered_claims_what_was_wanted() -> None:
     assert claims(passed) == [Claim("acme", ("route", "shop"), "shop", "shop.example.org")]
 
 
+@pytest.mark.parametrize("redirect", ["https", {"to": "new.example.org"}])
+def test_a_redirect_needs_nothing_outside_its_tenant(redirect: Any) -> None:
+    """The gateway takes no reference to another namespace or provider, which has an @ in it."""
+    objects = render(parsed(redirect=redirect), [Target("shop", "http", 1)], {})
+    assert "@" not in str(objects)
+    assert "namespace" not in {key for entry in objects for key in entry["spec"]}
+    found = {(entry["kind"], entry["metadata"]["name"]) for entry in objects}
+    (http,) = [entry for entry in objects if entry["metadata"]["name"].endswith("-http")]
+    for one in http["spec"]["routes"]:
+        assert one["services"] == [{"kind": "TraefikService", "name": "shop-nowhere"}]
+        assert {("Middleware", middleware["name"]) for middleware in one["middlewares"]} <= found
+    assert ("TraefikService", "shop-nowhere") in found
+
+
 def test_ports_are_read_back() -> None:
     wanted = {("TCP", 25000): [Target("shop", "mqtt", 1)], ("UDP", 25001): [Target("shop", "dns", 1)]}
     objects = render(parsed(domains=[], ports=[{}]), [], wanted)

@@ -1,0 +1,7 @@
+# Runs a script as the main process of a unit sees the host: in its mounts, as its user, without capabilities.
+# Usage: UNIT SCRIPT
+pid=$(systemctl show --property=MainPID --value "$1")
+user=$(awk '$1 == "Uid:" {print $3}' "/proc/$pid/status")
+group=$(awk '$1 == "Gid:" {print $3}' "/proc/$pid/status")
+exec nsenter --target "$pid" --mount --net -- setpriv --reuid="$user" --regid="$group" --clear-groups \
+    --no-new-privs --inh-caps=-all --ambient-caps=-all --bounding-set=-all sh -c "$2"

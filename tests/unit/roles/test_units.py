@@ -1,0 +1,80 @@
+"""Units of all roles: each has a user of its own and the shared sandbox, or is one of those that rule the host."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROLES = Path(__file__).resolve().parents[3] / "roles"
+UNITS = {
+    path.name.removesuffix(".service.j2"): path.read_text("utf-8") for path in ROLES.glob("*/templates/*.service.j2")
+}
+SANDBOX = yaml.safe_load((ROLES / "cloudbang/vars/main.yml").read_text("utf-8"))["_cloudbang_sandbox"]
+CONFINED = {"etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "traefik"}
+# These make networks, mounts and containers, or restart other units, and are root for that.
+ROOT = {
+    "calico-felix",
+    "calico-startup",
+    "calico-tunnel",
+    "containerd",
+    "goodnet-agent",
+    "goodnet-firewall",
+    "goodnet-underlay",
+    "kube-apiserver-watchdog",
+    "kube-proxy",
+    "kubelet",
+}
+
+
+def settings(unit: str) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for name, value in re.findall(r"^(\w+)=(.*)$", UNITS[unit].replace("{{ _cloudbang_sandbox }}", SANDBOX), re.M):
+        found.setdefault(name, []).append(value)
+    return found
+
+
+def test_every_unit_has_a_user_of_its_own_or_a_reason() -> None:
+    assert {unit for unit in UNITS if "User" not in settings(unit)} == ROOT
+
+
+@pytest.mark.parametrize("unit", sorted(CONFINED))
+def test_a_confined_unit_has_the_sandbox(unit: str) -> None:
+    found = settings(unit)
+    assert "{{ _cloudbang_sandbox }}" in UNITS[unit]
+    assert found["User"] == found["Group"] == [unit]
+    assert found["CapabilityBoundingSet"] in ([""], ["CAP_NET_BIND_SERVICE"])
+    assert found["SystemCallFilter"] == ["@system-service"]
+    assert all(len(values) == 1 for name, values in found.items() if not name.startswith(("Exec", "Environment")))
+
+
+def test_no_two_units_share_a_user() -> None:
+    users = [user for unit in UNITS for user in settings(unit).get("User", [])]
+    assert len(users) == len(set(users))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "NoNewPrivileges=true",
+        "ProtectSystem=strict",
+        "ProtectProc=invisible",
+        "PrivateDevices=true",
+        "RestrictNamespaces=true",
+        "RestrictSUIDSGID=true",
+        "MemoryDenyWriteExecute=true",
+        "LockPersonality=true",
+        "RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX",
+        "UMask=0077",
+    ],
+)
+def test_the_sandbox_has(line: str) -> None:
+    assert line in SANDBOX.splitlines()
+
+
+@pytest.mark.parametrize("path", ["/run/containerd", "/run/dbus", "/run/openvswitch", "/run/systemd/private"])
+def test_what_rules_the_host_is_out_of_reach(path: str) -> None:
+    (line,) = [line for line in SANDBOX.splitlines() if line.startswith("InaccessiblePaths=")]
+    assert f"-{path}" in line.partition("=")[2].split()
