@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,9 @@ from ansible_collections.cloudbang.platform.plugins.plugin_utils.authority impor
     locked,
     require_libraries,
 )
+
+# Names are those of files, and a user's starts a line of an htpasswd file.
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 class ActionModule(ActionBase):
@@ -39,6 +43,10 @@ class ActionModule(ActionBase):
             }
         )
         directory = Path(options["directory"]).expanduser()
+        for kind in ("authorities", "key_pairs", "secrets", "htpasswd"):
+            for name in options[kind]:
+                if not NAME.fullmatch(str(name)):
+                    raise AnsibleActionFail(f"{kind}: found {name!r}, wanted a name of letters, digits and ._-")
         if self._task.check_mode:
             names = [f"{name}.crt" for name in options["authorities"]]
             names += [f"{name}.pub" for name in options["key_pairs"]] + options["secrets"]

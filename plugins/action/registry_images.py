@@ -3,27 +3,13 @@
 
 from __future__ import annotations
 
-import json
-import tarfile
-from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.cloudbang.platform.plugins.plugin_utils.sending import artifacts_of, send_blobs
-
-
-def image_digest(archive: Path) -> str:
-    """Return the digest of the one image in an OCI layout archive (image-spec, image-layout.md)."""
-    with tarfile.open(archive) as stream:
-        member = stream.extractfile("index.json")
-        if member is None:
-            raise AnsibleActionFail(f"{archive}: found no index.json, wanted an OCI image layout")
-        manifests = json.load(member)["manifests"]
-    if len(manifests) != 1:
-        raise AnsibleActionFail(f"{archive}: found {len(manifests)} images, wanted one")
-    return str(manifests[0]["digest"])
+from ansible_collections.cloudbang.platform.plugins.module_utils.artifacts import ArtifactError
+from ansible_collections.cloudbang.platform.plugins.plugin_utils.sending import artifacts_of, image_digest, send_blobs
 
 
 class ActionModule(ActionBase):
@@ -42,9 +28,12 @@ class ActionModule(ActionBase):
         paths: dict[str, str] = {}
         images: list[dict[str, Any]] = []
         for one in wanted:
-            archive = Path(artifacts[one["artifact"]].path)
-            digest = image_digest(archive)
-            paths[digest] = str(archive)
+            artifact = artifacts[one["artifact"]]
+            try:
+                digest = image_digest(artifact)
+            except ArtifactError as error:
+                raise AnsibleActionFail(str(error)) from error
+            paths[digest] = artifact.path
             images.append({**one, "digest": digest})
         digests = {f"{one['repository']}:{one['tag']}": one["digest"] for one in images}
         answer = self._ask(arguments, images, task_vars)

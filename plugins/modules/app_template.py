@@ -218,7 +218,8 @@ EXAMPLES = r"""
     archive: /srv/transfer/shop-1.3.0.tar.gz
     registry:
       host: registry.cloudbang.internal:5000
-      username: cloudbang
+      url: https://10.0.0.31:5001
+      username: ci
       password: "{{ vault_registry_password }}"
       ca_cert: /etc/cloudbang/registry-ca.crt
 

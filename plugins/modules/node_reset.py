@@ -54,7 +54,15 @@ INTERFACES = ("cali", "vxlan.calico", "goodnet0", "provider0")
 WIRE = re.compile(r"gn[0-9a-f]{12}")
 ROUTES = ("proto", "80")  # all that Calico makes
 CHAINS = ("cali-", "KUBE-", "CNI-", "GOODNET-")
-TABLES = ("kube-proxy", "kube-proxy-loopback", "traefik-loopback", "goodnet", "goodnet-guard", "goodnet-underlay")
+TABLES = (
+    "kube-proxy",
+    "kube-proxy-loopback",
+    "traefik-loopback",
+    "goodnet",
+    "goodnet-guard",
+    "goodnet-underlay",
+    "cloudbang-registry",
+)
 IPSETS = ("cali", "goodnet-")
 COMMENT = '"cali:'
 GOODNET = ("goodnet-agent.service", "goodnet-underlay.service")

@@ -14,7 +14,9 @@ description:
     the wanted digest already is neither sent nor pushed.
 options:
   registry:
-    description: Host and port of the registry, as seen from the host of the task.
+    description:
+      - Host and port at which the registry takes images, as seen from the host of the task. On the hosts of the role
+        P(cloudbang.platform.registry#role) that is C(cloudbang_registry_push).
     type: str
     required: true
   images:
@@ -54,7 +56,7 @@ attributes:
 EXAMPLES = r"""
 - name: Push the demo application
   cloudbang.platform.registry_images:
-    registry: 127.0.0.1:5000
+    registry: "{{ cloudbang_registry_push }}"
     images:
       - artifact: image-httpbin
         repository: demo/httpbin
@@ -76,6 +78,8 @@ import tempfile
 
 from ansible.module_utils.basic import AnsibleModule
 
+CRANE = "/usr/local/bin/crane"
+
 
 def main() -> None:
     image_spec = {
@@ -95,16 +99,15 @@ def main() -> None:
     )
     config = module.params["config_dir"]
     environment = {"DOCKER_CONFIG": f"{config}/docker", "SSL_CERT_FILE": f"{config}/ca.crt"}
-    crane = "/usr/local/bin/crane"
     missing, pushed = [], []
     for image in module.params["images"]:
         name = f"{image['repository']}:{image['tag']}"
         reference = f"{module.params['registry']}/{name}"
         code, out, err = 1, "", ""
-        if os.path.exists(crane):
-            code, out, err = module.run_command([crane, "digest", reference], environ_update=environment)
+        if os.path.exists(CRANE):
+            code, out, err = module.run_command([CRANE, "digest", reference], environ_update=environment)
         elif not module.check_mode:
-            module.fail_json(msg=f"{crane} is missing on this host; the registry role installs it")
+            module.fail_json(msg=f"{CRANE} is missing on this host; the registry role installs it")
         if code == 0 and out.strip() == image["digest"]:
             continue
         if not image.get("archive"):
@@ -117,11 +120,15 @@ def main() -> None:
                     archive.extractall(layout, filter="data")
                 else:
                     archive.extractall(layout)
-            code, out, err = module.run_command([crane, "push", layout, reference], environ_update=environment)
+            code, out, err = module.run_command([CRANE, "push", layout, reference], environ_update=environment)
         finally:
             shutil.rmtree(layout, ignore_errors=True)
         if code:
             module.fail_json(msg=f"{reference}: the registry refused the image: {err.strip()[-2000:]}")
+        got = out.strip().rpartition("@")[2]
+        if got != image["digest"]:
+            wanted = f"{image['digest']}, which pods ask for"
+            module.fail_json(msg=f"{reference}: the registry has it as {got or 'nothing'}, wanted {wanted}")
         pushed.append(name)
     module.exit_json(changed=bool(missing or pushed), missing=missing, pushed=pushed)
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import tarfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.artifacts impor
     ArtifactError,
     Settings,
     ensure,
+    oci,
     plan,
 )
 from ansible_collections.cloudbang.platform.plugins.module_utils.artifacts.store import require_intact
@@ -30,11 +32,32 @@ def artifacts_of(action: ActionBase, names: list[str], variables: dict[str, Any]
 
     In check mode nothing is fetched or built, and what the cache lacks is not in the result.
     """
+    return cached_or_made(action._templar, bool(action._task.check_mode), names, variables)
+
+
+def cached_or_made(templar: Any, check_mode: bool, names: list[str], variables: dict[str, Any]) -> dict[str, Artifact]:
+    """Return what artifacts_of returns, to plugins that are no actions."""
     given = {name: value for name, value in variables.items() if name.startswith("artifacts_")}
-    settings = Settings.from_vars(action._templar.template(given))
-    if action._task.check_mode:
+    settings = Settings.from_vars(templar.template(given))
+    if check_mode:
         names = [name for name, planned in plan(names, settings).items() if planned.cached]
     return ensure(names, settings, lambda message: Display().display(visible(message)))
+
+
+def image_digest(artifact: Artifact) -> str:
+    """Return the digest by which a registry knows an image after it is pushed. ArtifactError when it is no image."""
+    if artifact.kind != "image":
+        raise ArtifactError(artifact.name, found=f"an artifact of kind {artifact.kind}", wanted="an image")
+    try:
+        return oci.read_digest(artifact.path)
+    except (ValueError, OSError, tarfile.TarError) as error:
+        raise ArtifactError(
+            artifact.name,
+            where=artifact.path,
+            found=str(error),
+            wanted="an archive of one image",
+            next_step="where it came from a mirror, write that one again",
+        ) from error
 
 
 def not_made_yet(action: ActionBase, variables: dict[str, Any]) -> bool:
@@ -52,6 +75,8 @@ def not_made_yet(action: ActionBase, variables: dict[str, Any]) -> bool:
 def render(action: ActionBase, name: str, variables: dict[str, Any]) -> str:
     """Return the text of a template, searched and rendered as M(ansible.builtin.template) does."""
     path = action._find_needle("templates", name)
+    # A task's own check_mode is in no variable, and lookups in the template know nothing else.
+    variables = {**variables, "ansible_check_mode": bool(action._task.check_mode)}
     lookup = lookup_loader.get("ansible.builtin.template", loader=action._loader, templar=action._templar)
     try:
         return str(lookup.run([path], variables=variables, convert_data=False)[0])

@@ -23,6 +23,7 @@ FILES = [
     "/etc/traefik/*",
     "/etc/cloudbang-registry/*",
     "/etc/cloudbang-registry/docker/*",
+    "/etc/cloudbang-registry/pull/*",
     "/var/lib/etcd",
     "/var/lib/etcd/member",
     "/var/lib/etcd/member/wal",

@@ -15,7 +15,7 @@ from .lab import DEMO_DOMAIN, IMAGE, NETWORK, VIP, Lab, Node, run, traffic, wait
 EXTRA = ("-i", str(Path(__file__).with_name("inventory_extra.yml")))
 SERVICES = (
     "etcd kube-apiserver kube-controller-manager kube-scheduler containerd kubelet kube-proxy "
-    "haproxy keepalived traefik registry "
+    "haproxy keepalived traefik registry registry-pull "
     + {"calico": "calico-felix calico-tunnel", "goodnet": "goodnet-agent ovsdb-server ovs-vswitchd"}[NETWORK]
 )
 

@@ -357,6 +357,9 @@ FILES: list[tuple[str, str, str, int, str]] = [
     ("registry-passwords", "storage", "/etc/cloudbang-registry/htpasswd", 0o600, "registry:registry"),
     ("registry-config", "storage", "/etc/cloudbang-registry/config.yml", 0o600, "registry:registry"),
     ("registry-keys", "storage", "/etc/cloudbang-registry/*.key", 0o600, "registry:registry"),
+    ("registry-pull-password", "storage", "/etc/cloudbang-registry/pull/htpasswd", 0o600, "registry-pull:registry"),
+    ("registry-pull-config", "storage", "/etc/cloudbang-registry/pull/config.yml", 0o600, "registry-pull:registry"),
+    ("registry-pull-keys", "storage", "/etc/cloudbang-registry/pull/*.key", 0o600, "registry-pull:registry"),
     ("registry-client", "storage", "/etc/cloudbang-registry/docker/config.json", 0o600, "root:root"),
 ]
 
@@ -545,13 +548,17 @@ def test_no_secret_in_a_command_line(lab: Lab, found: dict[str, Any]) -> None:
 # -- what answers --------------------------------------------------------------------------------------------------
 
 
-def status(url: str, **headers: str) -> int:
+MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+
+
+def status(url: str, method: str = "GET", **headers: str) -> int:
     """Ask without credentials. Whose certificate it is, is another test's question."""
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
+    request = urllib.request.Request(url, headers=headers, method=method)
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=5, context=context) as answer:
+        with urllib.request.urlopen(request, timeout=5, context=context) as answer:
             return int(answer.status)
     except urllib.error.HTTPError as error:
         return error.code
@@ -638,6 +645,31 @@ def test_the_registry_wants_credentials(lab: Lab) -> None:
     assert status(f"https://{address}:5000/v2/") == 401
     wrong = base64.b64encode(b"cloudbang:wrong").decode()
     assert status(f"https://{address}:5000/v2/_catalog", Authorization=f"Basic {wrong}") == 401
+
+
+def test_the_credentials_of_a_node_pull_and_push_nothing(lab: Lab, found: dict[str, Any]) -> None:
+    address = lab.group("storage")[0].address
+    for node in lab.kubernetes_nodes:
+        text = node.sh("cat /etc/containerd/certs.d/*/hosts.toml")
+        [header] = set(re.findall(r'authorization = "(.*)"', text))
+        url = f"https://{address}:5000/v2/"
+        assert status(f"{url}coredns/manifests/current", Authorization=header, Accept=MANIFEST) == 200
+        for method, path in (
+            ("POST", "intruder/blobs/uploads/"),
+            ("PUT", "coredns/manifests/current"),
+            ("DELETE", f"coredns/manifests/sha256:{'0' * 64}"),
+        ):
+            assert status(url + path, method, Authorization=header) == 405
+
+
+def test_the_platforms_pods_are_named_by_digest(lab: Lab, found: dict[str, Any]) -> None:
+    pods = lab.core().list_namespaced_pod("kube-system").items
+    images = {container.image for pod in pods for container in pod.spec.containers}
+    assert len(images) >= 2
+    assert [image for image in images if not re.search(r"@sha256:[0-9a-f]{64}$", image)] == []
+    for node in lab.kubernetes_nodes:
+        text = found[node.name]["texts"]["/etc/containerd/config.toml"]
+        assert re.search(r'sandbox = "[^"]*/pause@sha256:[0-9a-f]{64}"', text), node.name
 
 
 NAMESPACE = "e2e-hardening"

@@ -17,7 +17,11 @@ SITE = "cloudbang.platform.site"
 # Secrets that have to be written again are the ones that a diff would show.
 SPOILT = {
     "management1": ["/etc/kubernetes/encryption.yaml", "/etc/kubernetes/pki/sa.key", "/etc/kubernetes/pki/ca.key"],
-    "storage1": ["/etc/cloudbang-registry/htpasswd", "/etc/cloudbang-registry/docker/config.json"],
+    "storage1": [
+        "/etc/cloudbang-registry/htpasswd",
+        "/etc/cloudbang-registry/docker/config.json",
+        "/etc/cloudbang-registry/pull/htpasswd",
+    ],
 }
 # Not every host has a kubelet, and directories of pods go while find looks: both end it with an error after it has told
 # what there is. That it told something is asserted.
@@ -38,9 +42,10 @@ true
 def secrets(lab: Lab) -> set[str]:
     """Return a line of each private key and secret of the cluster, as it is and as kubeconfigs have it."""
     pki = STATE / "pki"
-    password = (pki / "registry.password").read_text().strip()
-    found = {password, (pki / "encryption.key").read_text().strip()}
-    found.add(base64.b64encode(f"cloudbang:{password}".encode()).decode())
+    found = {(pki / "encryption.key").read_text().strip()}
+    for user, name in (("cloudbang", "registry-push"), ("node", "registry-pull")):
+        password = (pki / f"{name}.password").read_text().strip()
+        found |= {password, base64.b64encode(f"{user}:{password}".encode()).decode()}
     found |= {path.read_text().strip().partition(":")[2] for path in pki.glob("*.htpasswd")}
     for path in pki.glob("*.key"):
         data = path.read_bytes()

@@ -68,8 +68,8 @@ def test_key_and_certificate_belong_together(name: str) -> None:
 
 
 def test_secrets_are_for_their_owner_only() -> None:
-    secret = [*PKI.glob("*.key"), *HOST.glob("*.key"), PKI / "registry.password"]
-    assert len(secret) >= len(AUTHORITIES) + 4
+    secret = [*PKI.glob("*.key"), *HOST.glob("*.key"), *PKI.glob("*.password")]
+    assert len(secret) >= len(AUTHORITIES) + 5
     assert [path for path in secret if path.stat().st_mode & 0o077] == []
 
 

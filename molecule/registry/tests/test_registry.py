@@ -1,33 +1,66 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The registry serves the platform's images over TLS to those who have credentials, and takes theirs."""
+"""Nodes pull the platform's images over TLS with credentials that change nothing; images are pushed elsewhere."""
 
 from __future__ import annotations
 
+import hashlib
 import json
+import shlex
 
 import pytest
-from scenario import STATE, changes, converge, node, run
+from scenario import STATE, changes, converge, module, node, run, wait_for
 
-ADDRESS = "10.94.3.11:5000"
+HOST = "10.94.3.11"
+PULL, PUSH = f"{HOST}:5000", f"{HOST}:5001"
 CRANE = "DOCKER_CONFIG=/etc/cloudbang-registry/docker SSL_CERT_FILE=/etc/cloudbang-registry/ca.crt crane"
-LOCAL = "127.0.0.1:5000"
+LOCAL = "127.0.0.1:5001"
+DATA = "/var/lib/cloudbang/registry"
+MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 
 
-def status(path: str, *options: str, ca: bool = True) -> str:
+def status(path: str, *options: str, ca: bool = True, address: str = PULL) -> str:
     """Ask the registry from the controller. Return the HTTP status, or 000 when no connection came about."""
     trust = ("--cacert", str(STATE / "pki" / "registry-ca.crt")) if ca else ()
-    quiet = ("--silent", "--output", "/dev/null", "--max-time", "10", "--write-out", "%{http_code}")
-    return run("curl", *quiet, *trust, *options, f"https://{ADDRESS}{path}").stdout
+    quiet = ("--silent", "--output", "/dev/null", "--max-time", "10", "--noproxy", "*", "--write-out", "%{http_code}")
+    return run("curl", *quiet, *trust, *options, f"https://{address}{path}").stdout
 
 
-def credentials() -> tuple[str, str]:
-    return ("--user", "cloudbang:" + (STATE / "pki" / "registry.password").read_text().strip())
+def credentials(user: str = "node") -> tuple[str, str]:
+    """Return curl's options for a user: the nodes', the one that pushes the platform's images, or one of the list."""
+    places = {"node": "registry-pull.password", "cloudbang": "registry-push.password"}
+    place = STATE / "pki" / places.get(user, f"registry-users/{user}.password")
+    return ("--user", f"{user}:{place.read_text().strip()}")
+
+
+def on_host(path: str, *options: str, address: str = LOCAL) -> str:
+    """Ask the registry on its host. Return the HTTP status."""
+    quiet = "curl --silent --output /dev/null --max-time 10 --write-out '%{http_code}'"
+    command = f"{quiet} --cacert /etc/cloudbang-registry/ca.crt {shlex.join(options)} https://{address}{path}"
+    return str(node("storage1").run(command).stdout)
+
+
+def push(name: str) -> str:
+    """Push an image with other content each time. Return its digest."""
+    host = node("storage1")
+    host.check_output("cd /var/tmp && date +%N > now && tar -cf layer.tar now")
+    pushed = host.check_output(f"{CRANE} append --new_layer /var/tmp/layer.tar --new_tag {LOCAL}/{name}")
+    return str(pushed.splitlines()[-1].split("@")[-1])
+
+
+def writes(unit: str) -> int:
+    """Return the exit code of writing to the images in the file system that a service sees, even as root."""
+    host = node("storage1")
+    pid = host.check_output(f"systemctl show --property MainPID --value {unit}")
+    assert int(pid) > 1
+    done = host.run(f"nsenter --target {pid} --mount touch {DATA}/garbage")
+    host.run(f"rm -f {DATA}/garbage")
+    return int(done.rc)
 
 
 @pytest.mark.parametrize("path", ["/v2/", "/v2/_catalog", "/v2/pause/manifests/1"])
 def test_without_credentials_nothing_is_served(path: str) -> None:
     assert status(path) == "401"
-    assert status(path, "--user", "cloudbang:wrong") == "401"
+    assert status(path, "--user", "node:wrong") == "401"
 
 
 @pytest.mark.parametrize("path", ["/v2/", "/v2/_catalog"])
@@ -37,11 +70,17 @@ def test_credentials_open_the_door(path: str) -> None:
 
 def test_its_certificate_is_of_the_clusters_authority_only() -> None:
     assert status("/v2/", ca=False) == "000"
-    assert run("curl", "--silent", "--max-time", "5", f"http://{ADDRESS}/v2/_catalog").stdout.find("repositories") == -1
+    assert run("curl", "--silent", "--max-time", "5", f"http://{PULL}/v2/_catalog").stdout.find("repositories") == -1
 
 
 def test_an_anonymous_push_is_refused() -> None:
     assert status("/v2/intruder/blobs/uploads/", "--request", "POST") == "401"
+    assert on_host("/v2/intruder/blobs/uploads/", "--request", "POST") == "401"
+
+
+@pytest.mark.parametrize("user", ["cloudbang", "ci"])
+def test_who_pushes_has_no_access_where_nodes_pull(user: str) -> None:
+    assert status("/v2/", *credentials(user)) == "401"
 
 
 @pytest.mark.parametrize("image", ["pause:1", "coredns:current", "metrics-server:current"])
@@ -50,16 +89,153 @@ def test_the_platforms_images_can_be_pulled(image: str) -> None:
     host.check_output(f"{CRANE} pull --format=oci {LOCAL}/{image} /var/tmp/pulled")
     host.check_output(f"{CRANE} validate --remote {LOCAL}/{image}")
     index = json.loads(host.check_output("cat /var/tmp/pulled/index.json && rm -r /var/tmp/pulled"))
-    assert index["manifests"][0]["digest"] == host.check_output(f"{CRANE} digest {LOCAL}/{image}")
+    digest = host.check_output(f"{CRANE} digest {LOCAL}/{image}")
+    assert index["manifests"][0]["digest"] == digest
+    assert status(f"/v2/{image.split(':')[0]}/manifests/{digest}", *credentials()) == "200"
 
 
-def test_what_is_pushed_is_served_under_the_same_digest() -> None:
+@pytest.mark.parametrize(("artifact", "image"), [("image-pause", "pause:1"), ("image-coredns", "coredns:current")])
+def test_pods_ask_for_the_digest_that_the_registry_has(artifact: str, image: str) -> None:
+    lookup = "{{ lookup('cloudbang.platform.image_digest', '" + artifact + "') }}"
+    wanted = module("storage1", "ansible.builtin.debug", msg=lookup)["msg"]
+    assert node("storage1").check_output(f"{CRANE} digest {LOCAL}/{image}") == wanted
+
+
+def test_what_is_pushed_is_served_under_the_same_digest_at_once() -> None:
+    for _again in range(2):
+        digest = push("molecule/own:1")
+        assert node("storage1").check_output(f"{CRANE} digest {LOCAL}/molecule/own:1") == digest
+        assert status(f"/v2/molecule/own/manifests/{digest}", *credentials()) == "200"
+        # The tag, too, leads there for the nodes, although it led somewhere else when it was asked for last.
+        headers = ("--head", "--header", f"Accept: {MANIFEST}")
+        trust = ("--cacert", str(STATE / "pki" / "registry-ca.crt"), "--noproxy", "*")
+        url = f"https://{PULL}/v2/molecule/own/manifests/1"
+        answer = run("curl", "--silent", *trust, *headers, *credentials(), url).stdout.lower()
+        assert f"docker-content-digest: {digest}" in answer
+
+
+UPLOAD = "/v2/coredns/blobs/uploads/00000000-0000-0000-0000-000000000000"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "answer"),
+    [
+        ("PUT", "/v2/coredns/manifests/current", "405"),
+        ("DELETE", "/v2/coredns/manifests/%s", "405"),
+        ("POST", "/v2/intruder/blobs/uploads/", "405"),
+        ("POST", "/v2/coredns/blobs/uploads/?mount=%s&from=pause", "405"),
+        # There is no upload to go on with.
+        ("PATCH", UPLOAD, "404"),
+        ("PUT", UPLOAD + "?digest=%s", "404"),
+        ("DELETE", "/v2/coredns/blobs/%s", "405"),
+    ],
+)
+def test_the_credentials_of_a_node_change_nothing(method: str, path: str, answer: str) -> None:
     host = node("storage1")
-    host.check_output("cd /var/tmp && date > now && tar -cf layer.tar now")
-    pushed = host.check_output(f"{CRANE} append --new_layer /var/tmp/layer.tar --new_tag {LOCAL}/molecule/own:1")
-    digest = pushed.splitlines()[-1].split("@")[-1]
-    assert host.check_output(f"{CRANE} digest {LOCAL}/molecule/own:1") == digest
-    assert status(f"/v2/molecule/own/manifests/{digest}", *credentials()) == "200"
+    before = host.check_output(f"{CRANE} digest {LOCAL}/coredns:current")
+    manifest = host.check_output(f"{CRANE} manifest {LOCAL}/pause:1")
+    data = ("--header", f"Content-Type: {MANIFEST}", "--data-binary", manifest) if method == "PUT" else ()
+    path = path.replace("%s", before)
+    assert status(path, "--request", method, *data, *credentials()) == answer
+    # Where pushing is possible they are no credentials at all.
+    assert on_host(path, "--request", method, *data, *credentials()) == "401"
+    assert host.check_output(f"{CRANE} digest {LOCAL}/coredns:current") == before
+
+
+@pytest.mark.parametrize("user", ["node", "cloudbang", "ci"])
+def test_images_are_not_pushed_from_other_hosts(user: str) -> None:
+    assert status("/v2/", *credentials(user), address=PUSH) == "000"
+    listening = node("storage1").check_output("ss --listening --tcp --numeric --no-header")
+    assert [line.split()[3] for line in listening.splitlines() if line.split()[3].endswith(":5001")] == [LOCAL]
+
+
+def test_a_user_of_the_list_pushes_and_pulls() -> None:
+    data = b"layer"
+    digest = "sha256:" + hashlib.sha256(data).hexdigest()
+    path = f"/v2/acme/shop/blobs/uploads/?digest={digest}"
+    octets = ("--header", "Content-Type: application/octet-stream", "--data-binary", data.decode())
+    # Without a session in between, as the distribution specification calls a monolithic upload, this is a 202 with one.
+    assert on_host(path, "--request", "POST", *octets, *credentials("ci")) in ("201", "202")
+    assert on_host("/v2/pause/manifests/1", *credentials("ci")) == "200"
+    assert on_host("/v2/", "--user", "ci:wrong") == "401"
+
+
+def test_only_one_of_the_services_can_write() -> None:
+    assert writes("registry") == 0
+    assert writes("registry-pull") != 0
+
+
+def test_who_serves_nodes_owns_nothing_of_the_images() -> None:
+    """Outside of the sandbox as well: the user has no right to write, and reads all the same."""
+    host = node("storage1")
+    as_user = "setpriv --reuid=registry-pull --regid=registry --clear-groups"
+    assert host.run(f"{as_user} touch {DATA}/garbage {DATA}/docker/garbage").rc != 0
+    assert host.run(f"{as_user} find {DATA} -writable -not -type l").stdout == ""
+    files = host.check_output(f"{as_user} find {DATA} -type f | wc -l")
+    assert int(files) > 10
+    assert host.check_output(f"{as_user} find {DATA} -type f -readable | wc -l") == files
+    for secret in ("htpasswd", "server.key", "config.yml", "docker/config.json"):
+        assert host.run(f"{as_user} cat /etc/cloudbang-registry/{secret}").rc != 0
+
+
+@pytest.mark.parametrize("unit", ["registry", "registry-pull"])
+def test_a_service_in_its_sandbox_reaches_no_other_service(unit: str) -> None:
+    host = node("storage1")
+    pid = host.check_output(f"systemctl show --property MainPID --value {unit}")
+    lines = dict(line.split(":\t", 1) for line in host.check_output(f"cat /proc/{pid}/status").splitlines())
+    assert lines["Uid"].split()[0] != "0"
+    assert (lines["NoNewPrivs"], lines["Seccomp"]) == ("1", "2")
+    assert {int(lines[name], 16) for name in ("CapEff", "CapPrm", "CapBnd", "CapAmb")} == {0}
+    inside = f"nsenter --target {pid} --mount"
+    assert host.run("ls /run/dbus/system_bus_socket /run/systemd/private").rc == 0
+    assert host.run(f"{inside} ls /run/dbus/system_bus_socket").rc != 0
+    assert host.check_output(f"{inside} stat --format=%F,%a /run/systemd/private").endswith(",0")
+    places = "/etc/cloudbang-registry/x /etc/systemd/system/x /usr/local/bin/x /var/lib/x"
+    loop = f"for path in {places}; do touch $path 2> /dev/null && echo $path; done; true"
+    assert host.check_output(f"{inside} sh -c {shlex.quote(loop)}") == ""
+
+
+@pytest.mark.disruptive
+def test_the_port_that_takes_images_can_be_opened_to_networks_and_is_closed_to_others() -> None:
+    """The controller is the first address of the network that it shares with the nodes."""
+    opened = converge("--extra-vars", json.dumps({"registry_push_networks": ["10.94.3.1/32"]}))
+    assert len(changes(opened)) == 1
+    assert status("/v2/", *credentials("ci"), address=PUSH) == "200"
+    assert status("/v2/", *credentials("node"), address=PUSH) == "401"
+    assert changes(converge("--extra-vars", json.dumps({"registry_push_networks": ["10.94.3.1/32"]}))) == []
+    converge("--extra-vars", json.dumps({"registry_push_networks": ["192.0.2.0/24"]}))
+    assert on_host("/v2/", *credentials("ci")) == "200"
+    assert status("/v2/", *credentials("ci"), "--connect-timeout", "3", address=PUSH) == "000"
+    assert status("/v2/", *credentials()) == "200"
+    converge()
+    assert status("/v2/", *credentials("ci"), "--connect-timeout", "3", address=PUSH) == "000"
+    assert "cloudbang-registry" not in node("storage1").check_output("nft list tables")
+
+
+@pytest.mark.disruptive
+def test_a_user_who_is_taken_out_of_the_list_has_no_access() -> None:
+    assert on_host("/v2/", *credentials("ci")) == "200"
+    converge("--extra-vars", json.dumps({"registry_users": []}))
+    assert on_host("/v2/", *credentials("ci")) == "401"
+    converge()
+    assert on_host("/v2/", *credentials("ci")) == "200"
+
+
+@pytest.mark.disruptive
+def test_one_service_of_an_earlier_release_becomes_two_and_its_password_ends() -> None:
+    """Until then one service listened on the nodes' port, and every node had the password that pushes."""
+    host = node("storage1")
+    host.check_output("systemctl disable --now registry-pull && rm /etc/systemd/system/registry-pull.service")
+    host.check_output("rm -r /etc/cloudbang-registry/pull && systemctl daemon-reload")
+    host.check_output("sed -i 's/addr: .*/addr: 0.0.0.0:5000/' /etc/cloudbang-registry/config.yml")
+    host.check_output(f"chmod 0700 {DATA} && systemctl restart registry")
+    wait_for(lambda: status("/v2/", *credentials("cloudbang")) == "200")
+    assert status("/v2/intruder/blobs/uploads/", "--request", "POST", *credentials("cloudbang")) == "202"
+    converge()
+    assert status("/v2/", *credentials("cloudbang")) == "401"
+    assert status("/v2/pause/manifests/1", *credentials()) == "200"
+    assert status("/v2/intruder/blobs/uploads/", "--request", "POST", *credentials()) == "405"
+    assert changes(converge()) == []
 
 
 @pytest.mark.disruptive
@@ -73,7 +249,9 @@ def test_a_lost_image_is_pushed_again() -> None:
 
 
 @pytest.mark.disruptive
-def test_a_stopped_registry_runs_again() -> None:
-    node("storage1").check_output("systemctl stop registry")
+@pytest.mark.parametrize("unit", ["registry", "registry-pull"])
+def test_a_stopped_registry_runs_again(unit: str) -> None:
+    node("storage1").check_output(f"systemctl stop {unit}")
     converge()
     assert status("/v2/", *credentials()) == "200"
+    assert on_host("/v2/", *credentials("ci")) == "200"

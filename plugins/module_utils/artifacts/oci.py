@@ -15,6 +15,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import tarfile
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -26,6 +27,8 @@ CONFIG = "application/vnd.docker.container.image.v1+json"
 LAYER = "application/vnd.docker.image.rootfs.diff.tar.gzip"
 EPOCH = "1970-01-01T00:00:00Z"
 _CHUNK = 1 << 20
+_MANIFEST_LIMIT = 4 << 20  # bytes: what registries take as a manifest
+_DIGEST = re.compile("sha256:[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -143,12 +146,33 @@ def archive_layout(directory: str, dest: str, *, arch: str = "amd64", name: str 
 
 
 def read_digest(path: str) -> str:
-    """The manifest digest ("sha256:...") of an image archive written here."""
+    """The manifest digest ("sha256:...") of an image archive. ValueError when it is not that of one image in there."""
     with tarfile.open(path, "r:") as archive:
-        stream = archive.extractfile("index.json")
-        if stream is None:
-            raise ValueError(f"{path} is not an image archive: no index.json")
-        return str(json.load(stream)["manifests"][0]["digest"])
+        index = _json_member(archive, "index.json", path)
+        manifests = index.get("manifests") if isinstance(index, dict) else None
+        if not isinstance(manifests, list) or len(manifests) != 1 or not isinstance(manifests[0], dict):
+            raise ValueError(f"{path}: index.json is not that of one image")
+        digest = str(manifests[0].get("digest"))
+        if not _DIGEST.fullmatch(digest):
+            raise ValueError(f"{path}: found the digest {digest[:80]!r}, wanted sha256: and 64 hexadecimal digits")
+        found = _digest(_member_bytes(archive, _member(digest), path))
+        if found != digest:
+            raise ValueError(f"{path}: found a manifest with the digest {found}, index.json says {digest}")
+        return digest
+
+
+def _json_member(archive: tarfile.TarFile, name: str, path: str) -> Any:
+    return json.loads(_member_bytes(archive, name, path))
+
+
+def _member_bytes(archive: tarfile.TarFile, name: str, path: str) -> bytes:
+    try:
+        stream = archive.extractfile(name)
+    except KeyError:
+        stream = None
+    if stream is None:
+        raise ValueError(f"{path} is not an image archive: no {name}")
+    return stream.read(_MANIFEST_LIMIT)
 
 
 def _write_layer(layer: Layer, dest: str, compression: int) -> tuple[str, str, int]:

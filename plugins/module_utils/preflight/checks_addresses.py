@@ -23,6 +23,7 @@ SHARED = (
     "cloudbang_port_etcd_client",
     "cloudbang_port_etcd_peer",
     "cloudbang_port_registry",
+    "cloudbang_port_registry_push",
     "calico_vxlan",
     "calico_vxlan_port",
     "calico_vxlan_vni",

@@ -44,7 +44,8 @@ PORTS = (
     Port(10248, "", "kubelet", "kubelet.service", KUBELETS, loopback=True),
     Port(10249, "", "kube-proxy", "kube-proxy.service", KUBELETS, loopback=True),
     Port(10256, "", "kube-proxy", "kube-proxy.service", KUBELETS, loopback=True),
-    Port(5000, "cloudbang_port_registry", "registry", "registry.service", ("storage",), KUBELETS),
+    Port(5000, "cloudbang_port_registry", "registry", "registry-pull.service", ("storage",), KUBELETS),
+    Port(5001, "cloudbang_port_registry_push", "registry", "registry.service", ("storage",), loopback=True),
     Port(6443, "cloudbang_api_port", "haproxy", "haproxy.service", ("loadbalancer",), on_vip=True),
     Port(8404, "api_loadbalancer_health_port", "haproxy", "haproxy.service", ("loadbalancer",), loopback=True),
     Port(80, "gateway_http_port", "traefik", "traefik.service", ("loadbalancer",)),
@@ -119,7 +120,8 @@ def ports_are_free(inventory: Inventory) -> Iterator[Problem]:
             ours = {
                 one.program[:KERNEL_NAME]
                 for one in ports(inventory)
-                if number(inventory, host, one) == wanted
+                # A program may also go from one of its ports to another one.
+                if (number(inventory, host, one) == wanted or one.program == port.program)
                 and one.unit in facts.get("units", [])
                 and host in members(inventory, one.groups)
             }

@@ -17,12 +17,13 @@ ROOT = Path(__file__).resolve().parents[3]
 ROLES = ROOT / "roles"
 TEMPLATES = [
     "registry/templates/docker-config.json.j2",
+    "container_runtime/templates/hosts.toml.j2",
     "kube_control_plane/templates/encryption.yaml.j2",
     "kube_control_plane/templates/admin.conf.j2",
 ]
 # A host that is this machine, but keeps what a host keeps in a mount namespace of its own.
 HOST = ["unshare", "--map-root-user", "--mount", "sh", "-euc", 'mount -t tmpfs tmpfs /var/lib; exec "$@"', "sh"]
-COPIES = ["kubernetes-ca.key", "service-account.key", "registry.password", "cloudbang.htpasswd"]
+COPIES = ["kubernetes-ca.key", "service-account.key", "registry-push.password", "cloudbang.htpasswd", "node.htpasswd"]
 
 
 def play(place: Path) -> list[dict[str, Any]]:
@@ -39,7 +40,7 @@ def play(place: Path) -> list[dict[str, Any]]:
         {"path": f"{place}/host/{Path(one).stem}", "template": str(ROLES / one), "mode": "0600"} for one in TEMPLATES
     ]
     files += [{"path": f"{place}/host/{one}", "src": f"{place}/pki/{one}", "mode": "0600"} for one in COPIES]
-    files.append({"path": f"{place}/host/open", "src": f"{place}/pki/registry.password", "secret": True})
+    files.append({"path": f"{place}/host/open", "src": f"{place}/pki/registry-pull.password", "secret": True})
     tasks.append({"name": "Write", "cloudbang.platform.files": {"files": files}})
     variables = {"pki_dir": f"{place}/pki", "cloudbang_pki_dir": f"{place}/pki"}
     return [
@@ -56,9 +57,11 @@ def play(place: Path) -> list[dict[str, Any]]:
 
 def secrets(pki: Path) -> set[str]:
     """Return a line of each secret, as it is and in the forms in which files on hosts have it."""
-    password = (pki / "registry.password").read_text().strip()
-    found = {password, (pki / "encryption.key").read_text().strip(), *(pki / "cloudbang.htpasswd").read_text().split()}
-    found.add(base64.b64encode(f"cloudbang:{password}".encode()).decode())
+    found = {(pki / "encryption.key").read_text().strip()}
+    for user, name in (("cloudbang", "registry-push"), ("node", "registry-pull")):
+        password = (pki / f"{name}.password").read_text().strip()
+        found |= {password, base64.b64encode(f"{user}:{password}".encode()).decode()}
+        found |= set((pki / f"{user}.htpasswd").read_text().split())
     for path in pki.glob("*.key"):
         if "PRIVATE KEY" in path.read_text():
             found |= {path.read_text().splitlines()[1], base64.b64encode(path.read_bytes()).decode()[60:120]}
@@ -111,7 +114,7 @@ def test_no_secret_is_shown_or_left(tmp_path: Path) -> None:
         assert all(str(path) in shown for path in written)
         assert "(another secret)" in shown
     patterns = secrets(tmp_path / "pki")
-    assert len(patterns) >= 15
+    assert len(patterns) >= 18
     places = [path for path in tmp_path.rglob("*") if path.is_file() and path.parent.name not in ("pki", "host")]
     assert tmp_path / "log" in places
     assert [(path, one) for path in places for one in patterns if one.encode() in path.read_bytes()] == []

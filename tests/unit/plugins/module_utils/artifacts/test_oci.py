@@ -3,7 +3,9 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import io
 import json
+import re
 import tarfile
 from pathlib import Path
 
@@ -91,6 +93,49 @@ def test_a_pulled_layout_gets_the_digest_of_its_push(tmp_path: Path) -> None:
         path.write_bytes(data)
     packed = oci.archive_layout(str(tmp_path / "layout"), str(tmp_path / "packed.tar"))
     assert packed.digest == made.digest
+
+
+def archive_of(path: Path, files: dict[str, bytes]) -> str:
+    with tarfile.open(path, "w") as archive:
+        for name, data in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    return str(path)
+
+
+def index_of(*digests: object) -> bytes:
+    return json.dumps({"manifests": [{"digest": one} for one in digests]}).encode()
+
+
+REAL = "sha256:" + hashlib.sha256(b"{}").hexdigest()
+BLOB = "blobs/sha256/" + REAL[7:]
+OTHER = "sha256:" + "ab" * 32
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({}, "no index.json"),
+        ({"index.json": b"[]"}, "is not that of one image"),
+        ({"index.json": b"{"}, "Expecting property name"),
+        ({"index.json": index_of()}, "is not that of one image"),
+        ({"index.json": index_of(REAL, REAL), BLOB: b"{}"}, "is not that of one image"),
+        ({"index.json": index_of(None)}, "found the digest 'None'"),
+        # What comes from a mirror gets into the manifests of the platform's pods.
+        ({"index.json": index_of(REAL + '"\n    hostPath: /'), BLOB: b"{}"}, "wanted sha256: and 64 hex"),
+        ({"index.json": index_of("sha256:../../x")}, "wanted sha256: and 64 hex"),
+        ({"index.json": index_of(REAL)}, f"no {BLOB}"),
+        ({"index.json": index_of(OTHER), f"blobs/sha256/{'ab' * 32}": b"{}"}, f"{REAL}, index.json says {OTHER}"),
+    ],
+)
+def test_a_digest_that_is_not_the_manifests_is_refused(tmp_path: Path, files: dict[str, bytes], message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        oci.read_digest(archive_of(tmp_path / "image.tar", files))
+
+
+def test_a_digest_is_that_of_the_manifest(tmp_path: Path) -> None:
+    assert oci.read_digest(archive_of(tmp_path / "image.tar", {"index.json": index_of(REAL), BLOB: b"{}"})) == REAL
 
 
 def test_a_layout_of_many_images_is_refused(tmp_path: Path) -> None:

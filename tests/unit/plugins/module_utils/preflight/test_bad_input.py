@@ -47,6 +47,10 @@ def var(name: str, value: Any, *hosts: str) -> Spoil:
     return spoil
 
 
+def users(*names: str) -> Spoil:
+    return var("registry_users", [{"name": one} for one in names], "storage1")
+
+
 def versions(**chosen: Any) -> Spoil:
     """Return a choice of versions of components, beside those chosen already."""
 
@@ -211,6 +215,21 @@ ROWS = [
     Row(8, fact("compute1", hostname="localhost"), "hostname", "compute1", "hostname", "localhost"),
     Row(10, var("gateway_https_port", 6443), "port_clash", "loadbalancer1", "gateway_https_port", "6443"),
     Row(10, var("cloudbang_port_etcd_peer", 2379), "port_clash", ALL, "cloudbang_port_etcd_peer", "2379"),
+    Row(10, var("cloudbang_port_registry_push", 5000), "port_clash", ALL, "cloudbang_port_registry_push", "5000"),
+    Row(0, users("../kubernetes-ca"), "registry_user", "storage1", "registry_users[0]", "'../kubernetes-ca'"),
+    Row(0, users("ci", "a:b"), "registry_user", "storage1", "registry_users[1]", "'a:b'"),
+    Row(0, users("ci\nadmin"), "registry_user", "storage1", "registry_users[0]", r"'ci\nadmin'"),
+    Row(0, users("ci", "ci"), "registry_user", "storage1", "registry_users[1]", "'ci'"),
+    Row(0, users("node"), "registry_user", "storage1", "registry_users[0]", "'node'"),
+    Row(0, users("cloudbang"), "registry_user", "storage1", "registry_users[0]", "'cloudbang'"),
+    Row(0, var("registry_users", [{"name": "ci", "password": "x"}], "storage1"), "registry_user", "storage1",
+        "registry_users[0]", "name, password"),
+    Row(0, var("cloudbang_registry_pull_user", "cloudbang"), "registry_user", "storage1",
+        "cloudbang_registry_pull_user", "'cloudbang'"),
+    Row(0, var("registry_push_networks", ["10.92.0.0/24", "10.92.0.1/24"], "storage1"), "cidr", "storage1",
+        "registry_push_networks[1]", "10.92.0.1/24"),
+    Row(0, var("registry_push_networks", ["fd00::/64"], "storage1"), "cidr", "storage1", "registry_push_networks[0]"),
+    Row(0, var("registry_push_networks", ["all"], "storage1"), "cidr", "storage1", "registry_push_networks[0]"),
     Row(11, both(var("ansible_host", VIP, "loadbalancer1")), "vip_is_node", "loadbalancer1", "ansible_host", VIP),
     Row(12, var("cloudbang_node_address", "10.92.0.99", "storage1"), "address_missing", "storage1",
         "cloudbang_node_address", "10.92.0.99"),
@@ -395,6 +414,11 @@ ROWS = [
     Row(72, fact("management1", fsync=0.05), "fsync", "management1", "/var/lib/etcd", "50 ms", WARNING),
     Row(72, fact("management1", units=["etcd.service"], disks=FULL), "disk", "management1", "/var/lib", "full"),
     Row(73, listen("management1", 2379, "etcd"), "port_used", "management1", "cloudbang_port_etcd_client", "etcd"),
+    Row(73, listen("storage1", 5001, "python3", "127.0.0.1"), "port_used", "storage1", "cloudbang_port_registry_push",
+        "python3"),
+    Row(73, both(fact("storage1", units=["registry.service"]), listen("storage1", 5000, "docker-proxy")), "port_used",
+        "storage1", "cloudbang_port_registry", "docker-proxy"),
+    Row(73, listen("storage1", 5000, "registry"), "port_used", "storage1", "cloudbang_port_registry", "registry"),
     Row(73, listen("loadbalancer1", 80, "nginx"), "port_used", "loadbalancer1", "gateway_http_port", "nginx"),
     Row(73, listen("compute1", 10250, "k3s", "::"), "port_used", "compute1", "port 10250", "k3s"),
     Row(74, fact("compute1", swaps=["/dev/sda2"]), "swap", "compute1", "/proc/swaps", "/dev/sda2"),
@@ -592,6 +616,24 @@ def name(row: Row) -> str:
     ids=["system", "netdev", "gre", "attached", "tenants", "installed"],
 )
 def test_nothing_is_wrong_with_a_good_goodnet(spoil: Spoil) -> None:
+    assert found(spoil) == []
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        # An earlier release had one unit, which listened where nodes pull now.
+        both(fact("storage1", units=["registry.service"]), listen("storage1", 5000, "registry")),
+        both(
+            fact("storage1", units=["registry-pull.service", "registry.service"]),
+            listen("storage1", 5000, "registry"),
+            listen("storage1", 5001, "registry", "127.0.0.1"),
+        ),
+        both(users("ci", "acme.build"), var("registry_push_networks", ["10.92.0.0/24", "192.0.2.7/32"], "storage1")),
+    ],
+    ids=["earlier", "installed", "users"],
+)
+def test_nothing_is_wrong_with_a_good_registry(spoil: Spoil) -> None:
     assert found(spoil) == []
 
 
