@@ -23,6 +23,8 @@ SHARED = (
     "cloudbang_port_etcd_client",
     "cloudbang_port_etcd_peer",
     "cloudbang_port_registry",
+    "cloudbang_routed_networks",
+    "cloudbang_pod_host_ports",
     "calico_vxlan",
     "calico_vxlan_port",
     "calico_vxlan_vni",
@@ -70,6 +72,32 @@ def cidr_form(inventory: Inventory) -> Iterator[Problem]:
                 yield Problem(host, "cidr", name, repr(value), "a network like 10.244.0.0/16")
             elif str(network) != value:
                 yield Problem(host, "cidr", name, repr(value), str(network), "bits are set behind the prefix")
+
+
+@check("inventory")
+def routed_networks(inventory: Inventory) -> Iterator[Problem]:
+    """The firewall of the nodes takes IPv4 networks; what is no list of texts is another check's business."""
+    name = "cloudbang_routed_networks"
+    for host, value in inventory.shared(name):
+        for number, one in enumerate(value if isinstance(value, list) else ()):
+            if not isinstance(one, str):
+                yield Problem(host, "cidr", f"{name}[{number}]", repr(one), "a network like 192.0.2.0/24")
+                continue
+            network = as_network(one)
+            if LEADING_ZERO.search(one) or not isinstance(network, ipaddress.IPv4Network):
+                yield Problem(host, "cidr", f"{name}[{number}]", repr(one), "an IPv4 network like 192.0.2.0/24")
+            elif str(network) != one:
+                hint = "bits are set behind the prefix"
+                yield Problem(host, "cidr", f"{name}[{number}]", repr(one), str(network), hint)
+
+
+@check("inventory")
+def pod_host_ports(inventory: Inventory) -> Iterator[Problem]:
+    name = "cloudbang_pod_host_ports"
+    for host, value in inventory.shared(name):
+        for number, one in enumerate(value if isinstance(value, list) else ()):
+            if not isinstance(one, int) or isinstance(one, bool) or not 1 <= one <= 65535:
+                yield Problem(host, "port", f"{name}[{number}]", repr(one), "a number from 1 to 65535")
 
 
 @check("inventory")

@@ -47,6 +47,10 @@ def var(name: str, value: Any, *hosts: str) -> Spoil:
     return spoil
 
 
+def routed(*networks: Any) -> Spoil:
+    return var("cloudbang_routed_networks", list(networks))
+
+
 def versions(**chosen: Any) -> Spoil:
     """Return a choice of versions of components, beside those chosen already."""
 
@@ -281,6 +285,17 @@ ROWS = [
         "192.0.2.1/24",
     ),
     Row(28, var("cloudbang_pod_cidr", "10.244.0.0"), "cidr", ALL, "cloudbang_pod_cidr", "10.244.0.0"),
+    Row(28, routed("192.0.2.0/24", "192.0.2.1/24"), "cidr", ALL, "cloudbang_routed_networks[1]", "192.0.2.1/24"),
+    Row(28, routed("192.0.2.0"), "cidr", ALL, "cloudbang_routed_networks[0]", "192.0.2.0"),
+    Row(28, routed("192.0.02.0/24"), "cidr", ALL, "cloudbang_routed_networks[0]", "192.0.02.0/24"),
+    Row(28, routed("2001:db8::/64"), "cidr", ALL, "cloudbang_routed_networks[0]", "2001:db8::/64"),
+    Row(28, routed(4), "cidr", ALL, "cloudbang_routed_networks[0]", "4"),
+    Row(20, var("cloudbang_routed_networks", ["192.0.2.0/24"], "storage1"), "differs", "storage1",
+        "cloudbang_routed_networks", "192.0.2.0/24"),
+    Row(0, var("cloudbang_pod_host_ports", [9100, 0]), "port", ALL, "cloudbang_pod_host_ports[1]", "0"),
+    Row(0, var("cloudbang_pod_host_ports", [65536]), "port", ALL, "cloudbang_pod_host_ports[0]", "65536"),
+    Row(0, var("cloudbang_pod_host_ports", ["9100-9110"]), "port", ALL, "cloudbang_pod_host_ports[0]", "9100-9110"),
+    Row(0, var("cloudbang_pod_host_ports", [True]), "port", ALL, "cloudbang_pod_host_ports[0]", "True"),
     Row(29, var("cloudbang_pod_cidr", "10.244.0.0/24"), "pod_cidr_size", ALL, "cloudbang_pod_cidr", "4 blocks"),
     Row(30, var("cloudbang_pod_cidr", "10.244.0.0/23"), "pod_cidr_size", ALL, "cloudbang_pod_cidr", "512 addresses"),
     Row(31, var("cloudbang_dns_address", "10.97.0.10"), "dns_address", ALL, "cloudbang_dns_address", "10.97.0.10"),
@@ -597,6 +612,11 @@ def test_nothing_is_wrong_with_a_good_goodnet(spoil: Spoil) -> None:
 
 def test_nothing_is_wrong_with_a_good_inventory() -> None:
     assert evaluate(good()) == []
+
+
+def test_nothing_is_wrong_with_what_opens_the_firewall_of_the_nodes() -> None:
+    assert found(routed("192.0.2.0/24", "10.0.0.0/8", "0.0.0.0/0")) == []
+    assert found(var("cloudbang_pod_host_ports", [1, 9100, 65535])) == []
 
 
 @pytest.mark.parametrize("row", ROWS, ids=name)
