@@ -7,6 +7,7 @@ import ipaddress
 import re
 from collections.abc import Iterator
 
+from ..port_ranges import numbers
 from .inventory import EVERYWHERE, Inventory, Problem, as_address, as_network, check, overlap
 
 CIDRS = ("cloudbang_pod_cidr", "cloudbang_service_cidr")
@@ -40,6 +41,7 @@ SHARED = (
 DOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 LEADING_ZERO = re.compile(r"(^|\.)0\d")
 MAX_SERVICE_BITS = 20
+PORTS_WANTED = "ports from 1 to 65535, each once, as numbers and ranges, such as 20000-24999,9100"
 
 
 @check("inventory")
@@ -95,9 +97,12 @@ def routed_networks(inventory: Inventory) -> Iterator[Problem]:
 def pod_host_ports(inventory: Inventory) -> Iterator[Problem]:
     name = "cloudbang_pod_host_ports"
     for host, value in inventory.shared(name):
-        for number, one in enumerate(value if isinstance(value, list) else ()):
-            if not isinstance(one, int) or isinstance(one, bool) or not 1 <= one <= 65535:
-                yield Problem(host, "port", f"{name}[{number}]", repr(one), "a number from 1 to 65535")
+        if not isinstance(value, (str, int)) or isinstance(value, bool):
+            continue
+        try:
+            numbers(str(value))
+        except ValueError as error:
+            yield Problem(host, "port", name, f"{value} ({error})", PORTS_WANTED)
 
 
 @check("inventory")

@@ -13,6 +13,9 @@ from typing import Any
 import pytest
 import yaml
 
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.arguments import APP
+
+HOST_PORTS = APP["host_ports"]
 ROOT = Path(__file__).resolve().parents[3]
 # nft asks the kernel, so it is given network namespaces of its own.
 ALONE = ["unshare", "--map-root-user", "--net"]
@@ -22,7 +25,10 @@ HOSTS = {
     "loadbalancer": {"l1": "192.0.2.31", "l2": "192.0.2.32"},
     "storage": {"s1": "192.0.2.41"},
 }
-ROUTED = {"cloudbang_routed_networks": ["198.51.100.0/24", "198.51.100.128/25"], "cloudbang_pod_host_ports": [9100]}
+ROUTED = {
+    "cloudbang_routed_networks": ["198.51.100.0/24", "198.51.100.128/25"],
+    "cloudbang_pod_host_ports": "9100,20000-20009",
+}
 
 
 def rendered(place: Path, **variables: Any) -> dict[str, dict[str, str]]:
@@ -85,7 +91,12 @@ def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         "calico": {},
         "plain": {"calico_vxlan": "CrossSubnet", **ROUTED},
         "goodnet": {"cloudbang_network": "goodnet"},
-        "no-vip": {"cloudbang_api_vip": "", "gateway_tcp_ports": "", "gateway_udp_ports": ""},
+        "no-vip": {
+            "cloudbang_api_vip": "",
+            "cloudbang_pod_host_ports": "",
+            "gateway_tcp_ports": "",
+            "gateway_udp_ports": "",
+        },
     }[request.param]
     return request.param, rendered(tmp_path_factory.mktemp(request.param), **variables)
 
@@ -172,8 +183,9 @@ def test_pods_reach_of_hosts_what_is_listed(cluster: tuple[str, Any]) -> None:
             wanted.add("ip daddr @gateways udp dport { 25000-25009 }")
         if name in HOSTS["management"]:
             wanted.add("tcp dport 10250")
-        if kind == "plain":
-            wanted.add("tcp dport { 9100 }")
+        ports = "9100,20000-20009" if kind == "plain" else "20000-24999"
+        if kind != "no-vip":
+            wanted.add(f"meta l4proto {{ tcp, udp }} th dport {{ {ports} }}")
         found_rules = rules(tables["cloudbang"], "to_host")
         assert {rule.removesuffix(" accept") for rule in found_rules if rule.endswith("accept")} == wanted
         assert found_rules[-1] == "counter reject with icmpx admin-prohibited"
@@ -199,3 +211,8 @@ def test_defaults_are_those_of_the_roles_that_own_them(role: str, name: str) -> 
     owned = yaml.safe_load((ROOT / "roles" / role / "defaults/main.yml").read_text("utf-8"))[name]
     text = (ROOT / "roles/kube_node/vars/main.yml").read_text("utf-8")
     assert set(re.findall(rf"{name}(?:', default=| \| default\()('[^']*'|\d+)", text)) == {repr(owned)}
+
+
+def test_apps_in_the_hosts_network_are_open_to_pods() -> None:
+    shared = yaml.safe_load((ROOT / "roles/cloudbang/defaults/main.yml").read_text("utf-8"))
+    assert shared["cloudbang_pod_host_ports"] == HOST_PORTS["default"]

@@ -292,10 +292,11 @@ ROWS = [
     Row(28, routed(4), "cidr", ALL, "cloudbang_routed_networks[0]", "4"),
     Row(20, var("cloudbang_routed_networks", ["192.0.2.0/24"], "storage1"), "differs", "storage1",
         "cloudbang_routed_networks", "192.0.2.0/24"),
-    Row(0, var("cloudbang_pod_host_ports", [9100, 0]), "port", ALL, "cloudbang_pod_host_ports[1]", "0"),
-    Row(0, var("cloudbang_pod_host_ports", [65536]), "port", ALL, "cloudbang_pod_host_ports[0]", "65536"),
-    Row(0, var("cloudbang_pod_host_ports", ["9100-9110"]), "port", ALL, "cloudbang_pod_host_ports[0]", "9100-9110"),
-    Row(0, var("cloudbang_pod_host_ports", [True]), "port", ALL, "cloudbang_pod_host_ports[0]", "True"),
+    Row(0, var("cloudbang_pod_host_ports", "9100,0"), "port", ALL, "cloudbang_pod_host_ports", "9100,0"),
+    Row(0, var("cloudbang_pod_host_ports", "65536"), "port", ALL, "cloudbang_pod_host_ports", "65536"),
+    Row(0, var("cloudbang_pod_host_ports", "9110-9100"), "port", ALL, "cloudbang_pod_host_ports", "9110-9100"),
+    Row(0, var("cloudbang_pod_host_ports", "22 } accept; tcp dport { 23"), "port", ALL, "cloudbang_pod_host_ports",
+        "22 } accept"),
     Row(29, var("cloudbang_pod_cidr", "10.244.0.0/24"), "pod_cidr_size", ALL, "cloudbang_pod_cidr", "4 blocks"),
     Row(30, var("cloudbang_pod_cidr", "10.244.0.0/23"), "pod_cidr_size", ALL, "cloudbang_pod_cidr", "512 addresses"),
     Row(31, var("cloudbang_dns_address", "10.97.0.10"), "dns_address", ALL, "cloudbang_dns_address", "10.97.0.10"),
@@ -616,7 +617,8 @@ def test_nothing_is_wrong_with_a_good_inventory() -> None:
 
 def test_nothing_is_wrong_with_what_opens_the_firewall_of_the_nodes() -> None:
     assert found(routed("192.0.2.0/24", "10.0.0.0/8", "0.0.0.0/0")) == []
-    assert found(var("cloudbang_pod_host_ports", [1, 9100, 65535])) == []
+    for ports in ("", 9100, "1,9100-9110, 65535"):
+        assert found(var("cloudbang_pod_host_ports", ports)) == []
 
 
 @pytest.mark.parametrize("row", ROWS, ids=name)
