@@ -151,7 +151,7 @@ def test_keepalived_itself_asks_who_sent_an_advert() -> None:
 def test_adverts_are_not_forwarded() -> None:
     """A load balancer that forwards one would give it its own address, as it does with what pods send."""
     name, other = HOSTS
-    before = dropped(name, "forward")
+    before, arrived = dropped(name, "forward"), dropped(other)
     sender = node("management1")
     sender.check_output(f"ip route add {ADDRESSES[other]} via {ADDRESSES[name]}")
     try:
@@ -159,6 +159,7 @@ def test_adverts_are_not_forwarded() -> None:
     finally:
         sender.check_output(f"ip route del {ADDRESSES[other]} via {ADDRESSES[name]}")
     assert dropped(name, "forward") > before
+    assert dropped(other) == arrived
 
 
 @pytest.mark.disruptive

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -216,3 +217,82 @@ def test_defaults_are_those_of_the_roles_that_own_them(role: str, name: str) -> 
 def test_apps_in_the_hosts_network_are_open_to_pods() -> None:
     shared = yaml.safe_load((ROOT / "roles/cloudbang/defaults/main.yml").read_text("utf-8"))
     assert shared["cloudbang_pod_host_ports"] == HOST_PORTS["default"]
+
+
+# What becomes of packets. The stranger has no part in the cluster; 192.0.2.41 is s1, a host of it without pods.
+FROM_OUTSIDE = [("stranger", "10.96.0.7:80"), ("stranger", "10.244.1.2:8080")]
+OPEN_TO_OUTSIDE = [("stranger", "{own}:30080"), ("stranger", "{own}:6443"), ("stranger", "{own}:22")]
+FROM_PODS = [
+    *(("pod", f"{address}:{port}") for address in ("{own}", "192.0.2.41") for port in (22, 2379, 5000)),
+    # Whichever address of the host.
+    *(("pod", f"{address}:22") for address in ("10.244.1.1", "169.254.169.254")),
+    ("pod", "169.254.169.254:80"),
+    ("pod", "169.254.7.7:80"),
+    ("pod", "112 192.0.2.41"),
+    ("pod", "112 {own}"),
+    ("pod", "47 192.0.2.41"),
+]
+KUBELETS = [("pod", "{own}:10250"), ("pod", "192.0.2.41:10250")]
+GATEWAY = [("pod", "{own}:443")]
+API = [("pod", "{own}:6443")]
+FROM_OTHER_HOST = [("other", "10.244.1.2:8080")]
+FROM_FAR = [("far", "10.244.2.1:22"), ("pod", "10.244.2.1:22")]
+OPEN_TO_PODS = [
+    *(("pod", f"{address}:{port}") for address in ("{own}", "192.0.2.41") for port in (53, 30000)),
+    # No host of the cluster's.
+    ("pod", "192.0.2.91:22"),
+]
+HOST_PORTS_OF_APPS = [("pod", "{own}:20000"), ("pod", "192.0.2.41:20000")]
+OPEN_TO_FAR = [("far", "10.96.0.7:80"), ("far", "{own}:30080"), ("far", "10.244.1.2:8080")]
+INTERFACES = {
+    "calico": {"pod": "cali0123456789a", "tunnel": "vxlan.calico"},
+    "goodnet": {"pod": "goodnet0", "tunnel": "goodnet0"},
+}
+Questions = list[tuple[str, str]]
+
+
+def answers(rules: str, own: str, network: str, asked: Questions) -> dict[tuple[str, str], str]:
+    questions = [(who, what.format(own=own)) for who, what in asked]
+    done = subprocess.run(
+        [*ALONE, "--mount", sys.executable, str(Path(__file__).with_name("firewall_world.py"))],
+        input=json.dumps({"rules": rules, "address": own, **INTERFACES[network], "asked": questions}),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return dict(zip(questions, json.loads(done.stdout), strict=True))
+
+
+def test_packets_get_where_they_are_meant_to(cluster: tuple[str, Any]) -> None:
+    """Each kind of host once: which one does not depend on the network."""
+    kind, found = cluster
+    name = {"calico": "l1", "plain": "c1", "goodnet": "m1", "no-vip": "c1"}[kind]
+    closed: Questions = [*FROM_OUTSIDE, *FROM_PODS, ("other", "10.96.0.7:80")]
+    meant: Questions = [*OPEN_TO_OUTSIDE, *OPEN_TO_PODS]
+    for questions, right in (
+        (KUBELETS, name == "m1"),
+        # The load balancers' is at the virtual address.
+        (API, name == "m1"),
+        (GATEWAY, name == "l1"),
+        (HOST_PORTS_OF_APPS, kind != "no-vip"),
+        # Pods' packets come as they are from other hosts, and those of hosts to pods.
+        (FROM_OTHER_HOST, kind == "plain"),
+    ):
+        (meant if right else closed).extend(questions)
+    if kind != "goodnet":
+        closed.extend(FROM_FAR)
+        meant.extend(OPEN_TO_FAR)
+    (own,) = (members[name] for members in HOSTS.values() if name in members)
+    network = "goodnet" if kind == "goodnet" else "calico"
+    got = answers("".join(found[name].values()), own, network, [*closed, *meant])
+    wanted = {(who, what.format(own=own)): "closed" for who, what in closed}
+    wanted |= {(who, what.format(own=own)): "open" for who, what in meant}
+    assert got == wanted
+
+
+def test_without_the_firewall_all_of_it_is_open() -> None:
+    """So the world above has no other walls."""
+    asked = [*FROM_OUTSIDE, *FROM_PODS, *KUBELETS, *GATEWAY, *API, *FROM_OTHER_HOST, *FROM_FAR, *HOST_PORTS_OF_APPS]
+    got = answers("", "192.0.2.21", "calico", asked)
+    assert set(got.values()) == {"open"}, got
