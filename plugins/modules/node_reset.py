@@ -55,6 +55,8 @@ WIRE = re.compile(r"gn[0-9a-f]{12}")
 ROUTES = ("proto", "80")  # all that Calico makes
 CHAINS = ("cali-", "KUBE-", "CNI-", "GOODNET-")
 TABLES = (
+    "cloudbang",
+    "cloudbang-vrrp",
     "kube-proxy",
     "kube-proxy-loopback",
     "traefik-loopback",

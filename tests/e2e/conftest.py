@@ -19,8 +19,8 @@ if str(COLLECTIONS) not in sys.path:
 from .lab import Lab
 
 # What only looks comes before what breaks things.
-ORDER = ["traffic", "cluster", "apps", "routes", "stacks", "tenants", "goodnet", "hardening", "idempotence"]
-ORDER += ["bad_input", "secrets", "load", "failover", "add_node", "repair"]
+ORDER = ["traffic", "cluster", "apps", "routes", "stacks", "tenants", "goodnet", "hardening", "walls_network"]
+ORDER += ["idempotence", "bad_input", "secrets", "load", "failover", "add_node", "repair"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -3,14 +3,20 @@
 
 from __future__ import annotations
 
+import base64
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
-from scenario import STATE, changes, converge, node, run, wait_for
+from scenario import SCENARIO, STATE, changes, converge, node, run, wait_for
 
 VIP = "10.94.7.100"
 HOSTS = ["loadbalancer1", "loadbalancer2"]
+ADDRESSES = {"loadbalancer1": "10.94.7.31", "loadbalancer2": "10.94.7.32", "management1": "10.94.7.11"}
+VRRP = base64.b64encode((SCENARIO.parent / "shared" / "vrrp.py").read_bytes()).decode()
+TABLE = "cloudbang-vrrp"
 
 
 def curl(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -71,8 +77,7 @@ def test_haproxy_is_healthy_on_each_host(name: str) -> None:
 
 @pytest.mark.parametrize("name", HOSTS)
 def test_health_is_not_for_others(name: str) -> None:
-    address = {"loadbalancer1": "10.94.7.31", "loadbalancer2": "10.94.7.32"}[name]
-    assert curl(f"http://{address}:8404/healthz").returncode != 0
+    assert curl(f"http://{ADDRESSES[name]}:8404/healthz").returncode != 0
 
 
 def test_a_server_of_another_authority_gets_no_request() -> None:
@@ -91,6 +96,85 @@ def test_a_server_of_another_authority_gets_no_request() -> None:
         host.check_output("mv /etc/kept.crt /etc/stand-in.crt && mv /etc/kept.key /etc/stand-in.key")
         host.check_output("systemctl restart stand-in")
     wait_for(answers)
+
+
+def advertise(sender: str, target: str, priority: int = 254, count: int = 4) -> None:
+    """Send adverts that claim the virtual IP from one host to another."""
+    words = f"{target} {ADDRESSES[sender]} {VIP} {priority} {count}"
+    node(sender).check_output(f"echo {VRRP} | base64 -d | python3 - {words}")
+
+
+def elections(name: str) -> int:
+    """Return how often keepalived has heard of another master, or of one that is none."""
+    said = node(name).check_output("journalctl --unit=keepalived --no-pager")
+    return sum("eceived advert" in line or "Entering" in line for line in said.splitlines())
+
+
+def dropped(name: str, chain: str = "input") -> int:
+    """Return how many packets the last rule of a chain has dropped."""
+    words = node(name).check_output(f"nft list chain inet {TABLE} {chain}").split()
+    return int(words[len(words) - words[::-1].index("packets")])
+
+
+@contextmanager
+def without_the_table(name: str) -> Iterator[None]:
+    node(name).check_output(f"nft delete table inet {TABLE}")
+    try:
+        yield
+    finally:
+        node(name).check_output("systemctl restart cloudbang-vrrp")
+
+
+@pytest.mark.parametrize("priority", [100, 254])
+@pytest.mark.parametrize("target", HOSTS)
+def test_adverts_of_others_count_for_nothing(target: str, priority: int) -> None:
+    """Without the fix two of them, to the host with the virtual IP, take it away."""
+    wait_for(answers)
+    old, heard = holder(), {name: elections(name) for name in HOSTS}
+    before = dropped(target)
+    advertise("management1", ADDRESSES[target], priority)
+    assert holders() == [old]
+    assert answers()
+    assert {name: elections(name) for name in HOSTS} == heard
+    assert dropped(target) > before
+
+
+def test_keepalived_itself_asks_who_sent_an_advert() -> None:
+    old = holder()
+    heard = elections(old)
+    with without_the_table(old):
+        advertise("management1", ADDRESSES[old])
+        assert holders() == [old]
+        assert elections(old) == heard
+
+
+def test_adverts_are_not_forwarded() -> None:
+    """A load balancer that forwards one would give it its own address, as it does with what pods send."""
+    name, other = HOSTS
+    before, arrived = dropped(name, "forward"), dropped(other)
+    sender = node("management1")
+    sender.check_output(f"ip route add {ADDRESSES[other]} via {ADDRESSES[name]}")
+    try:
+        advertise("management1", ADDRESSES[other])
+    finally:
+        sender.check_output(f"ip route del {ADDRESSES[other]} via {ADDRESSES[name]}")
+    assert dropped(name, "forward") > before
+    assert dropped(other) == arrived
+
+
+@pytest.mark.disruptive
+def test_the_table_comes_back_when_all_are_emptied() -> None:
+    host = node(HOSTS[0])
+    host.check_output("systemctl restart nftables || systemctl start nftables")
+    assert dropped(HOSTS[0]) >= 0
+    host.check_output("systemctl reload nftables && sleep 1")
+    assert dropped(HOSTS[0]) >= 0
+    host.check_output("systemctl disable --now nftables")
+    host.run("nft flush ruleset")
+    changed = changes(converge())
+    assert {line.split(":")[0] for line in changed} == {HOSTS[0]}
+    assert dropped(HOSTS[0]) >= 0
+    assert changes(converge()) == []
 
 
 @pytest.mark.disruptive

@@ -334,6 +334,7 @@ def test_killed_agents_come_back_and_pods_do_not_notice(pods: dict[str, dict[str
 @pytest.mark.disruptive
 def test_what_was_changed_or_stopped_is_put_right(pods: dict[str, dict[str, Any]]) -> None:
     node("compute1").check_output("systemctl stop kube-proxy && sed -i /^maxPods/d /var/lib/kubelet/config.yaml")
+    node("compute1").check_output("nft delete table inet cloudbang")
     node("management1").check_output("systemctl stop calico-felix && rm /opt/cni/bin/calico")
     node("loadbalancer1").check_output("sed -i s/:443/:8443/ /etc/traefik/traefik.yaml && systemctl restart traefik")
     assert page("secure.example.org", "--insecure", scheme="https") == "000"
@@ -341,6 +342,7 @@ def test_what_was_changed_or_stopped_is_put_right(pods: dict[str, dict[str, Any]
     assert {line.split(":")[0] for line in changed} == set(ADDRESSES)
     assert page("secure.example.org", "--insecure", scheme="https") == "200"
     assert node("compute1").check_output("systemctl is-active kube-proxy") == "active"
+    assert "reject" in node("compute1").check_output("nft list table inet cloudbang")
     assert node("management1").check_output("systemctl is-active calico-felix") == "active"
     assert fetches(pods["b"], "web")
     assert changes(converge()) == []

@@ -7,6 +7,7 @@ import ipaddress
 import re
 from collections.abc import Iterator
 
+from ..port_ranges import numbers
 from .inventory import EVERYWHERE, Inventory, Problem, as_address, as_network, check, overlap
 
 CIDRS = ("cloudbang_pod_cidr", "cloudbang_service_cidr")
@@ -24,6 +25,8 @@ SHARED = (
     "cloudbang_port_etcd_peer",
     "cloudbang_port_registry",
     "cloudbang_port_registry_push",
+    "cloudbang_routed_networks",
+    "cloudbang_pod_host_ports",
     "calico_vxlan",
     "calico_vxlan_port",
     "calico_vxlan_vni",
@@ -39,6 +42,7 @@ SHARED = (
 DOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 LEADING_ZERO = re.compile(r"(^|\.)0\d")
 MAX_SERVICE_BITS = 20
+PORTS_WANTED = "ports from 1 to 65535, each once, as numbers and ranges, such as 20000-24999,9100"
 
 
 @check("inventory")
@@ -71,6 +75,35 @@ def cidr_form(inventory: Inventory) -> Iterator[Problem]:
                 yield Problem(host, "cidr", name, repr(value), "a network like 10.244.0.0/16")
             elif str(network) != value:
                 yield Problem(host, "cidr", name, repr(value), str(network), "bits are set behind the prefix")
+
+
+@check("inventory")
+def routed_networks(inventory: Inventory) -> Iterator[Problem]:
+    """The firewall of the nodes takes IPv4 networks; what is no list of texts is another check's business."""
+    name = "cloudbang_routed_networks"
+    for host, value in inventory.shared(name):
+        for number, one in enumerate(value if isinstance(value, list) else ()):
+            if not isinstance(one, str):
+                yield Problem(host, "cidr", f"{name}[{number}]", repr(one), "a network like 192.0.2.0/24")
+                continue
+            network = as_network(one)
+            if LEADING_ZERO.search(one) or not isinstance(network, ipaddress.IPv4Network):
+                yield Problem(host, "cidr", f"{name}[{number}]", repr(one), "an IPv4 network like 192.0.2.0/24")
+            elif str(network) != one:
+                hint = "bits are set behind the prefix"
+                yield Problem(host, "cidr", f"{name}[{number}]", repr(one), str(network), hint)
+
+
+@check("inventory")
+def pod_host_ports(inventory: Inventory) -> Iterator[Problem]:
+    name = "cloudbang_pod_host_ports"
+    for host, value in inventory.shared(name):
+        if not isinstance(value, (str, int)) or isinstance(value, bool):
+            continue
+        try:
+            numbers(str(value))
+        except ValueError as error:
+            yield Problem(host, "port", name, f"{value} ({error})", PORTS_WANTED)
 
 
 @check("inventory")

@@ -51,6 +51,10 @@ def users(*names: str) -> Spoil:
     return var("registry_users", [{"name": one} for one in names], "storage1")
 
 
+def routed(*networks: Any) -> Spoil:
+    return var("cloudbang_routed_networks", list(networks))
+
+
 def versions(**chosen: Any) -> Spoil:
     """Return a choice of versions of components, beside those chosen already."""
 
@@ -300,6 +304,18 @@ ROWS = [
         "192.0.2.1/24",
     ),
     Row(28, var("cloudbang_pod_cidr", "10.244.0.0"), "cidr", ALL, "cloudbang_pod_cidr", "10.244.0.0"),
+    Row(28, routed("192.0.2.0/24", "192.0.2.1/24"), "cidr", ALL, "cloudbang_routed_networks[1]", "192.0.2.1/24"),
+    Row(28, routed("192.0.2.0"), "cidr", ALL, "cloudbang_routed_networks[0]", "192.0.2.0"),
+    Row(28, routed("192.0.02.0/24"), "cidr", ALL, "cloudbang_routed_networks[0]", "192.0.02.0/24"),
+    Row(28, routed("2001:db8::/64"), "cidr", ALL, "cloudbang_routed_networks[0]", "2001:db8::/64"),
+    Row(28, routed(4), "cidr", ALL, "cloudbang_routed_networks[0]", "4"),
+    Row(20, var("cloudbang_routed_networks", ["192.0.2.0/24"], "storage1"), "differs", "storage1",
+        "cloudbang_routed_networks", "192.0.2.0/24"),
+    Row(0, var("cloudbang_pod_host_ports", "9100,0"), "port", ALL, "cloudbang_pod_host_ports", "9100,0"),
+    Row(0, var("cloudbang_pod_host_ports", "65536"), "port", ALL, "cloudbang_pod_host_ports", "65536"),
+    Row(0, var("cloudbang_pod_host_ports", "9110-9100"), "port", ALL, "cloudbang_pod_host_ports", "9110-9100"),
+    Row(0, var("cloudbang_pod_host_ports", "22 } accept; tcp dport { 23"), "port", ALL, "cloudbang_pod_host_ports",
+        "22 } accept"),
     Row(29, var("cloudbang_pod_cidr", "10.244.0.0/24"), "pod_cidr_size", ALL, "cloudbang_pod_cidr", "4 blocks"),
     Row(30, var("cloudbang_pod_cidr", "10.244.0.0/23"), "pod_cidr_size", ALL, "cloudbang_pod_cidr", "512 addresses"),
     Row(31, var("cloudbang_dns_address", "10.97.0.10"), "dns_address", ALL, "cloudbang_dns_address", "10.97.0.10"),
@@ -639,6 +655,12 @@ def test_nothing_is_wrong_with_a_good_registry(spoil: Spoil) -> None:
 
 def test_nothing_is_wrong_with_a_good_inventory() -> None:
     assert evaluate(good()) == []
+
+
+def test_nothing_is_wrong_with_what_opens_the_firewall_of_the_nodes() -> None:
+    assert found(routed("192.0.2.0/24", "10.0.0.0/8", "0.0.0.0/0")) == []
+    for ports in ("", 9100, "1,9100-9110, 65535"):
+        assert found(var("cloudbang_pod_host_ports", ports)) == []
 
 
 @pytest.mark.parametrize("row", ROWS, ids=name)

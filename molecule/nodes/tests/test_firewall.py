@@ -1,0 +1,310 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What a machine of the hosts' network reaches of pods and Services, and what pods reach of the hosts: nothing but the
+ways that are meant. The stranger has no part in the cluster; it may set routes, and send what it likes."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from scenario import SCENARIO, in_pod, kubectl, node, objects, run, wait_for
+
+HOSTS = {"management1": "10.94.12.11", "compute1": "10.94.12.21", "loadbalancer1": "10.94.12.31"}
+STRANGER = "10.94.12.91"
+METADATA = "169.254.169.254"
+PODS = {"a": "compute1", "b": "management1", "c": "loadbalancer1"}
+NAMESPACE = "--namespace=walls"
+# The platform's own image is a web server too.
+POD = """
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: %(name)s, labels: {name: %(name)s}}
+spec:
+  nodeName: %(node)s
+  terminationGracePeriodSeconds: 0
+  containers:
+    - name: web
+      image: registry.cloudbang.internal:5000/coredns:current
+      args: [-conf, /etc/web/Corefile]
+      readinessProbe: {httpGet: {path: /health, port: 8080}, periodSeconds: 1}
+      volumeMounts: [{name: config, mountPath: /etc/web}]
+  volumes: [{name: config, configMap: {name: web}}]
+"""
+WEB = """
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: web}
+data:
+  Corefile: |
+    .:1053 {
+        health :8080
+        errors
+    }
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec:
+  type: NodePort
+  selector: {name: a}
+  ports: [{port: 80, targetPort: 8080}]
+---
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {name: web}
+spec:
+  ingressClassName: cloudbang
+  rules:
+    - host: walls.example.org
+      http:
+        paths: [{path: /, pathType: Prefix, backend: {service: {name: web, port: {number: 80}}}}]
+"""
+# As that of an isolated tenant.
+POLICY = """
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: isolated}
+spec:
+  podSelector: {}
+  policyTypes: [Ingress]
+  ingress: [{from: [{podSelector: {}}, {ipBlock: {cidr: %s/32}}]}]
+"""
+# Prints those of the given ADDRESS:PORT that take a TCP connection.
+PROBE = """
+import concurrent.futures, socket, sys
+def opens(target):
+    address, port = target.rsplit(":", 1)
+    try:
+        socket.create_connection((address, int(port)), 2).close()
+    except OSError:
+        return
+    print(target)
+with concurrent.futures.ThreadPoolExecutor(40) as pool:
+    list(pool.map(opens, sys.argv[1:]))
+"""
+# Sends a datagram to a pod inside of VXLAN: NODE MAC SOURCE POD PORT.
+INJECT = """
+import socket, struct, sys
+node, mac, source, pod, port = sys.argv[1:]
+text = b"injected"
+udp = struct.pack("!HHHH", 9, int(port), 8 + len(text), 0) + text
+head = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(udp), 0, 0, 64, 17, 0, *map(socket.inet_aton, (source, pod)))
+total = sum(struct.unpack("!10H", head))
+total = (total & 0xFFFF) + (total >> 16)
+head = head[:10] + struct.pack("!H", ~((total & 0xFFFF) + (total >> 16)) & 0xFFFF) + head[12:]
+frame = bytes.fromhex(mac.replace(":", "")) + bytes.fromhex("020000000001") + b"\\x08\\x00" + head + udp
+vxlan = struct.pack("!II", 0x08000000, 4096 << 8)
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as way:
+    for _number in range(3):
+        way.sendto(vxlan + frame, (node, 4789))
+"""
+VRRP = (SCENARIO.parent / "shared" / "vrrp.py").read_text("utf-8")
+Pods = dict[str, dict[str, Any]]
+
+
+def python(program: str, *words: str) -> str:
+    """Return a shell command that runs a program of these texts on a node."""
+    coded = base64.b64encode(program.encode()).decode()
+    return f"echo {coded} | base64 -d | python3 - {' '.join(map(shlex.quote, words))}"
+
+
+def open_from_pod(pod: dict[str, Any], *targets: str) -> set[str]:
+    done = in_pod(pod, python(PROBE, *targets))
+    assert done.rc == 0, done.stderr
+    return set(done.stdout.split())
+
+
+def open_from(host: str, *targets: str) -> set[str]:
+    return set(node(host).check_output(python(PROBE, *targets)).split())
+
+
+def dropped(host: str, chain: str, match: str) -> int:
+    """Return how many packets the rules of a chain with this match have dropped on a host."""
+    lines = node(host).check_output(f"nft list chain inet cloudbang {chain}").splitlines()
+    found = [int(one[1]) for one in (re.search(r"packets (\d+)", line) for line in lines if match in line) if one]
+    assert found, (match, lines)
+    return sum(found)
+
+
+def address_of(host: str, interface: str) -> str:
+    (link,) = json.loads(node(host).check_output(f"ip -json -4 address show dev {interface}"))
+    return str(link["addr_info"][0]["local"])
+
+
+@contextmanager
+def route(host: str, target: str, by: str) -> Iterator[None]:
+    words = f"{target} via {by}"
+    node(host).check_output(f"ip route add {words}")
+    try:
+        yield
+    finally:
+        node(host).check_output(f"ip route del {words}")
+
+
+@pytest.fixture(scope="module")
+def pods() -> Iterator[Pods]:
+    """One pod on each host; the one on the compute host is served."""
+    kubectl("create", "namespace", "walls")
+    wait_for(lambda: objects("serviceaccounts", NAMESPACE))
+    manifest = WEB + "".join(POD % {"name": name, "node": host} for name, host in PODS.items())
+    kubectl("apply", "--filename=-", NAMESPACE, manifest=manifest)
+    kubectl("wait", "--for=condition=Ready", "--timeout=90s", NAMESPACE, *(f"pod/{name}" for name in PODS))
+    yield {one["metadata"]["name"]: one for one in objects("pods", NAMESPACE)}
+    kubectl("delete", "namespace", "walls", "--timeout=60s")
+
+
+@pytest.fixture(scope="module")
+def service(pods: Pods) -> dict[str, Any]:
+    (found,) = objects("services", NAMESPACE)
+    return found
+
+
+def test_the_firewall_starts_with_the_host() -> None:
+    for host in HOSTS:
+        asked = "systemctl is-enabled cloudbang-firewall && systemctl is-active cloudbang-firewall"
+        assert node(host).check_output(asked).split() == ["enabled", "active"]
+
+
+# -- From the hosts' network -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("by", sorted(HOSTS))
+def test_a_stranger_routes_to_no_service_and_no_pod(pods: Pods, service: dict[str, Any], by: str) -> None:
+    cluster, pod = service["spec"]["clusterIP"], pods["a"]["status"]["podIP"]
+    before = dropped(by, "prerouting", "drop")
+    with route("stranger1", cluster, HOSTS[by]), route("stranger1", pod, HOSTS[by]):
+        assert open_from("stranger1", f"{cluster}:80", f"{pod}:8080") == set()
+    assert dropped(by, "prerouting", "drop") > before
+
+
+def test_a_stranger_does_not_become_the_gateway(pods: Pods, service: dict[str, Any]) -> None:
+    """A load balancer gives what it forwards its own address, which tenants let in."""
+    cluster = service["spec"]["clusterIP"]
+    kubectl("apply", "--filename=-", NAMESPACE, manifest=POLICY % address_of("loadbalancer1", "vxlan.calico"))
+    try:
+        page = ("curl", "--silent", "--max-time", "3", "--noproxy", "*", "--header", "Host: walls.example.org")
+        wait_for(lambda: run(*page, f"http://{HOSTS['loadbalancer1']}/health").stdout == "OK")
+        with route("stranger1", cluster, HOSTS["loadbalancer1"]):
+            assert open_from("stranger1", f"{cluster}:80") == set()
+    finally:
+        kubectl("delete", "networkpolicy", "isolated", NAMESPACE)
+
+
+def test_node_ports_and_the_gateway_are_open_to_strangers(pods: Pods, service: dict[str, Any]) -> None:
+    port = service["spec"]["ports"][0]["nodePort"]
+    wanted = {*(f"{address}:{port}" for address in HOSTS.values()), f"{HOSTS['loadbalancer1']}:80"}
+    assert open_from("stranger1", *wanted) == wanted
+
+
+@pytest.mark.parametrize(("by", "reached"), [("compute1", {"service", "pod"}), ("loadbalancer1", {"pod"})])
+def test_a_routed_network_gets_through_but_to_services_by_no_load_balancer(
+    pods: Pods, service: dict[str, Any], by: str, reached: set[str]
+) -> None:
+    targets = {"service": f"{service['spec']['clusterIP']}:80", "pod": f"{pods['a']['status']['podIP']}:8080"}
+    element = f"element inet cloudbang routed {{ {STRANGER} }}"
+    node(by).check_output(f"nft add {element}")
+    try:
+        cluster, pod = service["spec"]["clusterIP"], pods["a"]["status"]["podIP"]
+        with route("stranger1", cluster, HOSTS[by]), route("stranger1", pod, HOSTS[by]):
+            assert open_from("stranger1", *targets.values()) == {targets[one] for one in reached}
+    finally:
+        node(by).check_output(f"nft delete {element}")
+
+
+@pytest.mark.parametrize(("sender", "arrives"), [("management1", True), ("stranger1", False)])
+def test_vxlan_of_strangers_is_dropped(pods: Pods, sender: str, arrives: bool) -> None:
+    """A host of the cluster may do the same, which shows that the packet is right."""
+    port = 9999 if arrives else 9998
+    listen = (
+        f"timeout 6 python3 -c 'import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); "
+        f's.bind(("", {port})); print(s.recv(99).decode(), flush=True)\' > /run/injected-{port} 2>&1 &'
+    )
+    host = node("compute1")
+    in_pod(pods["a"], listen)
+    try:
+        host.check_output("sleep 1")
+        mac = host.check_output("cat /sys/class/net/vxlan.calico/address")
+        words = (HOSTS["compute1"], mac, address_of("management1", "vxlan.calico"), pods["a"]["status"]["podIP"])
+        node(sender).check_output(python(INJECT, *words, str(port)))
+        host.check_output("sleep 2")
+        assert (host.check_output(f"cat /run/injected-{port}") == "injected") is arrives
+    finally:
+        host.check_output(f"rm -f /run/injected-{port}")
+
+
+# -- From pods ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", sorted(PODS))
+def test_pods_reach_of_hosts_what_is_meant_for_them(pods: Pods, service: dict[str, Any], name: str) -> None:
+    port = service["spec"]["ports"][0]["nodePort"]
+    # The registry and etcd are on the management host.
+    hosts = [f"{address}:{port}" for address in HOSTS.values() for port in (22, 10250)]
+    closed = {*hosts, *(f"{HOSTS['management1']}:{port}" for port in (2379, 2380, 5000))}
+    meant = {f"{HOSTS['management1']}:6443", "10.96.0.1:443", f"{HOSTS['loadbalancer1']}:80", "10.96.0.10:53"}
+    meant |= {f"{address}:{port}" for address in HOSTS.values()}
+    if PODS[name] == "management1":
+        kubelets = {f"{address}:10250" for address in HOSTS.values()}
+        closed, meant = closed - kubelets, meant | kubelets
+    # They listen: the stranger is told so.
+    assert open_from("stranger1", *closed) == closed
+    assert open_from_pod(pods[name], *closed, *meant) == meant
+
+
+@pytest.mark.parametrize("name", sorted(PODS))
+def test_no_other_address_of_a_host_is_a_way_in(pods: Pods, name: str) -> None:
+    links = json.loads(node(PODS[name]).check_output("ip -json -4 address show"))
+    addresses = [one["local"] for link in links for one in link["addr_info"] if link["ifname"] != "lo"]
+    assert len(addresses) > 2
+    addresses += [address_of(host, "vxlan.calico") for host in HOSTS]
+    assert open_from_pod(pods[name], *(f"{address}:22" for address in addresses)) == set()
+
+
+def test_the_platforms_pods_are_closed_to_others(pods: Pods) -> None:
+    ports = {"coredns": ("9153", "8080", "8181"), "metrics-server": ("10250",), "calico-kube-controllers": ("9094",)}
+    targets = []
+    for one in objects("pods", "--namespace=kube-system"):
+        name = one["metadata"]["name"].rsplit("-", 2)[0]
+        targets += [f"{one['status']['podIP']}:{port}" for port in ports[name]]
+    assert len(targets) >= 8
+    for pod in pods.values():
+        assert open_from_pod(pod, *targets) == set()
+
+
+@pytest.mark.parametrize("name", sorted(PODS))
+def test_vrrp_of_pods_leaves_no_host(pods: Pods, name: str) -> None:
+    host, target = PODS[name], "loadbalancer1"
+    chain = "input" if host == target else "forward"
+    before, arrived = dropped(host, chain, "l4proto"), dropped(target, "input", "l4proto")
+    sent = in_pod(pods[name], python(VRRP, HOSTS[target], HOSTS[host], "10.94.12.100", "254", "2"))
+    assert sent.rc == 0, sent.stderr
+    assert dropped(host, chain, "l4proto") == before + 2
+    if host != target:
+        assert dropped(target, "input", "l4proto") == arrived
+
+
+@pytest.fixture
+def metadata() -> Iterator[None]:
+    """What clouds have at each host, here on one of them, to which another one routes."""
+    host = node("compute1")
+    host.check_output(f"ip address add {METADATA}/32 dev lo")
+    try:
+        host.check_output(f"systemd-run --unit=metadata python3 -m http.server --bind {METADATA} --directory /srv 80")
+        wait_for(lambda: open_from("compute1", f"{METADATA}:80"))
+        with route("management1", METADATA, HOSTS["compute1"]):
+            yield
+    finally:
+        host.check_output(f"systemctl stop metadata; ip address del {METADATA}/32 dev lo")
+
+
+def test_pods_reach_no_metadata(pods: Pods, metadata: None) -> None:
+    assert open_from("management1", f"{METADATA}:80") == {f"{METADATA}:80"}
+    for name in ("a", "b"):
+        assert open_from_pod(pods[name], f"{METADATA}:80") == set()

@@ -1,0 +1,162 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""A host with its firewall, pods, the network that it is in and one of tunnels, each a network namespace.
+
+Runs in namespaces of its own, which end with it. Reads JSON: `address` of the host, `tunnel` and `pod` the names of
+its interfaces, `rules` for nft, and `asked`, a list of who asks and what: ADDRESS:PORT for TCP, else the number of a
+protocol and an address. Prints the answers: whether the connection is open, or whether the packet arrived.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+OTHER, STRANGER, POD, FAR = "192.0.2.41", "192.0.2.91", "10.244.1.2", "10.244.2.2"
+METADATA, CLUSTER_IP = "169.254.169.254", "10.96.0.7"
+# What kube-proxy and the pods' network do.
+TRANSLATION = f"""
+table ip translation {{
+  chain before {{
+    type nat hook prerouting priority dstnat;
+    ip daddr {CLUSTER_IP} tcp dport 80 dnat to {POD}:8080
+    fib daddr type local tcp dport 30080 dnat to {POD}:8080
+  }}
+  chain after {{
+    type nat hook postrouting priority srcnat;
+    oifname "eth0" ip saddr 10.244.0.0/16 masquerade
+  }}
+}}
+"""
+LISTEN = """
+import selectors, socket, sys
+ready = selectors.DefaultSelector()
+for port in map(int, sys.argv[1:]):
+    ready.register(socket.create_server(("0.0.0.0", port), backlog=64), selectors.EVENT_READ)
+print("ready", flush=True)
+while True:
+    for key, _event in ready.select():
+        key.fileobj.accept()[0].close()
+"""
+PROBE = """
+import concurrent.futures, socket, sys
+def ask(target):
+    address, port = target.rsplit(":", 1)
+    try:
+        socket.create_connection((address, int(port)), 1).close()
+    except OSError:
+        return "closed"
+    return "open"
+with concurrent.futures.ThreadPoolExecutor(40) as pool:
+    print(*pool.map(ask, sys.argv[1:]))
+"""
+SEND = """
+import socket, sys
+protocol, address, source = sys.argv[1:]
+with socket.socket(socket.AF_INET, socket.SOCK_RAW, int(protocol)) as way:
+    way.bind((source, 0))
+    way.sendto(b"x" * 20, (address, 0))
+"""
+RECEIVE = """
+import socket, sys
+with socket.socket(socket.AF_INET, socket.SOCK_RAW, int(sys.argv[1])) as way:
+    print("ready", flush=True)
+    way.settimeout(0.7)
+    try:
+        way.recv(99)
+        print("open")
+    except OSError:
+        print("closed")
+"""
+
+
+def run(*command: str, stdin: str = "") -> str:
+    done = subprocess.run(command, input=stdin, text=True, capture_output=True, check=False)
+    assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}"
+    return done.stdout
+
+
+def within(name: str, *command: str, stdin: str = "") -> str:
+    return run("ip", "netns", "exec", name, *command, stdin=stdin)
+
+
+def start(name: str, program: str, *words: str) -> subprocess.Popen[str]:
+    command = ["ip", "netns", "exec", name, sys.executable, "-c", program, *words]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None and process.stdout.readline() == "ready\n"
+    return process
+
+
+def connect(name: str, interface: str, other: str, other_interface: str) -> None:
+    run("ip", "link", "add", interface, "netns", name, "type", "veth", "peer", "name", other_interface, "netns", other)
+    for place, link in ((name, interface), (other, other_interface)):
+        within(place, "ip", "link", "set", link, "up")
+
+
+def addresses(name: str, *pairs: tuple[str, str]) -> None:
+    for address, interface in pairs:
+        within(name, "ip", "address", "add", address, "dev", interface)
+
+
+def build(wanted: dict[str, str]) -> list[subprocess.Popen[str]]:
+    run("mount", "-t", "tmpfs", "tmpfs", "/run")
+    for name in ("host", "lan", "other", "stranger", "pod", "far"):
+        run("ip", "netns", "add", name)
+        within(name, "ip", "link", "set", "lo", "up")
+        # As the role node_base has it.
+        within(name, "sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv4.conf.all.rp_filter=0")
+    within("lan", "ip", "link", "add", "lan", "type", "bridge")
+    within("lan", "ip", "link", "set", "lan", "up")
+    for name, address in (("host", wanted["address"]), ("other", OTHER), ("stranger", STRANGER)):
+        connect(name, "eth0", "lan", name)
+        within("lan", "ip", "link", "set", name, "master", "lan")
+        addresses(name, (f"{address}/24", "eth0"))
+    connect("host", wanted["pod"], "pod", "eth0")
+    addresses("host", ("10.244.1.1/24", wanted["pod"]))
+    addresses("pod", (f"{POD}/24", "eth0"))
+    within("pod", "ip", "route", "add", "default", "via", "10.244.1.1")
+    if wanted["tunnel"] != wanted["pod"]:
+        connect("host", wanted["tunnel"], "far", "eth0")
+        addresses("host", ("10.244.2.1/24", wanted["tunnel"]))
+        addresses("far", (f"{FAR}/24", "eth0"))
+        within("far", "ip", "route", "add", "default", "via", "10.244.2.1")
+    addresses("host", (f"{METADATA}/32", "lo"))
+    within("host", "ip", "route", "add", "169.254.7.7", "via", STRANGER)
+    addresses("stranger", ("169.254.7.7/32", "lo"))
+    for name in ("stranger", "other"):
+        for network in ("10.244.0.0/16", "10.96.0.0/16"):
+            within(name, "ip", "route", "add", network, "via", wanted["address"])
+    within("host", "nft", "--file", "-", stdin=TRANSLATION)
+    within("host", "nft", "--file", "-", stdin=wanted["rules"])
+    ports = ("22", "53", "80", "443", "2379", "5000", "6443", "8080", "10250", "20000", "30000")
+    return [start(name, LISTEN, *ports) for name in ("host", "other", "stranger", "pod")]
+
+
+def arrives(wanted: dict[str, str], who: str, what: str) -> str:
+    protocol, target = what.split()
+    receiver = start("host" if target == wanted["address"] else "other", RECEIVE, protocol)
+    within(who, sys.executable, "-c", SEND, protocol, target, {"pod": POD, "stranger": STRANGER}[who])
+    assert receiver.stdout is not None
+    return receiver.stdout.read().strip()
+
+
+def main() -> None:
+    wanted = json.load(sys.stdin)
+    asked = [(who, what) for who, what in wanted["asked"]]
+    started = build(wanted)
+    answers = {}
+    try:
+        for name in sorted({who for who, _what in asked}):
+            targets = [what for who, what in asked if who == name and ":" in what]
+            said = within(name, sys.executable, "-c", PROBE, *targets).split()
+            answers |= {(name, target): one for target, one in zip(targets, said)}
+        for who, what in asked:
+            if ":" not in what:
+                answers[who, what] = arrives(wanted, who, what)
+        print(json.dumps([answers[one] for one in asked]))
+    finally:
+        for process in started:
+            process.kill()
+
+
+main()
