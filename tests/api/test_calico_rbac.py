@@ -12,6 +12,7 @@ from typing import Any
 import jinja2
 import pytest
 import yaml
+
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps import client
 from ansible_collections.cloudbang.platform.plugins.module_utils.artifacts import Settings, ensure
 
@@ -420,7 +421,7 @@ ATTACKS: list[tuple[str, Change]] = [
     ("cannot change", ("UPDATE", f"{CRD}/blockaffinities/one-10-244-1-0-26", {"spec": {"cidr": BLOCKS["two"]}})),
     ("own node only", ("DELETE", f"{CRD}/blockaffinities/two-10-244-2-0-26", None)),
     ("another node", ("POST", f"{CRD}/ipamhandles", handle("mine", BLOCKS["two"]))),
-    ("another node", ("UPDATE", f"{CRD}/ipamhandles/vxlan-tunnel-addr-two", {"spec": {"block": {BLOCKS["two"]: None}}})),
+    ("another node", ("UPDATE", f"{CRD}/ipamhandles/vxlan-tunnel-addr-two", {"spec": {"block": {BLOCKS["one"]: 1}}})),
     ("another node", ("UPDATE", f"{CRD}/ipamhandles/vxlan-tunnel-addr-one", {"spec": {"block": {BLOCKS["two"]: 1}}})),
     ("another node", ("DELETE", f"{CRD}/ipamhandles/vxlan-tunnel-addr-two", None)),
 ]  # fmt: skip
