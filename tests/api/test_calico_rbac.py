@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -37,13 +39,16 @@ TUNNELS = {"one": "10.244.1.0", "two": "10.244.2.0"}
 Change = tuple[str, str, Any]
 
 
+def environment() -> jinja2.Environment:
+    made = jinja2.Environment(trim_blocks=True, undefined=jinja2.StrictUndefined)
+    made.filters["to_uuid"] = lambda text: f"00000000-0000-0000-0000-{len(text):012}"
+    return made
+
+
 def rendered(name: str) -> list[dict[str, Any]]:
     """Return the objects of a template of the role."""
-    environment = jinja2.Environment(trim_blocks=True, undefined=jinja2.StrictUndefined)
-    environment.filters["to_uuid"] = lambda text: f"00000000-0000-0000-0000-{len(text):012}"
-    return [
-        one for one in yaml.safe_load_all(environment.from_string((TEMPLATES / name).read_text()).render(VALUES)) if one
-    ]
+    text = environment().from_string((TEMPLATES / name).read_text("utf-8")).render(VALUES)
+    return [one for one in yaml.safe_load_all(text) if one]
 
 
 PLURALS = {"IPPool": "ippools", "ValidatingAdmissionPolicy": "validatingadmissionpolicies"}
@@ -116,13 +121,19 @@ class Site:
 
     def of(self, user: str, group: str) -> client.Kube:
         if (user, group) not in self._clients:
-            certificate, key = self.api.authority.issue(user, group)
-            path = self.api.write_kubeconfig(user.replace(":", "-") + ".conf", self.api.authority.pem, certificate, key)
-            self._clients[user, group] = client.connect({"kubeconfig": str(path)})
+            self._clients[user, group] = client.connect({"kubeconfig": str(self._kubeconfig(user, group))})
         return self._clients[user, group]
+
+    def _kubeconfig(self, user: str, group: str) -> Path:
+        certificate, key = self.api.authority.issue(user, group)
+        name = user.replace(":", "-") + ".conf"
+        return self.api.write_kubeconfig(name, self.api.authority.pem, certificate, key)
 
     def agent(self, name: str, node: str = "one") -> client.Kube:
         return self.of(f"cloudbang:calico-{name}:{node}", f"cloudbang:calico-{name}")
+
+    def kubeconfig(self, name: str, node: str) -> Path:
+        return self._kubeconfig(f"cloudbang:calico-{name}:{node}", f"cloudbang:calico-{name}")
 
     def kubelet(self, node: str = "one") -> client.Kube:
         return self.of(f"system:node:{node}", "system:nodes")
@@ -474,6 +485,77 @@ def test_of_two_nodes_that_want_a_block_one_gets_it(site: Site) -> None:
     site.agent("cni", "two").request("POST", f"{CRD}/ipamhandles", {}, handle("pod", FREE))
 
 
+# The files that the agents write are of this process alone.
+ALONE = 'mount -t tmpfs none /var/lib; mount -t tmpfs none /run; exec "$@"'
+
+
+def start(command: list[str], environment: dict[str, str], stdin: str = "") -> subprocess.Popen[str]:
+    """Start a program of Calico's as a host would."""
+    alone = ["unshare", "--map-root-user", "--mount", "sh", "-euc", ALONE, "sh", *command]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    made = subprocess.Popen(alone, env={"PATH": os.environ["PATH"], **environment}, text=True, **pipes)  # type: ignore[call-overload]
+    assert made.stdin is not None
+    made.stdin.write(stdin)
+    made.stdin.close()
+    made.stdin = None
+    return made
+
+
+def ended(made: subprocess.Popen[str]) -> str:
+    output, _ignored = made.communicate(timeout=60)
+    assert made.returncode == 0, output
+    return output
+
+
+def test_calicos_own_programs_are_refused_nothing(site: Site) -> None:
+    """The start of a node, the address of its tunnel, and the address of a pod that comes and goes."""
+    programs = ensure(["calico-node", "calico-ipam"], Settings.from_vars({}), print)
+    for path in ("ipamhandles/vxlan-tunnel-addr-one", "ipamblocks/10-244-1-0-26", "blockaffinities/one-10-244-1-0-26"):
+        site.remove(f"{CRD}/{path}")
+    site.admin.request("PATCH", STATUS, {}, annotated(**{TUNNEL: None}), content_type=client.MERGE)
+    node, plugin = (str(site.kubeconfig(name, "one")) for name in ("node", "cni"))
+    values = {**VALUES, "inventory_hostname": "one", "cloudbang_node_address": ADDRESSES["one"]}
+    text = environment().from_string((TEMPLATES / "calico.env.j2").read_text("utf-8"))
+    lines = text.render({**values, "cloudbang_api_address": "127.0.0.1"}).splitlines()
+    given = {**dict(line.split("=", 1) for line in lines), "KUBECONFIG": node, "CALICO_STARTUP_LOGLEVEL": "INFO"}
+    agent = str(programs["calico-node"].path)
+    output = ended(start([agent, "-startup"], given))
+    found = site.admin.request("GET", f"{NODES}/one")
+    assert found["metadata"]["annotations"][ADDRESS] == f"{ADDRESSES['one']}/32", output
+    assert {one["type"]: one["status"] for one in found["status"]["conditions"]}["NetworkUnavailable"] == "False"
+
+    daemon = start([agent, "-allocate-tunnel-addrs"], given)
+    try:
+        eventually(lambda: TUNNEL in site.admin.request("GET", f"{NODES}/one")["metadata"]["annotations"])
+    finally:
+        daemon.kill()
+        output += daemon.communicate()[0]
+
+    network = {"cniVersion": "0.3.1", "name": "cloudbang", "type": "calico", "nodename": "one", "log_level": "Info"}
+    network |= {"datastore_type": "kubernetes", "policy": {"type": "k8s"}}
+    network |= {"kubernetes": {"kubeconfig": plugin}, "ipam": {"type": "calico-ipam"}}
+    names = {"CNI_CONTAINERID": "c0ffee", "CNI_NETNS": "/run/netns/c0ffee", "CNI_IFNAME": "eth0", "CNI_PATH": "/none"}
+    names["CNI_ARGS"] = (
+        "IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=one-web;K8S_POD_INFRA_CONTAINER_ID=c0ffee"
+    )
+    ipam = [str(programs["calico-ipam"].path)]
+
+    def blocks() -> list[dict[str, Any]]:
+        every = site.admin.request("GET", f"{CRD}/ipamblocks")["items"]
+        return [one["spec"] for one in every if one["spec"]["affinity"] == "host:one"]
+
+    def addresses() -> int:
+        return sum(entry is not None for one in blocks() for entry in one["allocations"])
+
+    assert addresses() == 1
+    added = ended(start(ipam, {**names, "CNI_COMMAND": "ADD"}, json.dumps(network)))
+    assert '"address": "10.244.' in added
+    assert addresses() == 2
+    output += added + ended(start(ipam, {**names, "CNI_COMMAND": "DEL"}, json.dumps(network)))
+    assert addresses() == 1
+    assert "forbidden" not in output.lower() and "denied" not in output.lower(), output
+
+
 @pytest.mark.parametrize("spec", [{"blockSize": 28}, {"cidr": "10.245.0.0/16"}])
 def test_what_addresses_depend_on_does_not_change(site: Site, spec: dict[str, Any]) -> None:
     where = f"{CRD}/ippools/default-ipv4-ippool"
@@ -496,9 +578,9 @@ def test_the_settings_are_those_that_the_start_of_an_agent_wants(site: Site) -> 
     }
     pool = agent.request("GET", f"{CRD}/ippools/default-ipv4-ippool")["spec"]
     assert (pool["cidr"], pool["blockSize"], pool["natOutgoing"]) == ("10.244.0.0/16", 26, True)
-    environment = (TEMPLATES / "calico.env.j2").read_text("utf-8")
-    assert "NO_DEFAULT_POOLS=true" in environment
-    assert "CALICO_IPV4POOL" not in environment
+    text = (TEMPLATES / "calico.env.j2").read_text("utf-8")
+    assert "NO_DEFAULT_POOLS=true" in text
+    assert "CALICO_IPV4POOL" not in text
 
 
 def may(site: Site, user: dict[str, Any], verb: str, group: str, resource: str) -> bool:
