@@ -26,6 +26,7 @@ VALUES = {
     **DEFAULTS,
     "cloudbang_pod_cidr": "10.244.0.0/16",
     "cloudbang_cluster_name": "test",
+    "cloudbang_registry": "registry.example.org",
     "_calico_version": "3.28.5",
 }
 CRD = "/apis/crd.projectcalico.org/v1"
@@ -554,6 +555,31 @@ def test_calicos_own_programs_are_refused_nothing(site: Site) -> None:
     output += added + ended(start(ipam, {**names, "CNI_COMMAND": "DEL"}, json.dumps(network)))
     assert addresses() == 1
     assert "forbidden" not in output.lower() and "denied" not in output.lower(), output
+
+
+def test_the_controller_releases_the_addresses_of_a_node_that_is_gone(site: Site) -> None:
+    program = ensure(["calico-kube-controllers"], Settings.from_vars({}), print)["calico-kube-controllers"].path
+    user = "system:serviceaccount:kube-system:calico-kube-controllers"
+    certificate, key = site.api.authority.issue(user, "system:serviceaccounts")
+    kubeconfig = site.api.write_kubeconfig("controllers.conf", site.api.authority.pem, certificate, key)
+    (deployment,) = [one for one in rendered("kube-controllers.yaml.j2") if one["kind"] == "Deployment"]
+    container = deployment["spec"]["template"]["spec"]["containers"][0]
+    given = {one["name"]: one["value"] for one in container["env"]}
+    site.remove(f"{PODS}/two-web")
+    site.remove(f"{NODES}/two")
+    daemon = start([str(program)], {**given, "KUBECONFIG": str(kubeconfig)})
+
+    def left() -> bool:
+        found = site.admin.request("GET", f"{CRD}/blockaffinities")["items"]
+        return any(one["spec"]["node"] == "two" for one in found)
+
+    try:
+        eventually(lambda: not left(), 60)
+    finally:
+        daemon.kill()
+        output = daemon.communicate()[0]
+        assert "forbidden" not in output.lower() and "denied" not in output.lower(), output
+    assert {one["spec"]["affinity"] for one in site.admin.request("GET", f"{CRD}/ipamblocks")["items"]} == {"host:one"}
 
 
 @pytest.mark.parametrize("spec", [{"blockSize": 28}, {"cidr": "10.245.0.0/16"}])
