@@ -232,6 +232,8 @@ ROWS = [
     Row(8, rename("compute1", "Compute1"), "hostname", "Compute1", "inventory_hostname", "uppercase"),
     Row(8, rename("compute1", "compute_1"), "hostname", "compute_1", "inventory_hostname", "underscore"),
     Row(8, rename("compute1", "c" * 64), "hostname", "c" * 64, "inventory_hostname", "64 characters"),
+    # cloudbang:calico-node:NAME has to fit into 64 characters.
+    Row(8, rename("compute1", "c" * 43), "hostname", "c" * 43, "inventory_hostname", "43 characters"),
     Row(8, rename("compute1", "compute-"), "hostname", "compute-", "inventory_hostname", "characters that"),
     Row(8, fact("compute1", hostname="localhost"), "hostname", "compute1", "hostname", "localhost"),
     Row(10, var("gateway_https_port", 6443), "port_clash", "loadbalancer1", "gateway_https_port", "6443"),
