@@ -280,9 +280,8 @@ def test_a_node_writes_nothing_of_others(
 
 @pytest.mark.parametrize("host", sorted(ADDRESSES))
 def test_nothing_that_the_agents_ask_for_is_refused(pods: dict[str, dict[str, Any]], host: str) -> None:
-    logs = node(host).check_output(
-        "journalctl --unit calico-startup --unit calico-tunnel --unit calico-felix --output cat; cat /var/log/calico/cni.log"
-    )
+    units = "--unit calico-startup --unit calico-tunnel --unit calico-felix"
+    logs = node(host).check_output(f"journalctl {units} --output cat; cat /var/log/calico/cni.log")
     refused = [line for line in logs.splitlines() if "forbidden" in line.lower() or "denied request" in line]
     assert refused == []
 
