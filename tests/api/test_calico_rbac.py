@@ -46,9 +46,9 @@ def environment() -> jinja2.Environment:
     return made
 
 
-def rendered(name: str) -> list[dict[str, Any]]:
+def rendered(name: str, **values: str) -> list[dict[str, Any]]:
     """Return the objects of a template of the role."""
-    text = environment().from_string((TEMPLATES / name).read_text("utf-8")).render(VALUES)
+    text = environment().from_string((TEMPLATES / name).read_text("utf-8")).render({**VALUES, **values})
     return [one for one in yaml.safe_load_all(text) if one]
 
 
@@ -333,15 +333,26 @@ def test_every_field_of_a_nodes_status_is_compared(site: Site) -> None:
 def test_the_agent_writes_what_it_has_to_of_its_node(site: Site) -> None:
     agent = site.agent("node")
     site.admin.request("PATCH", STATUS, {}, annotated(**{TUNNEL: None}), content_type=client.MERGE)
-    # At the start: the whole node, with an annotation more.
-    node = agent.request("GET", f"{NODES}/one")
-    node["metadata"]["annotations"][ADDRESS] = f"{ADDRESSES['one']}/24"
-    agent.request("PUT", STATUS, {}, node)
-    # The tunnel's address, and the same again.
-    node = agent.request("GET", f"{NODES}/one")
-    node["metadata"]["annotations"][TUNNEL] = "10.244.1.0"
-    agent.request("PUT", STATUS, {}, node)
-    agent.request("PUT", STATUS, {}, agent.request("GET", f"{NODES}/one"))
+
+    def put(**annotations: str) -> None:
+        """Write the whole status, again when somebody else wrote in between."""
+
+        def written() -> bool:
+            node = agent.request("GET", f"{NODES}/one")
+            node["metadata"]["annotations"] |= annotations
+            try:
+                agent.request("PUT", STATUS, {}, node)
+            except client.ApiError as error:
+                assert error.status == 409, error
+                return False
+            return True
+
+        eventually(written)
+
+    # At the start, then the tunnel's address, and the same again.
+    put(**{ADDRESS: f"{ADDRESSES['one']}/24"})
+    put(**{TUNNEL: "10.244.1.0"})
+    put()
     condition = [{"type": "NetworkUnavailable", "status": "False", "reason": "CalicoIsUp", "message": "runs"}]
     strategic = "application/strategic-merge-patch+json"
     agent.request("PATCH", STATUS, {}, {"status": {"conditions": condition}}, content_type=strategic)
@@ -358,6 +369,23 @@ def test_the_agent_writes_what_it_has_to_of_its_node(site: Site) -> None:
 def test_a_tunnels_address_is_one_of_the_pod_network(site: Site, value: str) -> None:
     site.admin.request("PATCH", STATUS, {}, annotated(**{TUNNEL: None}), content_type=client.MERGE)
     assert "set once" in refused(site.agent("node"), "PATCH", STATUS, annotated(**{TUNNEL: value}))
+
+
+def test_without_tunnels_their_addresses_go_and_none_come(site: Site) -> None:
+    agent, dry = site.agent("node"), {"dryRun": "All"}
+    policies = [one for one in rendered("admission.yaml.j2", calico_vxlan="Never") if "node-status" in place(one)]
+    try:
+        for one in policies:
+            apply(site.admin, one)
+        eventually(lambda: not refused(agent, "PATCH", STATUS, annotated(**{TUNNEL: None}), dry))
+        assert "set once" in refused(agent, "PATCH", STATUS, annotated(**{TUNNEL: "10.244.1.1"}))
+        assert not refused(agent, "PATCH", STATUS, annotated(**{TUNNEL: None}))
+        assert "set once" in refused(agent, "PATCH", STATUS, annotated(**{TUNNEL: "10.244.1.1"}))
+    finally:
+        for one in rendered("admission.yaml.j2"):
+            apply(site.admin, one)
+        site.start()
+        eventually(lambda: refused(agent, "PATCH", STATUS, annotated(**{TUNNEL: None}), dry))
 
 
 @pytest.mark.parametrize("path", [f"{NODES}/one", STATUS])
