@@ -52,12 +52,11 @@ class Authority:
         builder = _builder(subject, subject, key, -1, 2).add_extension(x509.BasicConstraints(True, None), True)
         return Authority(key, builder.sign(key, hashes.SHA256()))
 
-    def issue(self, name: str, group: str = "", first_day: int = -1, last_day: int = 2) -> tuple[bytes, bytes]:
+    def issue(self, name: str, *groups: str, first_day: int = -1, last_day: int = 2) -> tuple[bytes, bytes]:
         """Return certificate and key as PEM, valid between two days counted from now."""
         key = ec.generate_private_key(ec.SECP256R1())
         names = [x509.NameAttribute(NameOID.COMMON_NAME, name)]
-        if group:
-            names.insert(0, x509.NameAttribute(NameOID.ORGANIZATION_NAME, group))
+        names = [*(x509.NameAttribute(NameOID.ORGANIZATION_NAME, group) for group in groups), *names]
         builder = _builder(x509.Name(names), self.certificate.subject, key, first_day, last_day)
         builder = builder.add_extension(
             x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False

@@ -267,6 +267,40 @@ def test_hosts_and_clients_outside_reach_pods(pods: Pods) -> None:
     assert [page(f"{address}:{port}") for address in ADDRESSES.values() for port in ports] == ["OK"] * 9
 
 
+def test_pods_reach_of_hosts_what_is_for_pods(pods: Pods) -> None:
+    """The API, and neither kubelet nor etcd nor SSH; at no address of a host."""
+    gateways = [one["spec"]["podCIDR"].replace(".0/24", ".1") for one in objects("nodes")]
+    underlay = [address.replace("10.94.", "10.95.") for address in ADDRESSES.values()]
+    open_ports = [f"{ADDRESSES['management1']}/6443", "10.94.13.100/6443", "10.96.0.1/443"]
+    closed = [f"{address}/{port}" for address in (*ADDRESSES.values(), *gateways, *underlay) for port in (10250, 22)]
+    closed += [f"{ADDRESSES['management1']}/2379", "169.254.169.254/80"]
+
+    def connects(name: str) -> list[str]:
+        tries = "; ".join(
+            f"timeout 1 bash -c '</dev/tcp/{one}' 2>/dev/null && echo {one}" for one in (*open_ports, *closed)
+        )
+        return list(in_pod(pods[name], f"bash -c {shlex.quote(tries + '; true')}").stdout.split())
+
+    assert at_once(connects, ["a", "b", "x"]) == [open_ports] * 3
+
+
+def test_a_host_writes_nothing_of_others(pods: Pods) -> None:
+    pki = "/etc/kubernetes/pki"
+    ask = f"curl --silent --output /dev/null --write-out '%{{http_code}} ' --noproxy '*' --cacert {pki}/ca.crt"
+    ask += f" --cert {pki}/goodnet.crt --key {pki}/goodnet.key --header 'Content-Type: application/merge-patch+json'"
+    underlay = {"metadata": {"annotations": {"cloudbang.platform/underlay-address": "10.95.13.99"}}}
+    edge = {"metadata": {"labels": {"node-role.kubernetes.io/loadbalancer": ""}}}
+    tenants = {"data": {"acme": f'{{"vni": {VNI}}}'}}
+    for path, body in (
+        ("nodes/management1", underlay),
+        ("nodes/compute1", edge),
+        ("namespaces/cloudbang-goodnet/configmaps/goodnet-tenants", tenants),
+    ):
+        url = f"https://10.94.13.100:6443/api/v1/{path}?dryRun=All"
+        found = node("compute1").check_output(f"{ask} --request PATCH --data {shlex.quote(json.dumps(body))} '{url}'")
+        assert found.strip() in ("403", "422"), path
+
+
 def test_logs_and_commands_go_through_the_kubelet(pods: Pods) -> None:
     assert "CoreDNS" in kubectl("exec", "x", "--namespace=acme", "--", "/coredns", "-version")
 

@@ -298,6 +298,57 @@ def test_the_metrics_server_is_known_by_its_certificate() -> None:
     assert base64.b64decode(found["spec"]["caBundle"]) == (STATE / "pki" / "metrics-ca.crt").read_bytes()
 
 
+ATTACKS = [
+    ("calico-node", "PATCH", "/api/v1/nodes/management1/status", {"metadata": {"labels": {"a": "b"}}}),
+    ("calico-node", "PATCH", "/api/v1/nodes/compute1/status", {"metadata": {"labels": {"a": "b"}}}),
+    (
+        "calico-node",
+        "POST",
+        "/apis/crd.projectcalico.org/v1/globalnetworkpolicies",
+        {
+            "apiVersion": "crd.projectcalico.org/v1",
+            "kind": "GlobalNetworkPolicy",
+            "metadata": {"name": "evil"},
+            "spec": {"types": ["Ingress"], "ingress": [{"action": "Allow"}]},
+        },
+    ),
+    ("calico-node", "DELETE", "/apis/crd.projectcalico.org/v1/ippools/default-ipv4-ippool", {}),
+    (
+        "calico-cni",
+        "PATCH",
+        "/api/v1/namespaces/molecule/pods/b/status",
+        {"status": {"podIPs": [{"ip": "10.244.0.9"}]}},
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "verb", "path", "body"), ATTACKS, ids=lambda one: one if isinstance(one, str) else "")
+def test_a_node_writes_nothing_of_others(
+    pods: dict[str, dict[str, Any]], name: str, verb: str, path: str, body: dict[str, Any]
+) -> None:
+    """With what the host has: whoever holds it has that, too."""
+    pki = "/etc/kubernetes/pki"
+    kind = "application/merge-patch+json" if verb == "PATCH" else "application/json"
+    ask = f"curl --silent --output /dev/null --write-out '%{{http_code}}' --noproxy '*' --cacert {pki}/ca.crt"
+    ask += f" --cert {pki}/{name}.crt --key {pki}/{name}.key --request {verb} --header 'Content-Type: {kind}'"
+    url = f"https://{ADDRESSES['management1']}:6443{path}?dryRun=All"
+    assert node("compute1").check_output(f"{ask} --data '{json.dumps(body)}' '{url}'") in ("403", "422")
+
+
+@pytest.mark.parametrize("host", sorted(ADDRESSES))
+def test_nothing_that_the_agents_ask_for_is_refused(pods: dict[str, dict[str, Any]], host: str) -> None:
+    units = "--unit calico-startup --unit calico-tunnel --unit calico-felix"
+    logs = node(host).check_output(f"journalctl {units} --output cat; cat /var/log/calico/cni.log")
+    refused = [line for line in logs.splitlines() if "forbidden" in line.lower() or "denied request" in line]
+    assert refused == []
+
+
+def test_the_identity_that_nodes_had_in_common_has_no_rights() -> None:
+    names = {one["metadata"]["name"] for one in objects("clusterrolebindings")}
+    assert names.isdisjoint({"cloudbang:calico-node", "cloudbang:calico-cni"})
+    assert {"cloudbang:calico-nodes", "cloudbang:calico-cnis"} <= names
+
+
 def main_pid(host: str, unit: str) -> str:
     return str(node(host).check_output(f"systemctl show --property=MainPID --value {unit}"))
 

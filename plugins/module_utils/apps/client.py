@@ -254,7 +254,7 @@ class Kube:
                 raise _unknown(method, where, f"{self.described} answered {response.status}")
             data: bytes = response.data
             if response.status >= 400:
-                verb = {"GET": "read", "DELETE": "delete", "POST": "create", "PATCH": "change"}[method]
+                verb = {"GET": "read", "DELETE": "delete", "POST": "create", "PATCH": "change", "PUT": "change"}[method]
                 raise _refusal(response.status, data, verb, where, self.described)
             try:
                 answer: Object = json.loads(data)

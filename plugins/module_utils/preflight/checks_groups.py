@@ -16,6 +16,8 @@ RENAMED = {
     "storage": ("gluster", "nfs", "registry", "disk"),
 }
 LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
+# A certificate names a user in 64 characters at most, and cloudbang:calico-node: takes 22 of them.
+LONGEST_NAME = 42
 
 
 def likely(inventory: Inventory, group: str) -> str:
@@ -105,7 +107,7 @@ def hostnames(inventory: Inventory) -> Iterator[Problem]:
     """An inventory name becomes the node's name in Kubernetes: a DNS subdomain."""
     for host in inventory.nodes:
         fault = ""
-        if len(host) > 63:
+        if len(host) > LONGEST_NAME:
             fault = f"{len(host)} characters"
         elif host != host.lower():
             fault = "uppercase letters"
@@ -119,8 +121,8 @@ def hostnames(inventory: Inventory) -> Iterator[Problem]:
                 "hostname",
                 "inventory_hostname",
                 f"{host!r} with {fault}",
-                "a name of at most 63 lower-case letters, digits, '-' and '.'",
-                "it becomes the node's name",
+                f"a name of at most {LONGEST_NAME} lower-case letters, digits, '-' and '.'",
+                "it becomes the node's name, and part of the names in its certificates",
             )
 
 

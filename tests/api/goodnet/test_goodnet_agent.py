@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 import yaml
-from goodnet import agent, cluster, cni, config, metrics, wiring
+from goodnet import agent, cluster, cni, config, metrics, tenants, wiring
 from goodnet.underlay import BRIDGE as UNDERLAY
 from private_host import PrivateHost, run
 
@@ -122,7 +122,11 @@ def running(
                 "mtu": None,
                 "vni_range": (1, 1000),
                 "system_namespaces": frozenset(),
-                "edge": False,
+                "edges": frozenset(),
+                "manager": True,
+                "host_addresses": (),
+                "host_ports": (),
+                "routed_networks": (),
                 "provider": None,
                 "metrics": ("127.0.0.1", 9109),
                 **more,
@@ -424,6 +428,20 @@ def test_a_tenant_without_number_is_told_in_an_event(world: World) -> None:
     world.running.settings = replace(world.running.settings, vni_range=(1, 1000))
     assert world.add("late", "l2").startswith("10.244.1.")
     world.ask(op="del", container="c-l2", netns="", ifname="eth0")
+
+
+def test_a_host_that_gives_no_numbers_waits_for_one_that_does(world: World) -> None:
+    world.running.settings = replace(world.running.settings, manager=False)
+    try:
+        make_namespace(world.api, "new")
+        with pytest.raises(cni.Problem, match="Tenant new of namespace new has no usable VNI"):
+            world.add("new", "n1")
+        given = tenants.allocate(world.api, ["new"], (900, 1000))
+        assert given["new"] == '{"vni": 900}'
+        assert world.add("new", "n2").startswith("10.244.1.")
+        world.ask(op="del", container="c-n2", netns="", ifname="eth0")
+    finally:
+        world.running.settings = replace(world.running.settings, manager=True)
 
 
 def test_pods_go(world: World) -> None:

@@ -64,7 +64,7 @@ def test_changes_arrive_and_only_this_nodes_pods(started: cluster.Cluster, agent
     make_pod(agent_api, tenant, "host", "watcher", hostNetwork=True)
     assert eventually(lambda: f"{tenant}/near" in started.view().pods and tenant in started.view().nodes)
     view = started.view()
-    assert view.nodes[tenant] == {"address": "192.0.2.1", "underlay": None, "pods": "10.244.7.0/24", "edge": False}
+    assert view.nodes[tenant] == {"address": "192.0.2.1", "underlay": None, "pods": "10.244.7.0/24"}
     assert view.namespaces[tenant]["labels"]["cloudbang.platform/network"] == "open"
     assert [name for name in view.pods if name.startswith(tenant)] == [f"{tenant}/near"]
     assert view.pods[f"{tenant}/near"]["ports"] == [{"name": "http", "port": 80, "protocol": "TCP"}]

@@ -39,7 +39,9 @@ def edge(api: Api, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     make_cluster(api, "edge", "10.244.7.0/24", "green")
     settings = config.Provider("nic", IPv4Network("203.0.113.0/24"), IPv4Address(OUTSIDE))
     directory = tmp_path_factory.mktemp("edge")
-    with running(api, directory, "edge", connect_provider, node="edge", edge=True, provider=settings) as made:
+    with running(
+        api, directory, "edge", connect_provider, node="edge", edges=frozenset({"edge"}), provider=settings
+    ) as made:
         made.add("green", "g1")
         path = f"/api/v1/namespaces/{cluster.NAMESPACE}/configmaps/{cluster.TENANTS}"
         entry = json.loads(made.api.request("GET", path)["data"]["green"])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import jinja2
 import pytest
@@ -11,10 +13,15 @@ import yaml
 from goodnet import cluster, tenants
 
 from ..conftest import Api
-from .conftest import ROOT
+from .conftest import ROOT, eventually
 
-TEMPLATE = ROOT / "roles" / "goodnet" / "templates" / "rbac.yaml.j2"
+TEMPLATES = ROOT / "roles" / "goodnet" / "templates"
+PROVIDER_NETWORK = "203.0.113.0/24"
+VALUES = {"cloudbang_pod_cidr": "10.244.0.0/16", "cloudbang_service_cidr": "10.0.0.0/16"}
 HOST, EDGE = ("cloudbang:goodnet",), ("cloudbang:goodnet", "cloudbang:goodnet-edge")
+MANAGER = ("cloudbang:goodnet", "cloudbang:goodnet-manager")
+UNDERLAY = cluster.ANNOTATION_UNDERLAY
+NODES = "/api/v1/nodes"
 OWN = cluster.NAMESPACE
 CONFIGMAP = f"/api/v1/namespaces/{OWN}/configmaps/{cluster.TENANTS}"
 
@@ -23,14 +30,23 @@ def place(made: cluster.Object) -> str:
     """Return the path of the list that an object is in."""
     version, namespace = made["apiVersion"], made["metadata"].get("namespace")
     where = f"/api/{version}" if version == "v1" else f"/apis/{version}"
-    return f"{where}{f'/namespaces/{namespace}' if namespace else ''}/{made['kind'].lower()}s"
+    plural = made["kind"].lower() + "s"
+    if plural.endswith("policys"):
+        plural = plural[:-2] + "ies"
+    return f"{where}{f'/namespaces/{namespace}' if namespace else ''}/{plural}"
+
+
+def rendered(name: str, **values: str) -> list[cluster.Object]:
+    """Return the objects of a template of the role, but for the namespace."""
+    environment = jinja2.Environment(trim_blocks=True, undefined=jinja2.StrictUndefined)
+    text = environment.from_string((TEMPLATES / name).read_text("utf-8")).render({**VALUES, **values})
+    return [one for one in yaml.safe_load_all(text) if one and one["kind"] != "Namespace"]
 
 
 @pytest.fixture
 def rbac(agent_api: cluster.Api) -> Iterator[None]:
     """The role's objects, in a namespace that is there."""
-    text = jinja2.Environment(trim_blocks=True).from_string(TEMPLATE.read_text("utf-8")).render()
-    made = [one for one in yaml.safe_load_all(text) if one and one["kind"] != "Namespace"]
+    made = rendered("rbac.yaml.j2")
     for one in made:
         agent_api.request("POST", place(one), body=one)
     yield
@@ -62,8 +78,7 @@ def test_who_may_do_what(agent_api: cluster.Api, rbac: None) -> None:
         ("list", "discovery.k8s.io/endpointslices:kubernetes", "default"),
         ("patch", "/nodes:one", ""),
         ("create", "/events", "shop"),
-        ("update", f"/configmaps:{cluster.TENANTS}", OWN),
-        ("create", "/configmaps", OWN),
+        ("watch", f"/configmaps:{cluster.TENANTS}", OWN),
         ("watch", f"coordination.k8s.io/leases:{cluster.PROVIDER}", OWN),
     ]
     edge = [
@@ -73,6 +88,7 @@ def test_who_may_do_what(agent_api: cluster.Api, rbac: None) -> None:
         ("patch", f"coordination.k8s.io/leases:{cluster.PROVIDER}", OWN),
         ("create", "coordination.k8s.io/leases", OWN),
     ]
+    manager = [("update", f"/configmaps:{cluster.TENANTS}", OWN), ("create", "/configmaps", OWN)]
     nobody = [
         *((verb, "/secrets:token", "shop") for verb in ("get", "list", "watch")),
         *((verb, "/pods:a", "shop") for verb in ("delete", "patch", "update", "create")),
@@ -88,25 +104,212 @@ def test_who_may_do_what(agent_api: cluster.Api, rbac: None) -> None:
         ("get", "/configmaps:kube-root-ca.crt", "shop"),
         ("patch", "coordination.k8s.io/leases:one", "kube-node-lease"),
     ]
-    for groups, may, may_not in ((HOST, both, [*edge, *nobody]), (EDGE, [*both, *edge], nobody)):
+    for groups, may, may_not in (
+        (HOST, both, [*edge, *manager, *nobody]),
+        (EDGE, [*both, *edge], [*manager, *nobody]),
+        (MANAGER, [*both, *manager], [*edge, *nobody]),
+    ):
         assert [one for one in may if not allowed(agent_api, groups, *one)] == []
         assert [one for one in may_not if allowed(agent_api, groups, *one)] == []
 
 
-def test_a_host_sees_the_cluster_and_numbers_its_tenants(
+def as_agent(api: Api, groups: tuple[str, ...], node: str = "one") -> cluster.Api:
+    """Return the client of a node's agent."""
+    certificate, key = api.authority.issue(f"cloudbang:goodnet:{node}", *groups)
+    name = f"{groups[-1].replace(':', '-')}-{node}.conf"
+    return cluster.Api(api.write_kubeconfig(name, api.authority.pem, certificate, key))
+
+
+def test_a_host_sees_the_cluster_and_a_manager_numbers_its_tenants(
     api: Api, agent_api: cluster.Api, rbac: None, tmp_path: Path
 ) -> None:
-    certificate, key = api.authority.issue("cloudbang:goodnet:one", *HOST)
-    own = cluster.Api(api.write_kubeconfig("goodnet-host.conf", api.authority.pem, certificate, key))
-    seen = cluster.Cluster(own, "one", tmp_path / "cluster.json", lambda: None)
+    seen = cluster.Cluster(as_agent(api, HOST), "one", tmp_path / "cluster.json", lambda: None)
     seen.start()
     try:
         assert seen.wait(15), seen.in_contact
         assert "kube-system" in seen.view().namespaces
     finally:
         seen.stop()
+    own = as_agent(api, MANAGER)
     assert tenants.allocate(own, ["shop"], (1, 9)) == {"shop": '{"vni": 1}'}
     assert tenants.release(own, ["shop"], frozenset()) == ["shop"]
     # Somebody removed it.
     agent_api.request("DELETE", CONFIGMAP)
     assert tenants.allocate(own, ["shop"], (1, 9)) == {"shop": '{"vni": 1}'}
+
+
+SERVICES = "/api/v1/namespaces/default/services"
+CONFIGMAPS = f"/api/v1/namespaces/{OWN}/configmaps"
+PODS_OF = {"one": "10.244.1.0/24", "two": "10.244.2.0/24"}
+
+
+def refused(kube: cluster.Api, method: str, where: str, body: Any = None, query: dict[str, str] | None = None) -> str:
+    """Return with what words a request is refused, an empty text when it is not."""
+    content_type = cluster.MERGE if method == "PATCH" else "application/json"
+    try:
+        kube.request(method, where, query, body, content_type=content_type)
+    except cluster.ApiError as error:
+        # 404 or 409 would say nothing of rights.
+        assert error.status in (403, 422), error
+        return str(error)
+    return ""
+
+
+@pytest.fixture
+def policies(api: Api, agent_api: cluster.Api, rbac: None) -> Iterator[Callable[[str], None]]:
+    """Two nodes and a Service; a call installs the role's policies for a provider network."""
+    made: list[cluster.Object] = []
+
+    def remove(path: str) -> None:
+        try:
+            agent_api.request("DELETE", path)
+        except cluster.ApiError as error:
+            assert error.status == 404
+
+    def install(provider_network: str = PROVIDER_NETWORK) -> None:
+        for one in rendered("admission.yaml.j2", goodnet_provider_network=provider_network):
+            agent_api.request("POST", place(one), body=one)
+            made.append(one)
+        label = {"metadata": {"labels": {"a": "b"}}}
+        # The API server takes a moment.
+        for groups, method, where, body in (
+            (HOST, "PATCH", f"{NODES}/one", label),
+            (EDGE, "PATCH", f"{SERVICES}/web/status", label),
+            (MANAGER, "POST", CONFIGMAPS, {"metadata": {"name": "other"}}),
+        ):
+            agent = as_agent(api, groups)
+            assert eventually(lambda a=agent, m=method, w=where, b=body: bool(refused(a, m, w, b, {"dryRun": "All"})))
+
+    objects = [f"{NODES}/one", f"{NODES}/two", f"{SERVICES}/web"]
+    for path in objects:
+        remove(path)
+    for node, pods in PODS_OF.items():
+        body = {
+            "metadata": {"name": node, "annotations": {"other": "kept"}},
+            "spec": {"podCIDR": pods, "podCIDRs": [pods]},
+        }
+        agent_api.request("POST", NODES, body=body)
+    spec = {"type": "LoadBalancer", "ports": [{"port": 80}]}
+    agent_api.request("POST", SERVICES, body={"metadata": {"name": "web"}, "spec": spec})
+    yield install
+    for path in (*(f"{place(one)}/{one['metadata']['name']}" for one in made), *objects):
+        remove(path)
+
+
+def annotated(**annotations: str | None) -> cluster.Object:
+    return {"metadata": {"annotations": annotations}}
+
+
+def test_an_agent_writes_the_address_of_its_own_tunnels_only(
+    api: Api, agent_api: cluster.Api, policies: Callable[[], None]
+) -> None:
+    policies()
+    evil = {"key": "evil", "effect": "NoExecute"}
+    for groups in (HOST, EDGE, MANAGER):
+        agent = as_agent(api, groups)
+        for node, body, words in (
+            # What another host's tunnels are led astray by, and what evicts its pods.
+            ("two", annotated(**{UNDERLAY: "198.51.100.1"}), "its own Node only"),
+            ("two", annotated(**{UNDERLAY: None}), "its own Node only"),
+            ("two", {"spec": {"taints": [evil]}}, "its own Node only"),
+            ("one", {"metadata": {"labels": {"node-role.kubernetes.io/loadbalancer": ""}}}, "of a Node only"),
+            ("one", {"spec": {"taints": [evil]}}, "of a Node only"),
+            ("one", {"spec": {"unschedulable": True}}, "of a Node only"),
+            ("one", {"metadata": {"finalizers": ["example.org/never"]}}, "of a Node only"),
+            ("one", annotated(other="changed"), "of a Node only"),
+            ("one", annotated(other=None), "of a Node only"),
+            ("one", annotated(**{"projectcalico.org/IPv4Address": "198.51.100.1"}), "of a Node only"),
+            *(
+                ("one", annotated(**{UNDERLAY: wrong}), "wanted an IPv4 address")
+                for wrong in (
+                    "",
+                    "host",
+                    "10.244.2.7",
+                    "10.0.0.1",
+                    "127.0.0.1",
+                    "224.0.0.1",
+                    "0.0.0.0",
+                    "fd00::1",
+                    "::1",
+                )
+            ),
+        ):
+            assert words in refused(agent, "PATCH", f"{NODES}/{node}", body), (node, body)
+        assert "cannot" in refused(agent, "POST", NODES, {"metadata": {"name": "three"}})
+    agent = as_agent(api, HOST)
+    for value in ("198.51.100.1", "198.51.100.2", None):
+        assert not refused(agent, "PATCH", f"{NODES}/one", annotated(**{UNDERLAY: value}))
+    assert agent_api.request("GET", f"{NODES}/one")["metadata"]["annotations"]["other"] == "kept"
+
+
+def status(**ingress: str) -> cluster.Object:
+    return {"status": {"loadBalancer": {"ingress": [ingress]}}}
+
+
+def test_an_edge_publishes_addresses_of_the_provider_network_only(
+    api: Api, agent_api: cluster.Api, policies: Callable[[], None]
+) -> None:
+    """kube-proxy of every host sends to a Service's pods what is for such an address."""
+    policies()
+    edge, web = as_agent(api, EDGE), f"{SERVICES}/web/status"
+    assert not refused(edge, "PATCH", web, status(ip="203.0.113.9"))
+    for body, words in (
+        (status(ip="192.0.2.1"), "of the provider network 203.0.113.0/24"),
+        (status(ip="10.0.0.1"), "of the provider network"),
+        (status(hostname="example.org"), "of the provider network"),
+        ({"metadata": {"labels": {"a": "b"}}}, "of type LoadBalancer"),
+        (annotated(a="b"), "of type LoadBalancer"),
+        ({"status": {"conditions": []}, "metadata": {"finalizers": ["example.org/never"]}}, "of type LoadBalancer"),
+    ):
+        assert words in refused(edge, "PATCH", web, body), body
+    assert "of type LoadBalancer" in refused(
+        edge, "PATCH", f"{SERVICES}/kubernetes/status", {"metadata": {"labels": {"a": "b"}}}
+    )
+    assert "cannot" in refused(as_agent(api, HOST), "PATCH", web, status(ip="203.0.113.9"))
+    agent_api.request("DELETE", f"{SERVICES}/web")
+    spec = {"type": "LoadBalancer", "loadBalancerClass": "example.org/other", "ports": [{"port": 80}]}
+    agent_api.request("POST", SERVICES, body={"metadata": {"name": "web"}, "spec": spec})
+    assert "of type LoadBalancer" in refused(edge, "PATCH", web, status(ip="203.0.113.9"))
+
+
+def test_without_provider_network_no_address_is_published(api: Api, policies: Callable[[str], None]) -> None:
+    policies("")
+    edge, where = as_agent(api, EDGE), f"{SERVICES}/web/status"
+    # Not what an earlier test has installed.
+    assert eventually(
+        lambda: "(there is none)" in refused(edge, "PATCH", where, status(ip="192.0.2.1"), {"dryRun": "All"})
+    )
+
+
+def test_numbers_are_given_once_and_external_addresses_by_administrators(
+    api: Api, agent_api: cluster.Api, policies: Callable[[], None]
+) -> None:
+    policies()
+    given = {"acme": '{"vni": 7, "external": "203.0.113.9"}', "shop": '{"vni": 8}'}
+
+    def change(kube: cluster.Api, **data: str | None) -> str:
+        found = agent_api.request("GET", CONFIGMAP)
+        now = {**found["data"], **data}
+        return refused(kube, "PUT", CONFIGMAP, {**found, "data": {key: value for key, value in now.items() if value}})
+
+    agent_api.request("PATCH", CONFIGMAP, body={"data": given}, content_type=cluster.MERGE)
+    manager = as_agent(api, MANAGER)
+    for data in (
+        # Another's network, another's address, an address of one's own.
+        {"shop": '{"vni": 7}'},
+        {"acme": '{"vni": 8, "external": "203.0.113.9"}'},
+        {"acme": '{"vni": 7}'},
+        {"acme": None},
+        {"shop": '{"vni": 8, "external": "203.0.113.9"}'},
+        {"evil": '{"vni": 9, "external": "203.0.113.10"}'},
+        {"evil": '{"vni": 0}'},
+        {"evil": "nothing"},
+    ):
+        assert "may give numbers" in change(manager, **data), data
+    for node in ("one", "two"):
+        for groups in (HOST, EDGE):
+            assert "cannot" in change(as_agent(api, groups, node), evil='{"vni": 9}')
+    assert "goodnet-tenants only" in refused(manager, "POST", CONFIGMAPS, {"metadata": {"name": "goodnet-settings"}})
+    assert tenants.allocate(manager, ["fresh"], (1, 9))["fresh"] == json.dumps({"vni": 1})
+    assert tenants.release(manager, ["fresh", "shop"], frozenset()) == ["fresh", "shop"]
+    assert agent_api.request("GET", CONFIGMAP)["data"] == {"acme": given["acme"]}

@@ -27,7 +27,7 @@ CONFIG = Config(
 
 
 def node(**more: Any) -> dict[str, Any]:
-    return {"address": "192.0.2.1", "underlay": None, "pods": "10.244.1.0/24", "edge": False, **more}
+    return {"address": "192.0.2.1", "underlay": None, "pods": "10.244.1.0/24", **more}
 
 
 def host(name: str, **more: Any) -> Host:
@@ -39,7 +39,9 @@ def host(name: str, **more: Any) -> Host:
     ("nodes", "hosts", "said"),
     [
         ({"a": node()}, [host("a")], []),
-        ({"a": node(edge=True)}, [host("a", edge=True)], []),
+        # What the Node says of itself does not make it an edge; the installation names those.
+        ({"a": node(edge=True)}, [host("a")], []),
+        ({"edge": node()}, [host("edge", edge=True)], []),
         ({"a": node(underlay="172.16.0.1")}, [host("a", underlay=IPv4Address("172.16.0.1"))], []),
         ({"a": node(underlay="no address")}, [host("a")], [("a", "annotation cloudbang.platform/underlay-address")]),
         ({"a": node(address="::1")}, [], [("a", "wanted IPv4 addresses")]),
@@ -54,7 +56,7 @@ def host(name: str, **more: Any) -> Host:
     ],
 )
 def test_hosts_of_nodes(nodes: dict[str, Any], hosts: list[Host], said: list[tuple[str, str]]) -> None:
-    found, notes = state.hosts_of(nodes, CLUSTER)
+    found, notes = state.hosts_of(nodes, CLUSTER, frozenset({"edge"}))
     assert list(found) == hosts
     assert [note.name for note in notes] == [name for name, _ignored in said]
     for note, (_ignored, words) in zip(notes, said, strict=True):
@@ -296,7 +298,7 @@ def test_a_copy_is_written_only_when_it_differs(tmp_path: Path) -> None:
         (
             cluster.reduce_node,
             {
-                "metadata": {"name": "n", "labels": {cluster.LABEL_EDGE: ""}},
+                "metadata": {"name": "n", "labels": {"node-role.kubernetes.io/loadbalancer": ""}},
                 "spec": {"podCIDR": "10.244.1.0/24"},
                 "status": {
                     "addresses": [
@@ -306,7 +308,7 @@ def test_a_copy_is_written_only_when_it_differs(tmp_path: Path) -> None:
                     ]
                 },
             },
-            node(edge=True),
+            node(),
         ),
         (cluster.reduce_pod, {"metadata": {}, "spec": {"hostNetwork": True}}, None),
         (cluster.reduce_pod, {"metadata": {}, "status": {"phase": "Failed"}}, None),

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 from goodnet import config
+from goodnet.model import Ports
 
 RIGHT: dict[str, Any] = {
     "node": "compute1",
@@ -21,7 +22,11 @@ RIGHT: dict[str, Any] = {
     "mtu": None,
     "vni_range": [1, 16777215],
     "system_namespaces": ["monitoring"],
-    "edge": True,
+    "edges": ["compute1", "compute2"],
+    "manager": True,
+    "host_addresses": ["192.0.2.1", "203.0.113.5"],
+    "host_ports": ["tcp/6443", "udp/30000-32767"],
+    "routed_networks": ["198.18.0.0/24"],
     "provider": {"interface": "eth2", "network": "203.0.113.0/24", "gateway": "203.0.113.1"},
     "metrics": "127.0.0.1:9109",
 }
@@ -37,12 +42,19 @@ def test_what_a_right_file_means(tmp_path: Path) -> None:
     assert settings.system_namespaces == {"monitoring"}
     assert settings.metrics == ("127.0.0.1", 9109)
     assert settings.mtu is None
+    assert (settings.edge, settings.edges, settings.manager) == (True, {"compute1", "compute2"}, True)
+    assert settings.host_addresses == (IPv4Address("192.0.2.1"), IPv4Address("203.0.113.5"))
+    assert settings.host_ports == (Ports("TCP", 6443), Ports("UDP", 30000, 32767))
+    assert settings.routed_networks == (IPv4Network("198.18.0.0/24"),)
 
 
 def test_what_may_be_left_out() -> None:
-    optional = ("mtu", "vni_range", "system_namespaces", "edge", "provider", "metrics")
+    optional = ("mtu", "vni_range", "system_namespaces", "edges", "provider", "metrics")
+    optional += ("manager", "host_addresses", "host_ports", "routed_networks")
     settings = config.check({key: value for key, value in RIGHT.items() if key not in optional}, "f")
     assert (settings.edge, settings.provider, settings.metrics) == (False, None, ("127.0.0.1", 9109))
+    assert (settings.manager, settings.host_addresses, settings.host_ports) == (False, (), ())
+    assert config.check({**RIGHT, "routed_networks": []}, "f").routed_networks == settings.routed_networks == ()
     assert (settings.vni_range, settings.system_namespaces) == ((1, 2**24 - 1), frozenset())
 
 
@@ -73,13 +85,22 @@ def test_what_may_be_left_out() -> None:
         ({"vni_range": [5, 4]}, "vni_range: found [5, 4]"),
         ({"vni_range": [1, 2**24]}, "vni_range: found [1, 16777216]"),
         ({"system_namespaces": "monitoring"}, "system_namespaces: found 'monitoring', wanted a list of namespaces"),
-        ({"edge": "yes"}, "edge: found 'yes', wanted true or false"),
-        ({"edge": False}, "provider: found a provider network, wanted none, or edge: true"),
+        ({"manager": "yes"}, "manager: found 'yes', wanted true or false"),
+        ({"edges": "compute1"}, "edges: found 'compute1', wanted a list of names of nodes"),
+        ({"edges": ["compute2"]}, "provider: found a provider network, wanted none, or compute1 among edges"),
+        ({"host_addresses": ["host"]}, "host_addresses: found ['host'], wanted a list of IPv4 addresses"),
+        ({"host_addresses": "192.0.2.1"}, "host_addresses: found '192.0.2.1', wanted a list"),
+        ({"host_ports": ["6443"]}, "host_ports: found ['6443'], wanted a list of ports, as tcp/6443"),
+        ({"host_ports": ["icmp/8"]}, "host_ports: found ['icmp/8'], wanted"),
+        ({"host_ports": ["tcp/0"]}, "host_ports: found ['tcp/0'], wanted"),
+        ({"host_ports": ["tcp/9-8"]}, "host_ports: found ['tcp/9-8'], wanted"),
+        ({"host_ports": "tcp/9"}, "host_ports: found 'tcp/9', wanted"),
+        ({"routed_networks": ["everything"]}, "routed_networks: found ['everything'], wanted a list of IPv4 networks"),
         ({"provider": "eth2"}, "provider: found 'eth2', wanted a mapping"),
         ({"metrics": "9109"}, "metrics: found '9109', wanted address:port"),
         ({"metrics": "127.0.0.1:0"}, "metrics: found '127.0.0.1:0'"),
         ({"encapsulatoin": "gre"}, "encapsulatoin: found a key of this name, wanted encapsulation, perhaps"),
-        ({"zzz": 1}, "zzz: found a key of this name, wanted one of cluster_cidr, datapath, edge"),
+        ({"zzz": 1}, "zzz: found a key of this name, wanted one of cluster_cidr, datapath, edges"),
     ],
 )
 def test_one_thing_wrong_is_named(change: dict[str, Any], expected: str) -> None:
@@ -111,7 +132,7 @@ def test_the_provider_network_is_checked(change: dict[str, Any], expected: str) 
 
 def test_everything_wrong_is_named_at_once() -> None:
     with pytest.raises(config.ConfigError) as caught:
-        config.check({"encapsulation": 7, "mtu": 5, "edge": True, "provider": {}, "unknown": 1}, "agent.yaml")
+        config.check({"encapsulation": 7, "mtu": 5, "provider": {}, "unknown": 1}, "agent.yaml")
     assert [problem.where for problem in caught.value.problems] == [
         "node",
         "kubeconfig",

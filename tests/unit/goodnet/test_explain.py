@@ -27,6 +27,7 @@ CONFIG = Config(
     provider_network=IPv4Network("203.0.113.0/24"),
     provider_mac="0a:00:00:00:00:bb",
     provider_router_mac="0a:00:00:00:00:cc",
+    host_ports=(Ports("TCP", 6443),),
 )
 HOSTS = (
     Host("alpha", IPv4Address("192.0.2.1"), IPv4Address("172.16.0.1"), IPv4Network("10.244.1.0/24"), edge=True),
@@ -134,6 +135,9 @@ def end(name: str) -> questions.End:
         ("red/p2", "10.244.1.99", 80, False, ["no pod has the destination address", "kubectl get pods"]),
         ("red/p2", "10.96.0.10", 80, True, ["10.96.0.10 is a service", "kube-proxy on alpha"]),
         ("red/p2", "192.0.2.2", 80, True, ["192.0.2.2 is a host", "routes and firewall of alpha"]),
+        ("red/p2", "192.0.2.2", 80, True, ["it may pass through the host", "the API and those of goodnet_host_ports"]),
+        ("red/p2", "192.0.2.2", 6443, True, ["192.0.2.2 is a host", "table 85: it is given to the host"]),
+        ("system/p7", "192.0.2.2", 80, True, ["192.0.2.2 is a host", "table 85: it is given to the host"]),
         ("red/p2", "198.51.100.7", 80, True, ["10.244.1.2) may send", "no external address", "given to host alpha"]),
         ("green/p5", "198.51.100.7", 80, True, ["source becomes 203.0.113.9", "sent into the provider network"]),
         ("lost/p8", "198.51.100.7", 80, False, ["no host holds the external address", "goodnetctl provider"]),

@@ -11,13 +11,17 @@ from pathlib import Path
 
 import pytest
 from goodnet import flows
-from goodnet.model import Config, Forward, Host, Pod, State, Tenant
+from goodnet.model import Config, Forward, Host, Pod, Ports, State, Tenant
 from virtual import Fragment, Packet, Switch, Underlay, arp, encapsulate, macs
 
 CLUSTER, SERVICES, NODES = IPv4Network("10.50.0.0/16"), IPv4Network("10.96.0.0/12"), IPv4Network("192.168.0.0/24")
 OUTER = IPv4Network("203.0.113.0/24")
 SERVICE, OUTSIDE, ELSEWHERE = "10.96.0.10", "198.51.100.7", "198.51.100.8"
+# Of the API, in none of the hosts' networks.
+VIP = "198.51.100.100"
 ROUTER_MAC, GATEWAY_MAC = "0a:58:a9:fe:01:01", "0a:00:00:00:01:01"
+# What may pass through a host, but is not for it nor for other hosts.
+PASSING_MAC = "0a:58:a9:fe:01:02"
 PROVIDER_MAC, PROVIDER_ROUTER_MAC = "0a:00:00:00:02:01", "0a:00:00:00:02:02"
 
 ALPHA = Host("alpha", IPv4Address("192.168.0.1"), IPv4Address("172.16.0.1"), IPv4Network("10.50.1.0/24"))
@@ -80,6 +84,8 @@ def config(host: str, encapsulation: str) -> Config:
         provider_network=OUTER,
         provider_mac=PROVIDER_MAC,
         provider_router_mac=PROVIDER_ROUTER_MAC,
+        machines=(ALPHA.node, BETA.node, GAMMA.node, IPv4Address(VIP)),
+        host_ports=(Ports("TCP", 6443), Ports("UDP", 53), Ports("TCP", 30000, 32767)),
     )
 
 
@@ -131,12 +137,20 @@ def net(underlay: Underlay) -> Iterator[Net]:
 
 
 def arrived(found: list[tuple[str, str, bytes]], host: str, port: object, packet: Packet) -> bool:
-    """Say whether a packet came out once, unchanged and for the right receiver, at a port: of a pod, or named."""
-    wanted = {"gateway": (ROUTER_MAC, GATEWAY_MAC), "provider": (PROVIDER_MAC, PROVIDER_ROUTER_MAC)}
+    """Say whether a packet came out once, unchanged and for the right receiver, at a port: of a pod, or named.
+
+    passing: the host's port, for packets that may pass through the host only.
+    """
+    wanted = {
+        "gateway": ("gateway", ROUTER_MAC, GATEWAY_MAC),
+        "passing": ("gateway", PASSING_MAC, GATEWAY_MAC),
+        "provider": ("provider", PROVIDER_MAC, PROVIDER_ROUTER_MAC),
+    }
     if isinstance(port, Pod):
         addresses, name = (ROUTER_MAC, port.mac), f"pod{port.port}"
     else:
-        addresses, name = wanted[str(port)], str(port)
+        name, *macs_of_port = wanted[str(port)]
+        addresses = (macs_of_port[0], macs_of_port[1])
     if not found:
         return False
     assert [(where, out, macs(frame), Packet.decode(frame)) for where, out, frame in found] == [
@@ -215,13 +229,49 @@ def test_hosts_reach_all_pods_and_get_answers(net: Net) -> None:
 def test_pods_reach_hosts_and_the_outside_through_their_host(net: Net) -> None:
     for here, pod in ALL:
         own, other = (ALPHA, BETA) if here == "alpha" else (BETA, ALPHA)
-        for destination in (own.pods[1], own.node, other.node, SERVICE, OUTSIDE):
-            packet = net.new(pod.address, destination, "tcp")
-            assert arrived(net.from_pod(here, pod, packet), here, "gateway", packet)
-            assert arrived(net.from_host(here, packet.back()), here, pod, packet.back())
-        packet = net.new(pod.address, other.pods[1], "tcp")
-        assert arrived(net.from_pod(here, pod, packet), other.name, "gateway", packet)
-        assert arrived(net.from_host(other.name, packet.back()), here, pod, packet.back())
+        # The platform's own pods use all of a host, tenants' pods the ports of the API and what is named.
+        for port in (6443, 80, 30001):
+            at_host = "gateway" if pod.tenant == "system" or port != 80 else "passing"
+            for destination in (own.pods[1], own.node, other.node, SERVICE, OUTSIDE, VIP):
+                way = {SERVICE: "gateway", OUTSIDE: "passing"}.get(str(destination), at_host)
+                packet = net.new(pod.address, destination, "tcp", port)
+                assert arrived(net.from_pod(here, pod, packet), here, way, packet)
+                assert arrived(net.from_host(here, packet.back()), here, pod, packet.back())
+            packet = net.new(pod.address, other.pods[1], "tcp", port)
+            assert arrived(net.from_pod(here, pod, packet), other.name, at_host, packet)
+            assert arrived(net.from_host(other.name, packet.back()), here, pod, packet.back())
+
+
+def test_pods_reach_named_ports_of_hosts_by_the_right_protocol_only(net: Net) -> None:
+    pod = PODS["alpha"][0]
+    for destination in (ALPHA.pods[1], ALPHA.node, ALPHA.underlay, BETA.node, VIP):
+        for protocol, port, way in (
+            ("tcp", 6443, "gateway"),
+            ("udp", 53, "gateway"),
+            ("tcp", 30000, "gateway"),
+            ("tcp", 32767, "gateway"),
+            ("tcp", 53, "passing"),
+            ("udp", 6443, "passing"),
+            ("sctp", 6443, "passing"),
+            ("tcp", 29999, "passing"),
+            ("tcp", 32768, "passing"),
+            # etcd, kubelet, registry, SSH.
+            *(("tcp", closed, "passing") for closed in (2379, 10250, 5000, 22)),
+        ):
+            net.forget()
+            packet = net.new(pod.address, destination, protocol, port)
+            assert arrived(net.from_pod("alpha", pod, packet), "alpha", way, packet), (destination, protocol, port)
+        ping = Packet(str(pod.address), str(destination), "icmp", 8, 0)
+        assert arrived(net.from_pod("alpha", pod, ping), "alpha", "gateway", ping)
+
+
+def test_pods_answer_hosts_at_any_port(net: Net) -> None:
+    pod = PODS["alpha"][0]
+    for source in (ALPHA.pods[1], ALPHA.node, BETA.pods[1]):
+        packet = dataclasses.replace(net.new(source, pod.address, "tcp"), sport=10250)
+        here = "beta" if source == BETA.pods[1] else "alpha"
+        assert arrived(net.from_host(here, packet), "alpha", pod, packet)
+        assert arrived(net.from_pod("alpha", pod, packet.back()), here, "gateway", packet.back())
 
 
 @pytest.mark.parametrize(
@@ -247,6 +297,10 @@ def test_what_a_pod_forges_is_dropped(net: Net) -> None:
         tunnel = encapsulate(encapsulation, str(red.address), str(target), 6, inner)
         forged[f"{encapsulation} to {target}"] = tunnel.frame(red.mac, ROUTER_MAC)
     good = net.new(red.address, PODS["beta"][0].address).frame(red.mac, ROUTER_MAC)
+    for protocol, target in itertools.product(
+        ("ipip", "ipv6", "ah", "ospf", "pim", "vrrp"), (ALPHA.node, away.address, OUTSIDE)
+    ):
+        forged[f"{protocol} to {target}"] = net.new(red.address, target, protocol).frame(red.mac, ROUTER_MAC)
     forged["VLAN"] = good[:12] + bytes.fromhex("81000005") + good[12:]
     forged["IPv6"] = good[:12] + bytes.fromhex("86dd6000000000003b40") + bytes(32)
     forged["ARP answer"] = arp(2, "169.254.1.1", red.mac, str(blue.address), blue.mac)
@@ -401,7 +455,7 @@ def test_a_tenant_leaves_by_its_external_address(net: Net, edge: str, protocol: 
         found = net.from_pod(here, pod, packet)
         external = {"blue": EXTERNAL, "lime": LIMES}.get(pod.tenant)
         if external is None:
-            assert arrived(found, here, "gateway", packet)
+            assert arrived(found, here, "passing", packet)
             continue
         # Twice, as the first packet of a connection goes another way than those that follow.
         for _ignored in range(2):
@@ -421,7 +475,7 @@ def test_a_tenant_leaves_by_its_external_address(net: Net, edge: str, protocol: 
         assert arrived(net.from_pod(here, pod, packet.back()), here, "gateway", packet.back())
         # To hosts it goes as any other does.
         packet = net.new(pod.address, BETA.node, protocol)
-        assert arrived(net.from_pod(here, pod, packet), here, "gateway", packet)
+        assert arrived(net.from_pod(here, pod, packet), here, "passing", packet)
 
 
 def test_an_external_address_that_nobody_holds_lets_nothing_out(net: Net) -> None:
@@ -553,7 +607,7 @@ def test_clients_of_the_hosts_network_reach_external_addresses_of_it(net: Net, e
         assert net.from_outside(edge, net.new(source, targets[0].address, "tcp", 8443)) == []
     # What the tenant asks of that network leaves by the host, as before.
     asked = net.new(targets[0].address, neighbour, "tcp")
-    assert arrived(net.from_pod("alpha", targets[0], asked), "alpha", "gateway", asked)
+    assert arrived(net.from_pod("alpha", targets[0], asked), "alpha", "passing", asked)
 
 
 def test_an_edge_without_its_router_lets_nothing_out() -> None:

@@ -14,13 +14,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from ipaddress import IPv4Network
 from pathlib import Path
 
 import pytest
 from goodnet import flows, gateway, wiring
 from goodnet.model import Pod
 from private_host import WORKER
-from test_flows import ALPHA, BETA, CLUSTER, GATEWAY_MAC, PODS, ROUTER_MAC, SERVICE, SERVICES, state
+from test_flows import ALPHA, BETA, CLUSTER, GATEWAY_MAC, PASSING_MAC, PODS, ROUTER_MAC, SERVICE, SERVICES, state
 from virtual import SCHEMA, SECONDS
 
 PREFIX = f"gn-flows-{WORKER}-"
@@ -29,6 +30,8 @@ USED = {host: pods[:4] for host, pods in PODS.items()}
 
 # A network beside the underlay: the host alpha there, and a client that takes it for its router.
 OUTER, CLIENT_OUTSIDE = "198.18.0.1", "198.18.0.2"
+# An address of the client in a network that may reach Services by way of hosts, and a Service to ask for.
+ROUTED, ROUTED_SERVICE = "198.18.1.2", "10.96.0.11"
 
 # Answers every connection with the address it came from.
 SERVER = """
@@ -98,7 +101,9 @@ class Lab:
         for name, pods in USED.items():
             for pod in pods:
                 self.spawn(f"{name}-{pod.name}", sys.executable, "-c", SERVER)
-        self.spawn("alpha", sys.executable, "-c", SERVER)
+        for host in (ALPHA, BETA):
+            for port in ("8080", "6443"):
+                self.spawn(host.name, sys.executable, "-c", SERVER.replace("8080", port))
         run("ip", "netns", "add", PREFIX + "outside")
         run(
             "ip",
@@ -115,12 +120,13 @@ class Lab:
             PREFIX + "outside",
         )
         inside("alpha", "sysctl", "-qw", "net.ipv4.conf.all.rp_filter=0", "net.ipv4.conf.outer.rp_filter=0")
-        configure("alpha", f"addr add {OUTER}/24 dev outer", "link set outer up")
+        configure("alpha", f"addr add {OUTER}/24 dev outer", "link set outer up", f"route add {ROUTED} dev outer")
         configure(
             "outside",
             f"addr add {CLIENT_OUTSIDE}/24 dev eth0",
             f"addr add {USED['beta'][0].address}/32 dev eth0",
             f"addr add {SERVICE}/32 dev eth0",
+            f"addr add {ROUTED}/32 dev eth0",
             "link set eth0 up",
             f"route add default via {OUTER}",
         )
@@ -200,7 +206,15 @@ class Lab:
         )
         inside(name, "sysctl", "-qw", "net.ipv4.ip_forward=1")
         with wiring._inside(f"/run/netns/{PREFIX}{name}"):
-            own_way = gateway.Gateway("goodnet0", host.pods, (CLUSTER, SERVICES), ROUTER_MAC)
+            own_way = gateway.Gateway(
+                name="goodnet0",
+                own=host.pods,
+                overlay=(CLUSTER, SERVICES),
+                router=ROUTER_MAC,
+                passing=PASSING_MAC,
+                machines=(ALPHA.underlay, BETA.underlay),
+                routed=(IPv4Network(f"{ROUTED}/32"),),
+            )
             gateway.ensure(own_way)
             gateway.filter(own_way)
         backend = USED["beta"][1].address
@@ -210,6 +224,7 @@ class Lab:
                     type nat hook prerouting priority -100
                     ip daddr {OUTER} tcp dport 30080 dnat to {USED[name][2].address}:8080
                     ip daddr {SERVICE} tcp dport 80 dnat to {backend}:8080
+                    ip daddr {ROUTED_SERVICE} tcp dport 80 dnat to {USED[name][2].address}:8080
                     ip daddr {host.underlay} tcp dport 30080 dnat to {USED[name][2].address}:8080
                 }}
             }}
@@ -302,7 +317,34 @@ def test_hosts_and_pods_exchange_data(lab: Lab) -> None:
     for pod in (RED, BLUE, THERE, GREEN_AWAY):
         assert lab.ask("alpha", pod.address) == str(ALPHA.pods[1])
     for pod in (BLUE, THERE):
-        assert lab.ask(place(pod), ALPHA.pods[1]) == str(pod.address)
+        assert lab.ask(place(pod), ALPHA.pods[1], 6443) == str(pod.address)
+
+
+@pytest.mark.parametrize("target", [ALPHA.pods[1], ALPHA.underlay, BETA.underlay, BETA.pods[1], OUTER], ids=str)
+def test_pods_reach_named_ports_of_hosts_only(lab: Lab, target: object) -> None:
+    """The last one is an address of the host that nobody has named."""
+    for pod in (RED, BLUE):
+        assert lab.ask(place(pod), target, 8080, seconds=1) is None
+        assert (lab.ask(place(pod), target, 6443, seconds=10 if target != OUTER else 1) is None) is (target == OUTER)
+
+
+def test_hosts_reach_each_other_at_any_port(lab: Lab) -> None:
+    assert lab.ask("alpha", BETA.underlay) == str(ALPHA.underlay)
+    assert lab.ask("alpha", BETA.pods[1]) == str(ALPHA.pods[1])
+
+
+@pytest.mark.parametrize(("source", "passes"), [(CLIENT_OUTSIDE, False), (ROUTED, True)])
+def test_a_host_is_a_router_to_services_for_named_networks_only(lab: Lab, source: str, passes: bool) -> None:
+    seen = lab.ask("outside", ROUTED_SERVICE, 80, seconds=10 if passes else 1, source=source)
+    assert seen == (source if passes else None)
+    # Not to pods.
+    for pod in (BLUE, GREEN_AWAY):
+        assert lab.ask("outside", pod.address, seconds=1, source=source) is None
+
+
+def test_programs_on_a_host_reach_pods_and_services(lab: Lab) -> None:
+    """As the gateway does, which has all tenants' traffic."""
+    assert lab.ask("alpha", BLUE.address) == lab.ask("alpha", THERE.address) == str(ALPHA.pods[1])
 
 
 def test_the_outside_reaches_pods_by_node_ports_only(lab: Lab) -> None:

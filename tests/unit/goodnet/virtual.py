@@ -191,6 +191,7 @@ class Switch:
 
 
 NUMBERS = {"icmp": 1, "tcp": 6, "udp": 17, "gre": 47, "sctp": 132}
+NUMBERS |= {"ipip": 4, "ipv6": 41, "ah": 51, "ospf": 89, "pim": 103, "vrrp": 112}
 SYN, ACK = 2, 16
 
 

@@ -77,7 +77,7 @@ class Agent:
         self._ovsdb: Ovsdb | None = None
         self.cluster = Cluster(self.api, settings.node, paths.state / "cluster.json", self.wake, settings.edge)
         outside = settings.provider.network if settings.provider is not None else None
-        self._builder = Builder(settings.cluster_cidr, settings.system_namespaces, outside)
+        self._builder = Builder(settings.cluster_cidr, settings.system_namespaces, outside, settings.edges)
         self._flows = Flows(BRIDGE, paths.switch)
         self._wake = threading.Event()
         self._stopping = threading.Event()
@@ -152,7 +152,7 @@ class Agent:
             name = found.of.get(namespace)
             if name is not None and any(tenant.name == name for tenant in found.tenants):
                 return name
-            if name in found.unnumbered:
+            if name in found.unnumbered and self.settings.manager:
                 self._number(name)
             if time.monotonic() > end:
                 break
@@ -244,7 +244,13 @@ class Agent:
         underlay = self._underlay(own.node)
         mtu = config.derived_mtu(self.settings, underlay.mtu)
         self._gateway = gateway.Gateway(
-            GATEWAY, own.pods, (self.settings.cluster_cidr, self.settings.service_cidr), Config.mac
+            name=GATEWAY,
+            own=own.pods,
+            overlay=(self.settings.cluster_cidr, self.settings.service_cidr),
+            router=Config.mac,
+            passing=Config.passing_mac,
+            machines=self.settings.host_addresses,
+            routed=self.settings.routed_networks,
         )
         self._config = self._bridge(self._gateway, mtu)
         self._maintain()
@@ -311,6 +317,8 @@ class Agent:
             provider_network=self.settings.provider.network if self.settings.provider is not None else None,
             provider_mac=self.outside.mac if self.outside is not None else None,
             mtu=mtu,
+            machines=self.settings.host_addresses,
+            host_ports=self.settings.host_ports,
         )
 
     def _maintain(self) -> None:

@@ -29,8 +29,8 @@ _RELEASE_SECONDS = 300.0
 _UNUSED_SECONDS = 30.0
 # What is not ready for this long is told in an Event.
 _PATIENCE = 60.0
-# Hosts that see a new tenant at the same time try one after the other to give it a number; most find it done.
-_HOSTS_PER_SECOND = 20.0
+# Managers that see a new tenant at the same time try one after the other to give it a number; most find it done.
+_TURN_SECONDS = 0.3
 
 
 class Chores(threading.Thread):
@@ -161,16 +161,15 @@ class Chores(threading.Thread):
             self._due["router"] = time.monotonic() + random.uniform(1, 3)
 
     def _number(self) -> None:
-        """Give tenants numbers that have none: at once for those with pods here, else in turn with the other hosts."""
+        """Give tenants numbers that have none: at once for those with pods here, else in turn with other managers."""
         agent = self._agent
+        if not agent.settings.manager:
+            return
         found = agent.tenants()
         now = time.monotonic()
-        hosts = max(1, len(agent.view().nodes))
         here = {pod.tenant for pod in agent.built.state.pods} if agent.built is not None else set()
         self._turns = {
-            tenant: now
-            if tenant in here
-            else self._turns.get(tenant, now + random.uniform(0, hosts / _HOSTS_PER_SECOND))
+            tenant: now if tenant in here else self._turns.get(tenant, now + random.uniform(0, _TURN_SECONDS))
             for tenant in found.unnumbered
         }
         self._refused = {tenant: why for tenant, why in self._refused.items() if tenant in self._turns}
@@ -189,7 +188,7 @@ class Chores(threading.Thread):
 
     def _release(self) -> None:
         """Take back the numbers of tenants that nobody has used for an hour."""
-        if not self._is_due("unused", _UNUSED_SECONDS):
+        if not self._agent.settings.manager or not self._is_due("unused", _UNUSED_SECONDS):
             return
         agent = self._agent
         contact = all(agent.cluster.in_contact[name] for name in ("namespaces", "tenants"))

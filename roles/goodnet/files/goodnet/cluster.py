@@ -35,7 +35,6 @@ Object = dict[str, Any]
 NAMESPACE = "cloudbang-goodnet"
 TENANTS = "goodnet-tenants"
 PROVIDER = "goodnet-provider"
-LABEL_EDGE = "node-role.kubernetes.io/loadbalancer"
 ANNOTATION_UNDERLAY = "cloudbang.platform/underlay-address"
 _APISERVER = "metadata.name=kubernetes"
 _ANNOTATION_MIRROR = "kubernetes.io/config.mirror"
@@ -277,7 +276,6 @@ def reduce_node(node: Object) -> Object | None:
         "address": internal[0],
         "underlay": (meta.get("annotations") or {}).get(ANNOTATION_UNDERLAY),
         "pods": pods,
-        "edge": LABEL_EDGE in (meta.get("labels") or {}),
     }
 
 

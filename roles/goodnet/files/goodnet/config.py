@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from goodnet.model import MAX_VNI
+from goodnet.model import MAX_VNI, Ports
 
 ENCAPSULATIONS = ("vxlan", "gre")
 DATAPATHS = ("system", "netdev")
@@ -58,7 +58,12 @@ class Provider:
 
 @dataclass(frozen=True)
 class Settings:
-    """The content of agent.yaml. mtu: of the pods' interfaces, None to derive it from the underlay's."""
+    """The content of agent.yaml. mtu: of the pods' interfaces, None to derive it from the underlay's.
+
+    edges: names of the hosts that carry external addresses. manager: this host gives numbers to tenants.
+    host_addresses: those of the cluster's machines, of which pods reach host_ports only. routed_networks: those whose
+    machines reach Services by way of this host.
+    """
 
     node: str
     kubeconfig: Path
@@ -70,9 +75,18 @@ class Settings:
     mtu: int | None
     vni_range: tuple[int, int]
     system_namespaces: frozenset[str]
-    edge: bool
+    edges: frozenset[str]
+    manager: bool
+    host_addresses: tuple[IPv4Address, ...]
+    host_ports: tuple[Ports, ...]
+    routed_networks: tuple[IPv4Network, ...]
     provider: Provider | None
     metrics: tuple[str, int]
+
+    @property
+    def edge(self) -> bool:
+        """Whether this host carries external addresses."""
+        return self.node in self.edges
 
 
 class _Reader:
@@ -143,7 +157,11 @@ def check(data: object, path: str) -> Settings:
             "vni_range", f"[first, last] within 1 to {MAX_VNI}, first not above last", _range, (1, MAX_VNI)
         ),
         system_namespaces=reader.take("system_namespaces", "a list of namespaces", _names, frozenset()),
-        edge=reader.take("edge", "true or false", _boolean, False),
+        edges=reader.take("edges", "a list of names of nodes", _names, frozenset()),
+        manager=reader.take("manager", "true or false", _boolean, False),
+        host_addresses=reader.take("host_addresses", "a list of IPv4 addresses", _addresses, ()),
+        host_ports=reader.take("host_ports", "a list of ports, as tcp/6443 or udp/30000-32767", _ports, ()),
+        routed_networks=reader.take("routed_networks", "a list of IPv4 networks", _some_networks, ()),
         provider=reader.take(
             "provider", "a mapping with interface, network and gateway", lambda value: _provider(value, problems), None
         ),
@@ -185,8 +203,8 @@ def _check_networks(settings: Settings, problems: list[Problem]) -> None:
                 continue
             if network.overlaps(other):
                 problems.append(Problem(where, str(network), f"a network that does not overlap {other_where} {other}"))
-    if settings.edge is False and settings.provider is not None:
-        problems.append(Problem("provider", "a provider network", "none, or edge: true"))
+    if settings.node and settings.edges is not None and not settings.edge and settings.provider is not None:
+        problems.append(Problem("provider", "a provider network", f"none, or {settings.node} among edges"))
 
 
 def _provider(value: Any, problems: list[Problem]) -> Provider | None:
@@ -245,6 +263,34 @@ def _networks(value: Any) -> tuple[IPv4Network, ...]:
     if not isinstance(value, list) or not value:
         raise ValueError
     return tuple(_network(entry) for entry in value)
+
+
+def _some_networks(value: Any) -> tuple[IPv4Network, ...]:
+    return _networks(value) if value != [] else ()
+
+
+def _addresses(value: Any) -> tuple[IPv4Address, ...]:
+    if not isinstance(value, list):
+        raise TypeError
+    return tuple(IPv4Address(str(entry)) for entry in value)
+
+
+def _ports(value: Any) -> tuple[Ports, ...]:
+    if not isinstance(value, list):
+        raise TypeError
+    return tuple(_port(entry) for entry in value)
+
+
+def _port(value: Any) -> Ports:
+    protocol, _ignored, numbers = str(value).partition("/")
+    first, separator, last = numbers.partition("-")
+    if protocol not in ("tcp", "udp", "sctp"):
+        raise ValueError
+    number = _within(1, 65535)
+    ports = Ports(protocol.upper(), number(int(first)), number(int(last)) if separator else None)
+    if ports.port is not None and ports.last is not None and ports.last < ports.port:
+        raise ValueError
+    return ports
 
 
 def _names(value: Any) -> frozenset[str]:

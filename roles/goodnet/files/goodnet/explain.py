@@ -271,6 +271,8 @@ class _Words:
         return "it goes to the pod itself"
 
     def to_host(self, step: Step) -> str:
+        if step.registers.get("reg6"):
+            return "it may pass through the host, which drops it when it is for a host of the cluster"
         return "it is given to the host"
 
     def remember(self, step: Step) -> str:
@@ -322,7 +324,10 @@ class _Words:
                 return (
                     f"If no answer comes, look whether the service has endpoints, and at kube-proxy on {config.host}."
                 )
-            return f"If no answer comes, look at routes and firewall of {config.host}."
+            advice = f"If no answer comes, look at routes and firewall of {config.host}."
+            if any(step.table == Table.TO_HOST and step.registers.get("reg6") for step in self._way.steps):
+                advice += " Of hosts, pods reach the ports of the API and those of goodnet_host_ports only."
+            return advice
         return ""
 
     def drop(self, step: Step) -> tuple[str, str]:

@@ -43,7 +43,7 @@ class Table:
 DROPPED_IN = {
     Table.CLASSIFY: "it carries a VLAN tag",
     Table.FROM_TUNNEL: "the host that sent it through the tunnel does not own its source address",
-    Table.FROM_POD: "a pod sent it with an address that is not its own, or tried to build a tunnel",
+    Table.FROM_POD: "a pod sent it with an address not its own, or tried to build a tunnel or to speak as a host does",
     Table.FROM_HOST: "the host sent it with the address of another host's pod",
     Table.FROM_PROVIDER: "it came from the provider network with an address of the cluster",
     Table.RETURNED: "the host sent it with the address of a pod that is not here",
@@ -98,6 +98,8 @@ RETURN_OUT = f"ct_state=+trk+rpl,ct_mark={VIA_EDGE:#x}/{VIA_EDGE:#x}"
 # The MAC address that a connection from the provider network came from.
 CLIENT = "NXM_NX_CT_LABEL[0..47]"
 
+# Protocols that hosts speak among each other: IP in IP, IPv6 in IP, GRE, AH, OSPF, PIM, VRRP.
+OF_HOSTS = (4, 41, 47, 51, 89, 103, 112)
 LINK_LOCAL = IPv4Network("169.254.0.0/16")
 MULTICAST = IPv4Network("224.0.0.0/3")
 TO_KEY = "move:NXM_NX_REG0[]->NXM_NX_TUN_ID[0..31]"
@@ -188,7 +190,8 @@ def _other_host(host: Host, tunnel: int) -> tuple[str, ...]:
 def _from_pods(flows: _Flows, pods: Iterable[tuple[Pod, Tenant]]) -> None:
     # The host would forward these with its own address, and then a pod could speak as a host of the overlay.
     flows.add(Table.FROM_POD, 200, "udp,tp_dst=4789", "drop")
-    flows.add(Table.FROM_POD, 200, "ip,nw_proto=47", "drop")
+    for protocol in OF_HOSTS:
+        flows.add(Table.FROM_POD, 200, f"ip,nw_proto={protocol}", "drop")
     # Without the agent's `set-frags nx-match` the ports of fragments read 0, and nobody knows where they go.
     flows.add(Table.FROM_POD, 200, "udp,nw_frag=first,tp_dst=0", "drop")
     for pod, tenant in pods:
@@ -262,7 +265,12 @@ def _routes(flows: _Flows, state: State, own: Host) -> None:
     config = state.config
     host = f"goto_table:{Table.TO_HOST}"
     for origin in (POD, TUNNEL):
-        flows.add(Table.ROUTE, 300, f"ip,reg3={origin},nw_dst={own.pods[1]}", host)
+        gateway = f"reg3={origin},nw_dst={own.pods[1]}"
+        for known in ("+trk+rpl", "+trk+rel"):
+            flows.add(Table.ROUTE, 300, f"ip,ct_state={known},{gateway}", host)
+        for match in _open_to_pods(config):
+            flows.add(Table.ROUTE, 300, f"{match},{gateway}", host)
+        flows.add(Table.ROUTE, 290, f"ip,{gateway}", _goto(Table.TO_HOST, reg6=1))
     flows.add(Table.ROUTE, 200, f"ip,nw_dst={own.pods}", f"goto_table:{Table.POD}")
     # A host is no way from one tunnel to another, nor from the outside to other hosts' pods.
     for origin in (TUNNEL, OUTSIDE):
@@ -270,8 +278,12 @@ def _routes(flows: _Flows, state: State, own: Host) -> None:
     flows.add(Table.ROUTE, 180, f"ip,nw_dst={config.cluster}", "drop")
     flows.add(Table.ROUTE, 175, f"ip,reg3={POD},{RETURN}", host)
     flows.add(Table.ROUTE, 175, f"ip,reg3={POD},{RETURN_OUT}", f"goto_table:{Table.WAY_OUT}")
-    for network in (config.services, *config.nodes):
-        flows.add(Table.ROUTE, 170, f"ip,reg3={POD},nw_dst={network}", host)
+    flows.add(Table.ROUTE, 170, f"ip,reg3={POD},nw_dst={config.services}", host)
+    elsewhere = sorted(one for one in config.machines if not any(one in network for network in config.nodes))
+    for target in (*config.nodes, *elsewhere):
+        for match in _open_to_pods(config):
+            flows.add(Table.ROUTE, 172, f"{match},reg3={POD},nw_dst={target}", host)
+        flows.add(Table.ROUTE, 170, f"ip,reg3={POD},nw_dst={target}", _goto(Table.TO_HOST, reg6=1))
     for network in (LINK_LOCAL, MULTICAST):
         flows.add(Table.ROUTE, 160, f"ip,nw_dst={network}", "drop")
     flows.add(Table.ROUTE, 150, f"ip,reg3={POD}", f"goto_table:{Table.WAY_OUT}")
@@ -297,7 +309,13 @@ def _ways_out(flows: _Flows, state: State, own: Host, pods: Iterable[tuple[Pod, 
         else:
             actions = _tunnel(state.config.tunnel, edge.underlay)
         flows.add(Table.WAY_OUT, 100, f"ip,reg0={tenant.vni:#x}", actions, Cookie.TENANT, tenant.vni)
-    flows.add(Table.WAY_OUT, 0, "ip", f"goto_table:{Table.TO_HOST}")
+    flows.add(Table.WAY_OUT, 0, "ip", _goto(Table.TO_HOST, reg6=1))
+
+
+def _open_to_pods(config: Config) -> list[str]:
+    """Return matches for what pods may send to hosts: all of it for the platform's own pods."""
+    ports = [match for one in config.host_ports for match in flows_policy.port_matches(one)]
+    return ["ip,reg0=0", "ip,nw_frag=later", "icmp", *dict.fromkeys(ports)]
 
 
 def _to_pods(flows: _Flows, config: Config, pods: Iterable[tuple[Pod, Tenant]]) -> None:
@@ -335,13 +353,15 @@ def _isolation(flows: _Flows, pods: Iterable[tuple[Pod, Tenant]]) -> None:
 def _output(flows: _Flows, config: Config) -> None:
     flows.add(Table.DELIVER, 100, f"ip,{RETURN}", f"goto_table:{Table.TO_HOST}")
     flows.add(Table.DELIVER, 0, "ip", f"goto_table:{Table.REMEMBER}")
-    flows.add(
-        Table.TO_HOST,
-        0,
-        "ip",
-        f"set_field:{config.mac}->eth_src,set_field:{config.gateway_mac}->eth_dst,"
-        + _goto(Table.REMEMBER, reg2=config.gateway),
-    )
+    # What only passes through the host is told by its MAC: the host knows its own addresses, and those of others.
+    for priority, match, mac in ((0, "ip", config.mac), (100, "ip,reg6=1", config.passing_mac)):
+        flows.add(
+            Table.TO_HOST,
+            priority,
+            match,
+            f"set_field:{mac}->eth_src,set_field:{config.gateway_mac}->eth_dst,"
+            + _goto(Table.REMEMBER, reg2=config.gateway),
+        )
     remember = f"ct(commit,zone={ZONE},exec(move:NXM_NX_REG4[]->NXM_NX_CT_MARK[])),goto_table:{Table.OUTPUT}"
     flows.add(Table.REMEMBER, 100, "ip,ct_state=+trk+new", remember)
     flows.add(Table.REMEMBER, 90, f"ip,reg4={NO_VNI}", f"goto_table:{Table.OUTPUT}")

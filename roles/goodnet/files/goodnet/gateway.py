@@ -27,13 +27,18 @@ _SYSCTL = Path("/proc/sys/net/ipv4/conf")
 class Gateway:
     """The internal port of a host. own: addresses of its pods; the first of them is the port's.
 
-    overlay: networks that are reached through the port. router: the MAC that packets for them go to.
+    overlay: networks that are reached through the port. router: the MAC that packets for them go to. passing: the MAC
+    of packets that may pass through this host, but are not for any of the machines. routed: networks outside whose
+    machines may reach Services by way of this host.
     """
 
     name: str
     own: IPv4Network
     overlay: tuple[IPv4Network, ...]
     router: str
+    passing: str
+    machines: tuple[IPv4Address, ...] = ()
+    routed: tuple[IPv4Network, ...] = ()
 
     @property
     def address(self) -> IPv4Address:
@@ -75,7 +80,11 @@ def filter(gateway: Gateway) -> None:
 
     The bridge believes what comes out of the port, so nobody but this host may put anything in.
     """
-    inside = "{ " + ", ".join(str(network) for network in gateway.overlay) + " }"
+    inside = _set(gateway.overlay)
+    routed = f"ip saddr != {_set(gateway.routed)} " if gateway.routed else ""
+    machines = ""
+    if gateway.machines:
+        machines = f'iifname "{gateway.name}" ether saddr {gateway.passing} ip daddr {_set(gateway.machines)} drop'
     nft.load(f"""
 table ip goodnet
 delete table ip goodnet
@@ -84,6 +93,11 @@ table ip goodnet {{
     type filter hook prerouting priority raw; policy accept;
     # Nobody outside has an address of the overlay.
     iifname != {{ "{gateway.name}", "lo" }} ip saddr {inside} drop
+    # A host is no router to Services: kube-proxy would make what it forwards look like the host's own.
+    iifname != {{ "{gateway.name}", "lo" }} {routed}ip daddr {inside} drop
+    # Hosts serve each other in ways that are not for pods.
+    iifname "{gateway.name}" ether saddr {gateway.passing} fib daddr type local drop
+    {machines}
   }}
   chain forward {{
     type filter hook forward priority filter; policy accept;
@@ -99,6 +113,10 @@ table ip goodnet {{
   }}
 }}
 """)
+
+
+def _set(members: Iterable[IPv4Network | IPv4Address]) -> str:
+    return "{ " + ", ".join(str(member) for member in members) + " }"
 
 
 def link(name: str) -> Link | None:

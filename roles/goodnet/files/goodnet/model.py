@@ -115,7 +115,9 @@ class Config:
     """What the host's installation decides; ports are OpenFlow port numbers on the integration bridge.
 
     provider is the port that leads to provider_network, only on edge hosts. mac is the one virtual address that all
-    pods have as their router. nodes: networks of the hosts themselves, which are reached without the overlay.
+    pods have as their router; what comes to the host from passing_mac may only pass through it. nodes: networks of the
+    hosts themselves, which are reached without the overlay. machines: addresses of hosts and of the virtual IP; of them
+    pods reach host_ports only.
     """
 
     host: str
@@ -131,7 +133,10 @@ class Config:
     provider_mac: str | None = None
     provider_router_mac: str | None = None
     mac: str = "0a:58:a9:fe:01:01"
+    passing_mac: str = "0a:58:a9:fe:01:02"
     mtu: int = 1450
+    machines: tuple[IPv4Address, ...] = ()
+    host_ports: tuple[Ports, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -51,10 +51,14 @@ class Builder:
     """Makes states, and does again only what follows from something that changed."""
 
     def __init__(
-        self, cluster_cidr: IPv4Network, system_namespaces: frozenset[str], provider: IPv4Network | None = None
+        self,
+        cluster_cidr: IPv4Network,
+        system_namespaces: frozenset[str],
+        provider: IPv4Network | None = None,
+        edges: frozenset[str] = frozenset(),
     ) -> None:
         self._hosts = _Memo[Mapping[str, cluster.Object], tuple[tuple[Host, ...], tuple[Note, ...]]](
-            lambda nodes: hosts_of(nodes, cluster_cidr)
+            lambda nodes: hosts_of(nodes, cluster_cidr, edges)
         )
         self._tenants = _Memo[tuple[Mapping[str, cluster.Object], Mapping[str, str], "str | None"], Tenants](
             lambda given: tenants.resolve(*given, system_namespaces)
@@ -204,8 +208,13 @@ def _by_namespace(objects: Mapping[str, cluster.Object]) -> dict[str, dict[str, 
     return found
 
 
-def hosts_of(nodes: Mapping[str, cluster.Object], within: IPv4Network) -> tuple[tuple[Host, ...], tuple[Note, ...]]:
-    """Return the hosts that nodes describe, by name, and what is wrong with the others."""
+def hosts_of(
+    nodes: Mapping[str, cluster.Object], within: IPv4Network, edges: frozenset[str] = frozenset()
+) -> tuple[tuple[Host, ...], tuple[Note, ...]]:
+    """Return the hosts that nodes describe, by name, and what is wrong with the others.
+
+    edges: names of those that carry external addresses, as the installation says; no Node can claim it.
+    """
     hosts: list[Host] = []
     notes: list[Note] = []
     for name in sorted(nodes):
@@ -229,7 +238,7 @@ def hosts_of(nodes: Mapping[str, cluster.Object], within: IPv4Network) -> tuple[
             )
             notes.append(Note("Node", "", name, "NodeInvalid", message))
             continue
-        hosts.append(Host(name, address, underlay, pods, node["edge"]))
+        hosts.append(Host(name, address, underlay, pods, name in edges))
     return _without_overlap(hosts, notes), tuple(notes)
 
 

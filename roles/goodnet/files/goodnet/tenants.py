@@ -1,6 +1,6 @@
 """Which tenant a namespace belongs to, and which number (VNI) a tenant has in the overlay.
 
-The numbers are in one ConfigMap that every host may write. The API refuses who has not seen its latest version.
+The numbers are in one ConfigMap that management hosts may write. The API refuses who has not seen its latest version.
 """
 
 from __future__ import annotations
