@@ -101,8 +101,8 @@ options:
         type: int
   objects:
     description:
-      - How many objects of a kind the tenant may have, such as V({secrets: 5000, Deployment: 400}). A kind is given by
-        its name, or by what the API calls it, such as V(deployments.apps).
+      - Kind to how many objects of it the tenant may have. A kind is given by its name, such as V(Deployment), or by
+        what the API calls it, such as V(deployments.apps).
       - Every kind that members can make has a number, so that no tenant fills the store of the cluster. The defaults
         are enough for 200 apps of one process with ten releases each. RV(tenant.objects) has them.
       - O(quota.secrets), O(quota.config_maps), O(quota.services) and O(quota.volume_claims) take the place of the
@@ -262,6 +262,7 @@ EXAMPLES = r"""
       max: {memory: 4Gi}
     peers: [shared-services]
     domains: [shop.example.org, "*.acme.example.org"]
+    objects: {Secret: 5000}
     members:
       - {name: ann, role: owner}
       - {name: acme-developers, kind: group, role: developer}

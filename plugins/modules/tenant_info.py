@@ -112,8 +112,8 @@ tenants:
       type: dict
     problems:
       description:
-        - What is wrong, such as a quota that is used to nine tenths, isolation that is not there, or rights that somebody
-          has besides the members.
+        - What is wrong, such as a quota that is used to nine tenths, isolation that is not there, or rights that
+          somebody has besides the members.
         - Secrets with tokens are only among it for credentials that may read Secrets.
       type: list
       elements: str

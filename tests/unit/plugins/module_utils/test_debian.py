@@ -46,7 +46,10 @@ def test_digest_follows_recipe_and_overlay(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("lines", "mirror"),
     [
-        ("Debian|trixie-updates|http://one.test/debian/\nDebian|trixie|http://two.test/debian/\n", "http://two.test/debian"),
+        (
+            "Debian|trixie-updates|http://one.test/debian/\nDebian|trixie|http://two.test/debian/\n",
+            "http://two.test/debian",
+        ),
         ("Ubuntu|noble|http://one.test/ubuntu/\n", ""),
         ("Debian|trixie|cdrom://disc/\n", ""),
         ("", ""),

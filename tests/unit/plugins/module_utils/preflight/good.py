@@ -38,9 +38,7 @@ def load(path: str) -> Any:
 
 OPTIONS = options.options(load)
 PLAIN = {
-    name: value
-    for name, value in options.defaults(load).items()
-    if not (isinstance(value, str) and "{{" in value)
+    name: value for name, value in options.defaults(load).items() if not (isinstance(value, str) and "{{" in value)
 }
 VERSIONS = options.versions(load)
 
