@@ -140,18 +140,12 @@ def make(kube: Kube, name: str) -> None:
     problems = name_problems("tenant", name)
     if problems:
         raise Invalid(problems)
+    if kube.get("Namespace", None, name) is not None:
+        return
     options, _problems = check(arguments("tenant"), {"name": name})
-    try:
-        if kube.get("Namespace", None, name) is not None:
-            return
-        result = run(kube, options, False)
-    except ApiError as error:
-        if error.status != 403:
-            raise
-        wanted = "a tenant that exists; ask an administrator to make it (module tenant)"
-        raise Invalid([Problem("tenant", f"no tenant {name}, and {error}", wanted)]) from error
+    result = run(kube, options, False)
     if result.get("failed"):
-        raise KubeError(result["msg"])
+        raise KubeError(f"{result['msg']}; wanted: the tenant whole, which the module tenant makes it")
 
 
 def _reserving(spaces: dict[str, Object], names: set[str]) -> list[Change]:
