@@ -204,8 +204,8 @@ options:
     default: []
   images:
     description:
-      - Beginnings of repositories in the cluster's registry that the tenant's pods may run besides the tenant's own,
-        such as V(tools/).
+      - Repositories in the cluster's registry that the tenant's pods may run besides the tenant's own, each with all
+        below it, such as V(tools/).
     type: list
     elements: str
     default: []
@@ -316,7 +316,7 @@ tenant:
       type: list
       elements: str
     images:
-      description: Beginnings of repositories that pods may run besides the tenant's own.
+      description: Repositories that pods may run besides the tenant's own.
       type: list
       elements: str
     gateways:

@@ -90,7 +90,7 @@ tenants:
       type: list
       elements: str
     images:
-      description: Beginnings of repositories that pods may run besides the tenant's own.
+      description: Repositories that pods may run besides the tenant's own.
       type: list
       elements: str
     quota:

@@ -330,7 +330,8 @@ def test_what_members_may_do(api: Api, tenant: str, tmp_path: Path) -> None:
 def test_app_modules_with_the_rights_of_a_developer(
     api: Api, nodes: Nodes, tenant: str, tmp_path: Path, kind: str
 ) -> None:
-    good("tenant", api.options(name=tenant, members=[member("dev", "developer", kind)]))
+    domains = [f"{tenant}.example.org"]
+    good("tenant", api.options(name=tenant, members=[member("dev", "developer", kind)], domains=domains))
     path = login(api, tenant, "dev", tmp_path, kind)
     soon(lambda: allowed(path, "get", "secrets", tenant))
     who = {"kubeconfig": str(path), "tenant": tenant, "name": "shop"}
@@ -339,7 +340,7 @@ def test_app_modules_with_the_rights_of_a_developer(
         "image": "x/y:1",
         "processes": [{"name": "web", "ports": [8000], "resources": {"requests": {"cpu": "250m", "memory": "64Mi"}}}],
         "env": {"A": "b"},
-        "domains": [f"{tenant}.example.org"],
+        "domains": domains,
         "timeout": 30,
     }
     assert good("app", app)["apps"][0]["action"] == "deployed"
@@ -647,16 +648,19 @@ def subjects(api: Api, tenant: str, name: str) -> list[str] | None:
 
 def test_only_the_module_makes_members(api: Api, tenant: str) -> None:
     options = api.options(name=tenant, members=[member("ann", "owner")])
-    good("tenant", options)
+    space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": tenant}}
+    api.kube.request("POST", client.path("Namespace", None), {}, space)
+    token = {"apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/service-account-token"}
+    token["metadata"] = {"name": "forever", "annotations": {"kubernetes.io/service-account.name": "default"}}
+    soon(lambda: api.kube.get("ServiceAccount", tenant, "default"))
+    api.kube.request("POST", client.path("Secret", tenant), {}, token)
+    adopted = good("tenant", {**options, "adopt": True})
+    assert any("Secret forever has a token of a service account" in text for text in adopted["warnings"])
     bind(api, tenant, "friends", {"kind": "ClusterRole", "name": "cloudbang:tenant-owner"}, "friend")
     bind(api, tenant, "watch", {"kind": "ClusterRole", "name": "view"}, "auditor")
     role = {"apiVersion": f"{RBAC}/v1", "kind": "Role", "metadata": {"name": "all"}}
     role["rules"] = [{"apiGroups": [""], "resources": ["pods"], "verbs": ["get"]}]
     api.kube.request("POST", client.path("Role", tenant), {}, role)
-    token = {"apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/service-account-token"}
-    token["metadata"] = {"name": "forever", "annotations": {"kubernetes.io/service-account.name": "default"}}
-    soon(lambda: api.kube.get("ServiceAccount", tenant, "default"))
-    api.kube.request("POST", client.path("Secret", tenant), {}, token)
     problems = good("tenant_info", api.options(name=tenant))["tenants"][0]["problems"]
     assert [text.partition(" ")[0] for text in problems] == ["members:", "RoleBinding", "Role", "Secret"]
     assert "RoleBinding friends, which makes User friend a member" in problems[0] and "task again" in problems[0]

@@ -8,8 +8,8 @@ import re
 # A piece of the API's message, and what to do. The first one that fits is taken.
 _ADVICE = (
     (
-        re.compile(r"ValidatingAdmissionPolicy '"),
-        "ask an administrator to extend domains, tolerations, priority_classes or images of the tenant (module tenant)",
+        re.compile(r"denied request: .*annotation cloudbang\.platform/(domains|tolerations|priority-classes|images)\b"),
+        "ask an administrator for more in the option {} of the tenant (module tenant)",
     ),
     (
         re.compile(r"exceeded quota: cloudbang-tenant\b"),
@@ -35,4 +35,8 @@ def advice(status: int, message: str) -> str:
     """Return what to add to the API's message of a refusal; nothing when it is about something else."""
     if status not in (403, 413, 422):
         return ""
-    return next((f"; wanted: {text}" for pattern, text in _ADVICE if pattern.search(message)), "")
+    for pattern, text in _ADVICE:
+        found = pattern.search(message)
+        if found:
+            return f"; wanted: {text.format(*(option.replace('-', '_') for option in found.groups()))}"
+    return ""

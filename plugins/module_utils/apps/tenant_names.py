@@ -57,6 +57,9 @@ def reserved(tenants: Iterable[str]) -> dict[str, list[str]]:
 
 
 def beginning(names: Iterable[str], prefixes: Iterable[str]) -> list[str]:
-    """Return the names that begin with one of the prefixes."""
+    """Return the names that begin with one of the prefixes, or are one without its hyphen.
+
+    The gateway puts more behind a name with a hyphen.
+    """
     starts = tuple(prefixes)
-    return [name for name in names if name.startswith(starts)] if starts else []
+    return [name for name in names if f"{name}-".startswith(starts)] if starts else []

@@ -266,7 +266,7 @@ def _is_priority_class(text: str) -> bool:
 
 
 def _is_image_prefix(text: str) -> bool:
-    """Say whether a text is the beginning of repositories. Without a slash it would begin those of other tenants."""
+    """Say whether a text is a repository, or with a slash at its end the beginning of several."""
     return len(text) <= 255 and "/" in text and bool(IMAGE_PATH.match(text.removesuffix("/")))
 
 
@@ -274,7 +274,7 @@ _LISTS: dict[str, tuple[Callable[[str], bool], str]] = {
     "domains": (_is_domain, "a lowercase domain such as shop.example.org, or *.example.org for all names below it"),
     "tolerations": (lambda text: len(text) <= 317 and bool(TAINT.match(text)), "the key of a taint"),
     "priority_classes": (_is_priority_class, "the name of a PriorityClass that is not the cluster's own (system-)"),
-    "images": (_is_image_prefix, "the beginning of repositories, with a slash, such as tools/ or tools/curl"),
+    "images": (_is_image_prefix, "repositories, with a slash, such as tools/ for all below it or tools/curl"),
 }
 
 

@@ -319,7 +319,8 @@ def test_names_that_the_gateway_would_take_for_those_of_others(tenants: list[str
 
 
 def test_which_names_begin_with_a_reserved_one() -> None:
-    assert beginning(["staging", "staging-shop", "shop-staging-"], ["staging-"]) == ["staging-shop"]
+    names = ["staging", "staging-shop", "stagingshop", "stag", "shop-staging-"]
+    assert beginning(names, ["staging-"]) == ["staging", "staging-shop"]
     assert beginning(["staging-shop"], []) == []
 
 
@@ -331,7 +332,12 @@ REFUSALS = [
     (403, 'User "d" cannot patch resource "namespaces" in API group "" in the namespace "a"', "make or change the"),
     (403, 'User "d" cannot list resource "nodes" in API group "" at the cluster scope', "of an administrator"),
     (403, "exceeded quota: cloudbang-tenant, requested: pods=1", "quota and objects of the tenant"),
-    (422, "ValidatingAdmissionPolicy 'x' with binding 'x' denied request: host", "domains, tolerations"),
+    (
+        403,
+        "ValidatingAdmissionPolicy 'x' denied request: annotation cloudbang.platform/domains of the",
+        "domains of the",
+    ),
+    (422, "denied request: the annotation cloudbang.platform/priority-classes of", "option priority_classes of the"),
 ]
 
 
@@ -341,7 +347,14 @@ def test_a_refusal_says_what_to_ask_for(status: int, message: str, text: str) ->
     assert advice(404, message) == "" and advice(409, message) == ""
 
 
-@pytest.mark.parametrize("message", ["spec.ports: Required value", "exceeded quota: critical-pods"])
+@pytest.mark.parametrize(
+    "message",
+    [
+        "spec.ports: Required value",
+        "exceeded quota: critical-pods",
+        "ValidatingAdmissionPolicy 'x' denied request: found a; wanted b; ask c",
+    ],
+)
 def test_a_refusal_about_something_else_is_left_as_it_is(message: str) -> None:
     assert advice(422, message) == "" and advice(403, message) == ""
 
