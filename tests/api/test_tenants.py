@@ -721,8 +721,15 @@ def test_names_of_another_tenant_are_reserved(api: Api, tenant: str) -> None:
     where = client.path("Namespace", None, tenant)
     wiped = {"metadata": {"annotations": {"cloudbang.platform/reserved-names": None}}}
     api.kube.request("PATCH", where, {}, wiped, content_type=client.MERGE)
-    assert f"Reserved names of {tenant} created" in good("tenant", api.options(name=longer))["changes"]
+    api.kube.request("POST", client.path("Service", tenant), {}, service("staging"))
+    for name in (longer, f"v{tenant}"):
+        # What is there already holds up no task, least of all that of a third tenant.
+        done = good("tenant", api.options(name=name), check=True)
+        assert f"Reserved names of {tenant} created" in done["changes"]
+        assert any(f"tenant {tenant}: Service staging has a name" in text for text in done["warnings"])
+    good("tenant", api.options(name=longer))
     assert annotation(api, tenant, "reserved-names") == "staging-"
+    api.kube.delete("Service", tenant, "staging")
     gone = converge("tenant", api.options(name=longer, state="absent", timeout=60))
     assert gone["changes"][-1] == f"Reserved names of {tenant} removed"
     assert annotation(api, tenant, "reserved-names") is None

@@ -173,7 +173,8 @@ def name_problems(option: str, name: str) -> list[Problem]:
     """Return what is wrong with the name of a tenant."""
     if len(name) > 63 or not LABEL.match(name):
         return [Problem(option, shown(name), "at most 63 lowercase letters, digits and - (RFC 1123 label)")]
-    if name in SYSTEM_TENANTS or name == "default" or name.startswith(("kube-", "cloudbang-")):
+    # Neither has the gateway to take names of kube for those of kube-system.
+    if name in SYSTEM_TENANTS or name == "default" or f"{name}-".startswith(("kube-", "cloudbang-")):
         return [Problem(option, shown(name), "a namespace that is not the cluster's own")]
     return []
 

@@ -96,7 +96,9 @@ def run(kube: Kube, options: dict[str, Any], check_mode: bool) -> Result:
     tenant = tenant_of(options)
     problems = domain_problems(name, options["domains"], spaces.values())
     reserving = _reserving({**spaces, **({name: space} if space is not None else {})}, {*spaces, name})
-    problems += _named_alike(kube, name, reserving)
+    alike = _alike(kube, reserving)
+    is_new = space is None or not managed(space)
+    problems += _in_the_way(name, alike) if is_new else []
     if problems:
         raise Invalid(problems)
     gateways = gateways_of(kube.find("Node", None, LOADBALANCER)) if tenant.network == "isolated" else []
@@ -126,10 +128,21 @@ def run(kube: Kube, options: dict[str, Any], check_mode: bool) -> Result:
         "diff": _difference(name, changes),
     }
     warnings = _warnings(kube, tenant, gateways, space, live, changes)
+    warnings += [
+        f"tenant {other}: {what} has a name that the gateway takes for one of tenant {other}-{start[:-1]}; remove it"
+        for other, start, what in alike
+    ]
     if warnings:
         result["warnings"] = warnings
     if not check_mode:
-        _carry_out(kube, name, changes, result, len(reserving), lambda: _named_alike(kube, name, reserving))
+        _carry_out(
+            kube,
+            name,
+            changes,
+            result,
+            len(reserving) if is_new else 0,
+            lambda: _in_the_way(name, _alike(kube, reserving)),
+        )
         if options["wait"] and not result.get("failed"):
             _wait_for_quota(kube, tenant, live, options["timeout"], result)
     return result
@@ -165,18 +178,28 @@ def _reserving(spaces: dict[str, Object], names: set[str]) -> list[Change]:
     return changes
 
 
-def _named_alike(kube: Kube, name: str, reserving: Iterable[Change]) -> list[Problem]:
-    """Return which objects have names that are about to be reserved for other tenants."""
-    problems = []
+def _alike(kube: Kube, reserving: Iterable[Change]) -> list[tuple[str, str, str]]:
+    """Return which objects have names that are about to be reserved: the tenant, the reserved beginning, what it is."""
+    found = []
     for change in reserving:
         before, after = (set((view.get("reserved") or "").split(",")) for view in (change.before, change.after))
-        added = after - before - {""}
+        added = sorted(after - before - {""})
         for kind in JOINED if added else ():
-            found = [entry["metadata"]["name"] for entry in in_tenant(kube, kind, change.name, metadata=True)]
-            for other in beginning(found, sorted(added)):
-                text = f"{kind} {other} of tenant {change.name}, which the gateway would take for one of tenant {name}"
-                problems.append(Problem("name", text, "a name for one of them that does not begin so"))
-    return problems
+            names = [entry["metadata"]["name"] for entry in in_tenant(kube, kind, change.name, metadata=True)]
+            found += [(change.name, start, f"{kind} {one}") for start in added for one in beginning(names, [start])]
+    return found
+
+
+def _in_the_way(name: str, alike: Iterable[tuple[str, str, str]]) -> list[Problem]:
+    """Return what keeps a namespace from becoming a tenant: names in it, or in others, that mean two objects."""
+    wanted = "a name for one of them that does not begin so"
+    return [
+        Problem(
+            "name", f"{what} of tenant {tenant}, which the gateway would take for one of {tenant}-{start[:-1]}", wanted
+        )
+        for tenant, start, what in alike
+        if name in (tenant, f"{tenant}-{start[:-1]}")
+    ]
 
 
 def _warnings(
