@@ -54,9 +54,15 @@ class ActionModule(ActionBase):
             issued, files = self._decide(directory, wanted, answer["found"])
         except AuthorityError as error:
             raise AnsibleActionFail(str(error)) from error
-        written = self._execute_module(
-            module_name="cloudbang.platform.files", module_args={"files": files, "record": False}, task_vars=task_vars
-        ) if files and not (self._task.check_mode and answer["made"]) else {}
+        written = (
+            self._execute_module(
+                module_name="cloudbang.platform.files",
+                module_args={"files": files, "record": False},
+                task_vars=task_vars,
+            )
+            if files and not (self._task.check_mode and answer["made"])
+            else {}
+        )
         if written.get("failed"):
             written.pop("invocation", None)
             return {**result, **written}

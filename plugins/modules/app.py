@@ -51,7 +51,8 @@ options:
   tenant: &tenant
     description:
       - Name of the tenant, which is the namespace of its apps.
-      - A namespace that does not exist is created and enforces the Pod Security standard C(baseline).
+      - A tenant that does not exist is made, as M(cloudbang.platform.tenant) makes one with nothing but a name. Only
+        administrators may do that.
       - Required, for each app.
     type: str
   state: &state

@@ -11,8 +11,11 @@ version_added: 1.0.0
 description:
   - A tenant is a namespace with a quota, limits, isolation from other tenants, and members with roles.
   - The task says all there is of a tenant. An option that is removed from it removes what the option made, and members
-    that are not listed lose their rights.
-  - An V(owner) does everything in the tenant but change its quota, limits, network policy and Pod Security.
+    that are not listed lose their rights. So do those whom a RoleBinding of somebody else makes members, and a member
+    that is removed loses what other RoleBindings of the tenant give to it. What else gives rights in the tenant (other
+    RoleBindings, Roles, Secrets with tokens of service accounts) is named in a warning.
+  - An V(owner) does everything in the tenant but change its members, rights, routes, quota, limits, network policy and
+    Pod Security.
   - A V(developer) does what the app modules need, reads the rest, and changes no rights.
   - A V(viewer) reads everything but Secrets.
   - Whoever may start pods may start them as any service account of the tenant. So give a service account no more than
@@ -85,10 +88,10 @@ options:
         description: Number of Services.
         type: int
       node_ports:
-        description: Number of node ports.
+        description: Number of node ports. Without it none, for they are ports of all hosts.
         type: int
       load_balancers:
-        description: Number of Services of type LoadBalancer.
+        description: Number of Services of type LoadBalancer. Without it none.
         type: int
       secrets:
         description: Number of Secrets. Each release of an app is one, and its environment and files are one each.
@@ -96,6 +99,15 @@ options:
       config_maps:
         description: Number of ConfigMaps.
         type: int
+  objects:
+    description:
+      - Kind to how many objects of it the tenant may have. A kind is given by its name, such as V(Deployment), or by
+        what the API calls it, such as V(deployments.apps).
+      - Every kind that members can make has a number, so that no tenant fills the store of the cluster. The defaults
+        are enough for 200 apps of one process with ten releases each. RV(tenant.objects) has them.
+      - O(quota.secrets), O(quota.config_maps), O(quota.services) and O(quota.volume_claims) take the place of the
+        defaults of these kinds.
+    type: dict
   limits:
     description:
       - What one container may use.
@@ -103,6 +115,8 @@ options:
         has no request gets V(100m), and with O(quota.memory) V(128Mi). With O(quota.limits_cpu) one that has no limit
         gets V(1), and with O(quota.limits_memory) V(512Mi). All of them within O(limits.min) and O(limits.max).
       - The same requests are filled in where there is O(limits.default) or O(limits.max), for the API would take those.
+      - A container that does not say how much space it needs on the disk of its node gets a limit of V(10Gi) and
+        requests none.
     type: dict
     suboptions:
       default:
@@ -115,6 +129,9 @@ options:
           memory:
             description: Memory, such as V(256Mi).
             type: str
+          ephemeral_storage:
+            description: Space on the disk of its node, such as V(2Gi).
+            type: str
       default_request:
         description: The request of a container that has none.
         type: dict
@@ -124,6 +141,9 @@ options:
             type: str
           memory:
             description: Memory, such as V(256Mi).
+            type: str
+          ephemeral_storage:
+            description: Space on the disk of its node, such as V(2Gi).
             type: str
       max:
         description: The highest limit a container may have.
@@ -135,6 +155,9 @@ options:
           memory:
             description: Memory, such as V(256Mi).
             type: str
+          ephemeral_storage:
+            description: Space on the disk of its node, such as V(2Gi).
+            type: str
       min:
         description: The lowest request a container may have.
         type: dict
@@ -145,6 +168,9 @@ options:
           memory:
             description: Memory, such as V(256Mi).
             type: str
+          ephemeral_storage:
+            description: Space on the disk of its node, such as V(2Gi).
+            type: str
   network:
     description:
       - V(isolated) lets in connections from the tenant itself, from its O(peers), and from the gateway.
@@ -154,6 +180,32 @@ options:
     default: isolated
   peers:
     description: Tenants that may connect to this one. To be reached in return, the other one has to name this one.
+    type: list
+    elements: str
+    default: []
+  domains:
+    description:
+      - Domains for which the gateway takes requests for the tenant's apps, such as V(shop.example.org), or
+        V(*.example.org) for all names below V(example.org).
+      - A domain belongs to one tenant. One that another tenant has, or that is above or below one of it, is refused.
+      - When a domain goes that an Ingress or a route still has, a warning names it.
+    type: list
+    elements: str
+    default: []
+  tolerations:
+    description: Keys of taints that the tenant's pods may tolerate.
+    type: list
+    elements: str
+    default: []
+  priority_classes:
+    description: Priority classes that the tenant's pods may have. Those of the cluster (V(system-)) are refused.
+    type: list
+    elements: str
+    default: []
+  images:
+    description:
+      - Repositories in the cluster's registry that the tenant's pods may run besides the tenant's own, each with all
+        below it, such as V(tools/).
     type: list
     elements: str
     default: []
@@ -209,6 +261,8 @@ EXAMPLES = r"""
     limits:
       max: {memory: 4Gi}
     peers: [shared-services]
+    domains: [shop.example.org, "*.acme.example.org"]
+    objects: {Secret: 5000}
     members:
       - {name: ann, role: owner}
       - {name: acme-developers, kind: group, role: developer}
@@ -236,6 +290,9 @@ tenant:
     quota:
       description: Its quota, in the names of the API.
       type: dict
+    objects:
+      description: How many objects it may have, by kind.
+      type: dict
     limits:
       description: The limits of a container, in the names of the API.
       type: dict
@@ -244,6 +301,22 @@ tenant:
       type: str
     peers:
       description: Tenants that may connect.
+      type: list
+      elements: str
+    domains:
+      description: Domains for which the gateway takes requests.
+      type: list
+      elements: str
+    tolerations:
+      description: Keys of taints that pods may tolerate.
+      type: list
+      elements: str
+    priority_classes:
+      description: Priority classes that pods may have.
+      type: list
+      elements: str
+    images:
+      description: Repositories that pods may run besides the tenant's own.
       type: list
       elements: str
     gateways:

@@ -67,7 +67,7 @@ tenants:
       description: Pod Security standard that is enforced.
       type: str
     network:
-      description: V(isolated), V(open), or nothing for a tenant that only M(cloudbang.platform.app) made.
+      description: V(isolated) or V(open).
       type: str
     peers:
       description: Tenants that may connect.
@@ -77,11 +77,32 @@ tenants:
       description: The members, each with C(kind), C(name) and C(role).
       type: list
       elements: dict
+    domains:
+      description: Domains for which the gateway takes requests.
+      type: list
+      elements: str
+    tolerations:
+      description: Keys of taints that pods may tolerate.
+      type: list
+      elements: str
+    priority_classes:
+      description: Priority classes that pods may have.
+      type: list
+      elements: str
+    images:
+      description: Repositories that pods may run besides the tenant's own.
+      type: list
+      elements: str
     quota:
       description: Name of an option of the quota to C(hard), what is allowed, and C(used).
       type: dict
+    objects:
+      description: Kind of object to C(hard), how many are allowed, and C(used).
+      type: dict
     limits:
-      description: C(default), C(default_request), C(max) and C(min) of a container, each with C(cpu) and C(memory).
+      description:
+        - C(default), C(default_request), C(max) and C(min) of a container, each with C(cpu), C(memory) and
+          C(ephemeral_storage).
       type: dict
     apps:
       description: Number of apps.
@@ -90,7 +111,10 @@ tenants:
       description: Name of an app to its C(pods) and what they request together, as C(cpu) and C(memory).
       type: dict
     problems:
-      description: What is wrong, such as a quota that is used to nine tenths, or isolation that is not there.
+      description:
+        - What is wrong, such as a quota that is used to nine tenths, isolation that is not there, or rights that
+          somebody has besides the members.
+        - Secrets with tokens are only among it for credentials that may read Secrets.
       type: list
       elements: str
 problems:

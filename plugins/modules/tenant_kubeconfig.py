@@ -60,7 +60,9 @@ options:
     choices: [present, absent]
     default: present
   lifetime:
-    description: How long the credentials are valid, V(10m) to V(365d), in minutes, hours or days.
+    description:
+      - How long the credentials are valid, V(10m) to V(365d), in minutes, hours or days.
+      - At most V(24h) for a service account. The API issues no token for longer.
     type: str
     default: 8h
   timeout:

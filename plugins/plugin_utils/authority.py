@@ -235,9 +235,7 @@ def ensure_key_pair(directory: Path, name: str) -> bool:
         return False
     key = ec.generate_private_key(ec.SECP256R1())
     write_private(private, private_pem(key))
-    pem = key.public_key().public_bytes(
-        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-    )
+    pem = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     write_private(public, pem, 0o644)
     return True
 

@@ -831,3 +831,31 @@ def test_credentials_that_see_one_tenant(gateway: World, tenant: str) -> None:
 def test_namespace_that_is_gone(gateway: World, tenant: str) -> None:
     refused(gateway.route(tenant, domains=[f"{tenant}.example.org"]), f"no app shop with ports in tenant {tenant}")
     assert not good(gateway.route(tenant, state="absent"))["changed"]
+
+
+def test_members_of_a_tenant_remove_routes_and_make_none(gateway: World, tenant: str, tmp_path: Path) -> None:
+    api = gateway.api
+    for role in ("owner", "developer"):
+        name = f"{tenant}-{role}"
+        member = {"name": "ann", "role": role}
+        good(api.options(name=name, members=[member]), module="tenant")
+        gateway.offer(name, "shop")
+        path = str(tmp_path / f"{role}.conf")
+        good(api.options(tenant=name, member="ann", path=path), module="tenant_kubeconfig")
+        kube = client.connect({"kubeconfig": path})
+        soon(True, lambda kube=kube, name=name: _may_list(kube, name), 30)
+        options = {**gateway.route(name, domains=[f"{name}.example.org"]), "kubeconfig": path}
+        refused(options, "only administrators make routes: use domains of the app, or ask one to run app_route")
+        assert objects(gateway, name) == []
+        good({**options, "kubeconfig": str(api.kubeconfig)})
+        refused({**options, "paths": [{"path": "/a", "strip": True}]}, "only administrators make routes")
+        assert good({"kubeconfig": path, "name": "shop", "tenant": name, "state": "absent"})["changed"]
+        assert objects(gateway, name) == []
+
+
+def _may_list(kube: client.Kube, tenant: str) -> bool:
+    try:
+        return kube.find("IngressRoute", tenant) == []
+    except client.ApiError as error:
+        assert error.status == 403
+        return False

@@ -13,7 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import jinja2
 import pytest
+import yaml
 
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps import client, runner, tenant_kubeconfig
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.render import PATHS
@@ -170,8 +172,9 @@ def test_life_of_a_tenant(api: Api, tenant: str) -> None:
     # The roles are those of all tenants, so another test may have made them.
     assert {change for change in done["changes"] if not change.startswith("ClusterRole")} == {
         f"Namespace {tenant} changed",
-        "LimitRange cloudbang-tenant removed",
+        "LimitRange cloudbang-tenant changed",
         "ResourceQuota cloudbang-tenant changed",
+        f"FlowSchema cloudbang-tenant-{tenant} changed",
         "NetworkPolicy cloudbang-tenant changed",
         "ServiceAccount ci removed",
         "RoleBinding cloudbang-tenant-owner removed",
@@ -179,13 +182,18 @@ def test_life_of_a_tenant(api: Api, tenant: str) -> None:
         "RoleBinding cloudbang-tenant-viewer created",
     }
     quota = api.kube.get("ResourceQuota", tenant, "cloudbang-tenant")
-    assert quota is not None and quota["spec"]["hard"] == {"pods": "3"}
+    hard = quota["spec"]["hard"] if quota is not None else {}
+    rest = {name: text for name, text in hard.items() if not name.startswith("count/")}
+    assert rest == {"pods": "3", "services.nodeports": "0", "services.loadbalancers": "0"}
+    assert hard["count/secrets"] == "2300" and hard["count/ingresses.networking.k8s.io"] == "200"
     done = converge("tenant", api.options(name=tenant, network="open"))
     assert "NetworkPolicy cloudbang-tenant removed" in done["changes"]
     space = api.kube.get("Namespace", None, tenant)
     assert space is not None and space["metadata"]["labels"]["cloudbang.platform/network"] == "open"
     info = good("tenant_info", api.options(name=tenant))["tenants"][0]
-    assert (info["quota"], info["limits"], info["members"], info["peers"]) == ({}, {}, [], [])
+    assert info["quota"] == {name: {"hard": "0", "used": "0"} for name in ("load_balancers", "node_ports")}
+    assert info["limits"] == {"default": {"ephemeral_storage": "10Gi"}, "default_request": {"ephemeral_storage": "0"}}
+    assert (info["members"], info["peers"]) == ([], [])
 
     gone = converge("tenant", api.options(name=tenant, state="absent"))
     assert gone["changed"] and api.kube.get("Namespace", None, tenant) is None
@@ -221,7 +229,9 @@ def test_what_somebody_changed_comes_back(api: Api, tenant: str) -> None:
 def test_quota_and_limits_are_in_force(api: Api, nodes: Nodes, tenant: str) -> None:
     good("tenant", full(api, tenant))
     small = start(api.kube, tenant, pod("says-nothing"))
-    assert small["spec"]["containers"][0]["resources"]["requests"] == {"cpu": "100m", "memory": "128Mi"}
+    resources = small["spec"]["containers"][0]["resources"]
+    assert resources["requests"] == {"cpu": "100m", "memory": "128Mi", "ephemeral-storage": "0"}
+    assert resources["limits"] == {"cpu": "1", "ephemeral-storage": "10Gi"}
     with pytest.raises(client.ApiError, match="maximum cpu usage per Container is 1"):
         start(api.kube, tenant, pod("over-the-limit", resources={"limits": {"cpu": "2"}}))
     for name in ("second", "third"):
@@ -258,7 +268,17 @@ RIGHTS = [
     ("patch", "deployments", "apps", "", "owner developer"),
     ("create", "jobs", "batch", "", "owner developer"),
     ("create", "ingresses", "networking.k8s.io", "", "owner developer"),
-    ("create", "rolebindings", RBAC, "", "owner"),
+    ("create", "rolebindings", RBAC, "", ""),
+    ("patch", "roles", RBAC, "", ""),
+    ("delete", "rolebindings", RBAC, "", ""),
+    ("list", "ingressroutes", "traefik.io", "", "owner developer viewer"),
+    ("delete", "ingressroutes", "traefik.io", "", "owner developer"),
+    ("deletecollection", "middlewares", "traefik.io", "", "owner developer"),
+    ("create", "ingressroutes", "traefik.io", "", ""),
+    ("update", "ingressroutetcps", "traefik.io", "", ""),
+    ("patch", "middlewares", "traefik.io", "", ""),
+    ("create", "traefikservices", "traefik.io", "", ""),
+    ("patch", "ingressrouteudps", "traefik.io", "", ""),
     ("create", "serviceaccounts", "", "token", "owner"),
     ("create", "pods", "", "exec", "owner"),
     ("patch", "resourcequotas", "", "", ""),
@@ -294,11 +314,13 @@ def test_what_members_may_do(api: Api, tenant: str, tmp_path: Path) -> None:
         "roleRef": {"apiGroup": RBAC, "kind": "ClusterRole", "name": "cloudbang:tenant-developer"},
         "subjects": [{"apiGroup": RBAC, "kind": "User", "name": "friend"}],
     }
-    owner.request("POST", client.path("RoleBinding", tenant), {}, binding)
-    binding["roleRef"]["name"] = "admin"
-    binding["metadata"]["name"] = "escalation"
-    with pytest.raises(client.ApiError, match="attempting to grant RBAC permissions not currently held"):
+    with pytest.raises(client.ApiError, match="wanted: ask an administrator to do it, or for a role in this tenant"):
         owner.request("POST", client.path("RoleBinding", tenant), {}, binding)
+    route = {"apiVersion": "traefik.io/v1alpha1", "kind": "IngressRoute", "metadata": {"name": "r"}}
+    for path in (paths["owner"], paths["developer"]):
+        kube = client.connect({"kubeconfig": str(path)})
+        with pytest.raises(client.ApiError, match="only administrators make routes: use domains of the app"):
+            kube.request("POST", client.path("IngressRoute", tenant), {}, route)
     assert good("tenant", api.options(name=tenant, members=members[1:]))["changed"]
     soon(lambda: not allowed(paths["owner"], "get", "pods", tenant))
     assert allowed(paths["developer"], "get", "pods", tenant)
@@ -308,7 +330,8 @@ def test_what_members_may_do(api: Api, tenant: str, tmp_path: Path) -> None:
 def test_app_modules_with_the_rights_of_a_developer(
     api: Api, nodes: Nodes, tenant: str, tmp_path: Path, kind: str
 ) -> None:
-    good("tenant", api.options(name=tenant, members=[member("dev", "developer", kind)]))
+    domains = [f"{tenant}.example.org"]
+    good("tenant", api.options(name=tenant, members=[member("dev", "developer", kind)], domains=domains))
     path = login(api, tenant, "dev", tmp_path, kind)
     soon(lambda: allowed(path, "get", "secrets", tenant))
     who = {"kubeconfig": str(path), "tenant": tenant, "name": "shop"}
@@ -317,7 +340,7 @@ def test_app_modules_with_the_rights_of_a_developer(
         "image": "x/y:1",
         "processes": [{"name": "web", "ports": [8000], "resources": {"requests": {"cpu": "250m", "memory": "64Mi"}}}],
         "env": {"A": "b"},
-        "domains": [f"{tenant}.example.org"],
+        "domains": domains,
         "timeout": 30,
     }
     assert good("app", app)["apps"][0]["action"] == "deployed"
@@ -344,7 +367,11 @@ def test_tenant_with_apps_is_kept_unless_forced(api: Api, nodes: Nodes, tenant: 
     api.kube.request("POST", client.path("PersistentVolumeClaim", tenant), {}, claim)
     options = api.options(name=tenant, state="absent", timeout=60)
     refused("tenant", options, f"app shop; volume claim data in tenant {tenant}")
-    assert converge("tenant", {**options, "force": True})["changes"] == [f"Namespace {tenant} removed"]
+    assert converge("tenant", {**options, "force": True})["changes"] == [
+        f"Namespace {tenant} removed",
+        f"FlowSchema cloudbang-tenant-{tenant} removed",
+    ]
+    assert api.kube.get("FlowSchema", None, f"cloudbang-tenant-{tenant}") is None
 
 
 def test_what_holds_a_tenant_is_named(api: Api, tenant: str) -> None:
@@ -461,8 +488,309 @@ def test_info_of_all_tenants(api: Api, tenant: str) -> None:
         {"kind": "service_account", "name": "ci", "role": "developer"},
         {"kind": "user", "name": "ann", "role": "owner"},
     ]
-    assert one["limits"]["default_request"] == {"cpu": "100m", "memory": "128Mi"}
+    assert one["limits"]["default_request"] == {"cpu": "100m", "memory": "128Mi", "ephemeral_storage": "0"}
     assert good("tenant_info", api.options(name="no-such-tenant"))["tenants"] == []
+
+
+def annotation(api: Api, tenant: str, name: str) -> str | None:
+    space = api.kube.get("Namespace", None, tenant)
+    assert space is not None
+    found: str | None = (space["metadata"].get("annotations") or {}).get(f"cloudbang.platform/{name}")
+    return found
+
+
+def service(name: str, **spec: Any) -> dict[str, Any]:
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": name},
+        "spec": {"ports": [{"port": 80}], **spec},
+    }
+
+
+def test_what_a_tenant_may_have_is_in_its_namespace(api: Api, tenant: str) -> None:
+    lists = {
+        "domains": [f"*.{tenant}.example", f"a-{tenant}.example"],
+        "tolerations": ["example.org/gpu", "dedicated"],
+        "priority_classes": ["batch", "high"],
+        "images": ["demo/httpbin", "tools/"],
+    }
+    done = converge("tenant", api.options(name=tenant, **lists))
+    assert {name: done["tenant"][name] for name in lists} == {name: sorted(entries) for name, entries in lists.items()}
+    assert f"*.{tenant}.example" in str(done["diff"])
+    info = good("tenant_info", api.options(name=tenant))["tenants"][0]
+    for name, entries in lists.items():
+        assert info[name] == sorted(entries)
+        assert annotation(api, tenant, name.replace("_", "-")) == ",".join(sorted(entries))
+    less = converge("tenant", api.options(name=tenant, domains=lists["domains"][1:]))
+    assert less["changes"] == [f"Namespace {tenant} changed"]
+    assert annotation(api, tenant, "domains") == f"a-{tenant}.example"
+    for name in ("tolerations", "priority-classes", "images"):
+        assert annotation(api, tenant, name) is None
+
+
+def test_a_domain_belongs_to_one_tenant(api: Api, tenant: str) -> None:
+    other = f"x{tenant}"
+    good("tenant", api.options(name=tenant, domains=[f"*.{tenant}.example", f"only-{tenant}.example"]))
+    for domain in (f"*.{tenant}.example", f"a.b.{tenant}.example", f"*.b.{tenant}.example", f"only-{tenant}.example"):
+        refused("tenant", api.options(name=other, domains=[domain]), f"domains[0]: found {domain}, and tenant {tenant}")
+    assert api.kube.get("Namespace", None, other) is None
+    good("tenant", api.options(name=other, domains=[f"{tenant}.example", "a.example.net"]))
+    refused("tenant", api.options(name=tenant, domains=["*.example.net"]), f"and tenant {other} has a.example.net")
+    good("tenant", api.options(name=tenant, domains=[]))
+    good("tenant", api.options(name=other, domains=[f"*.{tenant}.example"]))
+
+
+def test_a_domain_that_goes_while_it_is_used_is_named(api: Api, nodes: Nodes, tenant: str) -> None:
+    domains = [f"shop.{tenant}.example", f"*.wild.{tenant}.example"]
+    good("tenant", api.options(name=tenant, domains=domains))
+    ingress = {"name": "shop", "tenant": tenant, "image": "x/y:1", "wait": False, "domains": domains}
+    good("app", api.options(processes=[{"name": "web", "ports": [80]}], **ingress))
+    said = good("tenant", api.options(name=tenant, domains=domains[1:]), check=True)
+    done = good("tenant", api.options(name=tenant, domains=domains[1:]))
+    for result in (said, done):
+        (warning,) = [text for text in result["warnings"] if "still has" in text]
+        assert f"Ingress shop still has the domain shop.{tenant}.example" in warning
+    again = good("tenant", api.options(name=tenant, domains=domains[1:]))
+    assert not again["changed"] and "still has" not in str(again.get("warnings"))
+
+
+def test_no_tenant_has_ports_of_the_hosts_or_more_objects_than_counted(api: Api, tenant: str, tmp_path: Path) -> None:
+    good("tenant", api.options(name=tenant, members=[member("dev", "developer")], objects={"Service": 2, "jobs": 0}))
+    path = login(api, tenant, "dev", tmp_path)
+    soon(lambda: allowed(path, "create", "services", tenant))
+    kube = client.connect({"kubeconfig": str(path)})
+    where = client.path("Service", tenant)
+    for kind in ("NodePort", "LoadBalancer"):
+        with pytest.raises(client.ApiError, match=r"exceeded quota: cloudbang-tenant.*quota and objects of the tenant"):
+            kube.request("POST", where, {}, service("open", type=kind))
+    for name in ("one", "two"):
+        kube.request("POST", where, {}, service(name))
+    with pytest.raises(client.ApiError, match="exceeded quota: cloudbang-tenant, requested: count/services=1"):
+        kube.request("POST", where, {}, service("three"))
+    job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "j"}}
+    containers = [{"name": "main", "image": "x/y:1"}]
+    job["spec"] = {"template": {"spec": {"restartPolicy": "Never", "containers": containers}}}
+    with pytest.raises(client.ApiError, match=r"requested: count/jobs\.batch=1"):
+        kube.request("POST", client.path("Job", tenant), {}, job)
+    info = good("tenant_info", api.options(name=tenant))["tenants"][0]
+    assert info["objects"]["services"] == {"hard": "2", "used": "2"}
+    assert "objects.services: 2 of 2 used" in info["problems"]
+    given = api.options(name=tenant, members=[member("dev", "developer")], quota={"node_ports": 1})
+    converge("tenant", given)
+    kube.request("POST", where, {}, service("open", type="NodePort"))
+
+
+def test_an_app_makes_a_tenant_with_all_its_walls(api: Api, nodes: Nodes, tenant: str) -> None:
+    made = {"image": "x/y:1", "type": "worker", "timeout": 30}
+    good("app", api.options(name="shop", tenant=tenant, **made))
+    for kind in ("ResourceQuota", "LimitRange", "NetworkPolicy"):
+        assert api.kube.get(kind, tenant, "cloudbang-tenant") is not None
+    assert api.kube.get("FlowSchema", None, f"cloudbang-tenant-{tenant}") is not None
+    assert annotation(api, tenant, "domains") is None
+    again = good("tenant", api.options(name=tenant))
+    assert (again["changed"], again["changes"]) == (False, [])
+    # What a tenant was given is left alone.
+    good("tenant", api.options(name=tenant, network="open", members=[member("ann", "owner")]))
+    good("app", api.options(name="next", tenant=tenant, **made))
+    info = good("tenant_info", api.options(name=tenant))["tenants"][0]
+    assert (info["network"], info["apps"], len(info["members"])) == ("open", 2, 1)
+
+
+def test_promotion_and_stacks_make_tenants_with_all_walls(api: Api, nodes: Nodes, tenant: str) -> None:
+    made = {"image": "x/y:1", "type": "worker", "timeout": 30}
+    good("app", api.options(name="shop", tenant=tenant, **made))
+    promoted, stacked = f"p{tenant}", f"s{tenant}"
+    origin = {"state": "promote", "from_tenant": tenant, "timeout": 30}
+    good("app_release", api.options(name="shop", tenant=promoted, **origin))
+    apps = [{"name": "shop", "image": "x/y:1", "type": "worker"}]
+    good("app_stack", api.options(name="all", tenant=stacked, apps=apps, timeout=30))
+    for name in (promoted, stacked):
+        assert not good("tenant", api.options(name=name))["changed"]
+
+
+def test_who_may_make_no_tenant_is_told_to_ask_for_it(api: Api, tenant: str, tmp_path: Path) -> None:
+    good("tenant", api.options(name=tenant, members=[member("dev", "developer")]))
+    path = login(api, tenant, "dev", tmp_path)
+    soon(lambda: allowed(path, "get", "secrets", tenant))
+    other = {"kubeconfig": str(path), "name": "shop", "tenant": f"y{tenant}", "image": "x/y:1", "type": "worker"}
+    refused("app", other, "or for a role in this tenant that may (members of module tenant)")
+    assert api.kube.get("Namespace", None, f"y{tenant}") is None
+    # With the right to look at what is not there, and not to make it.
+    reader = {"apiVersion": f"{RBAC}/v1", "kind": "ClusterRoleBinding", "metadata": {"name": f"see-{tenant}"}}
+    reader["roleRef"] = {"apiGroup": RBAC, "kind": "ClusterRole", "name": f"see-{tenant}"}
+    reader["subjects"] = [{"apiGroup": RBAC, "kind": "User", "name": "dev"}]
+    role = {"apiVersion": f"{RBAC}/v1", "kind": "ClusterRole", "metadata": {"name": f"see-{tenant}"}}
+    role["rules"] = [{"apiGroups": ["*"], "resources": ["*"], "verbs": ["get", "list", "watch"]}]
+    api.kube.request("POST", PATHS["ClusterRole"], {}, role)
+    api.kube.request("POST", f"/apis/{RBAC}/v1/clusterrolebindings", {}, reader)
+    try:
+        soon(lambda: allowed(path, "list", "namespaces", ""))
+        refused("app", other, "ask an administrator to make or change the tenant (module tenant)")
+    finally:
+        api.kube.request("DELETE", f"/apis/{RBAC}/v1/clusterrolebindings/see-{tenant}")
+        api.kube.delete("ClusterRole", None, f"see-{tenant}")
+    assert api.kube.get("Namespace", None, f"y{tenant}") is None
+
+
+def bind(api: Api, tenant: str, name: str, role: dict[str, str], *users: str) -> None:
+    """Make a RoleBinding as nobody in a tenant may."""
+    binding = {"apiVersion": f"{RBAC}/v1", "kind": "RoleBinding", "metadata": {"name": name}}
+    binding["roleRef"] = {"apiGroup": RBAC, **role}
+    binding["subjects"] = [{"apiGroup": RBAC, "kind": "User", "name": user} for user in users]
+    api.kube.request("POST", client.path("RoleBinding", tenant), {}, binding)
+
+
+def subjects(api: Api, tenant: str, name: str) -> list[str] | None:
+    found = api.kube.get("RoleBinding", tenant, name)
+    return None if found is None else [entry["name"] for entry in found["subjects"]]
+
+
+def test_only_the_module_makes_members(api: Api, tenant: str) -> None:
+    options = api.options(name=tenant, members=[member("ann", "owner")])
+    space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": tenant}}
+    api.kube.request("POST", client.path("Namespace", None), {}, space)
+    token = {"apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/service-account-token"}
+    token["metadata"] = {"name": "forever", "annotations": {"kubernetes.io/service-account.name": "default"}}
+    soon(lambda: api.kube.get("ServiceAccount", tenant, "default"))
+    api.kube.request("POST", client.path("Secret", tenant), {}, token)
+    adopted = good("tenant", {**options, "adopt": True})
+    assert any("Secret forever has a token of a service account" in text for text in adopted["warnings"])
+    bind(api, tenant, "friends", {"kind": "ClusterRole", "name": "cloudbang:tenant-owner"}, "friend")
+    bind(api, tenant, "watch", {"kind": "ClusterRole", "name": "view"}, "auditor")
+    role = {"apiVersion": f"{RBAC}/v1", "kind": "Role", "metadata": {"name": "all"}}
+    role["rules"] = [{"apiGroups": [""], "resources": ["pods"], "verbs": ["get"]}]
+    api.kube.request("POST", client.path("Role", tenant), {}, role)
+    problems = good("tenant_info", api.options(name=tenant))["tenants"][0]["problems"]
+    assert [text.partition(" ")[0] for text in problems] == ["members:", "RoleBinding", "Role", "Secret"]
+    assert "RoleBinding friends, which makes User friend a member" in problems[0] and "task again" in problems[0]
+    done = converge("tenant", options)
+    assert done["changes"] == ["RoleBinding friends removed"] and subjects(api, tenant, "friends") is None
+    assert subjects(api, tenant, "watch") == ["auditor"]
+    named = [text for text in done["warnings"] if "label" not in text]
+    for text, piece in zip(
+        sorted(named), ("Role all is", "RoleBinding watch gives ClusterRole view", "Secret forever")
+    ):
+        assert text.startswith(f"tenant {tenant}: {piece}") and "delete it" in text
+    assert len(named) == 3
+
+
+def test_a_member_that_is_removed_has_nothing_left(api: Api, tenant: str, tmp_path: Path) -> None:
+    both = [member("ann", "owner"), member("bob", "developer")]
+    good("tenant", api.options(name=tenant, members=both))
+    path = login(api, tenant, "ann", tmp_path)
+    bind(api, tenant, "mine", {"kind": "ClusterRole", "name": "edit"}, "ann")
+    bind(api, tenant, "ours", {"kind": "ClusterRole", "name": "view"}, "ann", "bob", "auditor")
+    bind(api, tenant, "theirs", {"kind": "ClusterRole", "name": "view"}, "bob")
+    soon(lambda: allowed(path, "get", "pods", tenant))
+    done = converge("tenant", api.options(name=tenant, members=both[1:]))
+    assert set(done["changes"]) == {
+        "RoleBinding mine removed",
+        "RoleBinding ours changed",
+        "RoleBinding cloudbang-tenant-owner removed",
+        f"FlowSchema cloudbang-tenant-{tenant} changed",
+    }
+    found = {name: subjects(api, tenant, name) for name in ("mine", "ours", "theirs")}
+    assert found == {"mine": None, "ours": ["bob", "auditor"], "theirs": ["bob"]}
+    soon(lambda: not allowed(path, "get", "pods", tenant))
+    assert good("tenant_info", api.options(name=tenant))["tenants"][0]["members"] == both[1:]
+
+
+def test_names_of_another_tenant_are_reserved(api: Api, tenant: str) -> None:
+    longer = f"{tenant}-staging"
+    good("tenant", api.options(name=tenant))
+    assert annotation(api, tenant, "reserved-names") is None
+    for name in ("staging-shop", "shop"):
+        api.kube.request("POST", client.path("Service", tenant), {}, service(name))
+    ingress = {"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": {"name": "staging-web"}}
+    ingress["spec"] = {"defaultBackend": {"service": {"name": "shop", "port": {"number": 80}}}}
+    api.kube.request("POST", client.path("Ingress", tenant), {}, ingress)
+    refused(
+        "tenant", api.options(name=longer), f"Service staging-shop of tenant {tenant}, which the gateway would take"
+    )
+    api.kube.delete("Service", tenant, "staging-shop")
+    refused("tenant", api.options(name=longer), f"Ingress staging-web of tenant {tenant}")
+    api.kube.delete("Ingress", tenant, "staging-web")
+    assert api.kube.get("Namespace", None, longer) is None and annotation(api, tenant, "reserved-names") is None
+    done = converge("tenant", api.options(name=longer))
+    assert done["changes"][:2] == [f"Reserved names of {tenant} created", f"Namespace {longer} created"]
+    assert annotation(api, tenant, "reserved-names") == "staging-"
+    good("tenant", api.options(name=tenant, network="open"))
+    assert annotation(api, tenant, "reserved-names") == "staging-"
+    # Whoever takes it away does so until the next run of any tenant.
+    where = client.path("Namespace", None, tenant)
+    wiped = {"metadata": {"annotations": {"cloudbang.platform/reserved-names": None}}}
+    api.kube.request("PATCH", where, {}, wiped, content_type=client.MERGE)
+    api.kube.request("POST", client.path("Service", tenant), {}, service("staging"))
+    for name in (longer, f"v{tenant}"):
+        # What is there already holds up no task, least of all that of a third tenant.
+        done = good("tenant", api.options(name=name), check=True)
+        assert f"Reserved names of {tenant} created" in done["changes"]
+        assert any(f"tenant {tenant}: Service staging has a name" in text for text in done["warnings"])
+    good("tenant", api.options(name=longer))
+    assert annotation(api, tenant, "reserved-names") == "staging-"
+    api.kube.delete("Service", tenant, "staging")
+    gone = converge("tenant", api.options(name=longer, state="absent", timeout=60))
+    assert gone["changes"][-1] == f"Reserved names of {tenant} removed"
+    assert annotation(api, tenant, "reserved-names") is None
+
+
+def test_a_shorter_tenant_that_comes_later_reserves_names_from_its_start(api: Api, tenant: str) -> None:
+    shorter = f"z{tenant}"
+    good("tenant", api.options(name=f"{shorter}-b"))
+    good("app", api.options(name="shop", tenant=shorter, image="x/y:1", type="worker", wait=False))
+    assert annotation(api, shorter, "reserved-names") == "b-"
+    assert not good("tenant", api.options(name=shorter))["changed"]
+
+
+def flow_of(where: Path, request: str) -> str:
+    """Return the UID of the FlowSchema by which the API took a request."""
+    kube = client.connect({"kubeconfig": str(where)})
+    answer = kube._send("GET", request, None, None, {})
+    return str(answer.headers["X-Kubernetes-PF-FlowSchema-UID"])
+
+
+def test_requests_of_a_tenant_are_a_flow_of_their_own(api: Api, tenant: str, tmp_path: Path) -> None:
+    text = (ROOT / "roles" / "kube_control_plane" / "templates" / "limits.yaml.j2").read_text()
+    shared = [entry for entry in yaml.safe_load_all(jinja2.Template(text).render()) if entry]
+    for entry in shared:
+        plural = f"{entry['kind'].lower()}s"
+        if entry["kind"] != "ResourceQuota":
+            where = f"/apis/{entry['apiVersion']}/{plural}/{entry['metadata']['name']}"
+            api.kube.request("PATCH", where, {"fieldManager": "t", "force": "true"}, entry, content_type=client.APPLY)
+    people = [member("dev", "developer"), member("ci", "developer", "service_account")]
+    good("tenant", api.options(name=tenant, members=people))
+    good("tenant", api.options(name=f"w{tenant}", members=people[:1]))
+    dev, robot = (
+        login(api, tenant, name, tmp_path, kind) for name, kind in (("dev", "user"), ("ci", "service_account"))
+    )
+    certificate, key = api.authority.issue("boss", "cloudbang:administrators")
+    boss = api.write_kubeconfig(f"boss-{tenant}.conf", api.authority.pem, certificate, key)
+
+    def uid(name: str) -> str:
+        found = api.kube.get("FlowSchema", None, name)
+        assert found is not None
+        return str(found["metadata"]["uid"])
+
+    own, other = uid(f"cloudbang-tenant-{tenant}"), uid(f"cloudbang-tenant-w{tenant}")
+    pods = client.path("Pod", tenant)
+    soon(lambda: flow_of(dev, pods) == own and flow_of(boss, pods) == uid("cloudbang-administrators"), 30)
+    for request in (pods, client.path("Namespace", None, tenant)):
+        assert flow_of(dev, request) == own
+    for request in (pods, client.path("Pod", f"w{tenant}"), PATHS["Node"], "/api", "/version"):
+        assert flow_of(robot, request) == own
+        assert flow_of(boss, request) == uid("cloudbang-administrators")
+    assert flow_of(dev, client.path("Pod", f"w{tenant}")) == other
+    assert flow_of(dev, PATHS["Node"]) == uid("global-default")
+    levels = {entry["metadata"]["name"]: entry["spec"]["limited"] for entry in shared if "limited" in entry["spec"]}
+    flow = api.kube.get("FlowSchema", None, f"cloudbang-tenant-{tenant}")
+    assert flow is not None and flow["spec"]["priorityLevelConfiguration"]["name"] in levels
+    assert [entry["status"] for entry in flow["status"]["conditions"] if entry["type"] == "Dangling"] == ["False"]
+    # A namespace that was removed by others leaves no flow when the task runs.
+    api.kube.delete("Namespace", None, f"w{tenant}")
+    soon(lambda: api.kube.get("Namespace", None, f"w{tenant}") is None, 30)
+    gone = converge("tenant", api.options(name=f"w{tenant}", state="absent"))
+    assert gone["changes"] == [f"FlowSchema cloudbang-tenant-w{tenant} removed"]
 
 
 def play(directory: Path, *arguments: str) -> str:
@@ -487,6 +815,7 @@ def test_play_of_the_documentation(
 ) -> None:
     example = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "tenants.md").read_text(), re.DOTALL)[0]
     example = re.sub(r"(?<=name: |nant: )acme$", tenant, example, flags=re.MULTILINE)
+    example = example.replace("example.org", f"{tenant}.example")
     (tmp_path / "play.yml").write_text(
         example.replace("kubeconfig: build", f"execute: {execute}\n      kubeconfig: build")
     )

@@ -189,6 +189,7 @@ FLAGS: list[tuple[str, str, str, Check]] = [
     ("1.2.27", "kube-apiserver", "secrets are encrypted", is_set("encryption-provider-config")),
     ("1.2.29", "kube-apiserver", "strong ciphers", strong("tls-cipher-suites")),
     ("1.2.30", "kube-apiserver", "tokens end", equals("service-account-extend-token-expiration", "false")),
+    ("api-6", "kube-apiserver", "tokens end within a day", equals("service-account-max-token-expiration", "24h")),
     ("3.2.1", "kube-apiserver", "audit policy", is_set("audit-policy-file")),
     ("api-1", "kube-apiserver", "TLS 1.2 or newer", equals("tls-min-version", "VersionTLS12", "VersionTLS13")),
     (

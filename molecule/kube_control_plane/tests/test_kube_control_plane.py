@@ -42,6 +42,14 @@ spec:
   hostPID: true
   containers: [{name: main, image: none, securityContext: {privileged: true}}]
 """
+CRITICAL = """
+apiVersion: v1
+kind: Pod
+metadata: {name: critical}
+spec:
+  priorityClassName: system-cluster-critical
+  containers: [{name: main, image: none}]
+"""
 EXTERNAL = """
 apiVersion: v1
 kind: Service
@@ -206,6 +214,27 @@ def test_a_service_account_may_do_nothing_until_it_is_allowed() -> None:
     kubectl("create", "rolebinding", "reader", "--clusterrole=admin", "--serviceaccount=molecule:default", NAMESPACE)
     wait_for(lambda: with_token(secrets, mine) == "200")
     assert with_token("/api/v1/namespaces/kube-system/secrets", mine) == "403"
+
+
+def test_no_token_lives_longer_than_a_day() -> None:
+    asked = kubectl("create", "token", "default", NAMESPACE, "--duration=720h")
+    body = asked.split(".")[1]
+    claims = json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
+    assert claims["exp"] - claims["iat"] == 24 * 3600
+
+
+@pytest.mark.parametrize("namespace", ["molecule", "kube-system"])
+def test_pods_that_push_others_off_their_nodes_are_the_platforms_alone(namespace: str) -> None:
+    wait_for(lambda: objects("serviceaccounts", f"--namespace={namespace}"))
+    made = try_kubectl("apply", "--dry-run=server", "--filename=-", f"--namespace={namespace}", manifest=CRITICAL)
+    assert (made.returncode == 0) == (namespace == "kube-system"), made.stderr
+    assert ("insufficient quota to match these scopes" in made.stderr) == (namespace == "molecule")
+
+
+def test_administrators_have_a_flow_of_their_own() -> None:
+    flow = kubectl("get", "flowschema", "cloudbang-administrators", "--output=jsonpath={.metadata.uid}")
+    answered = try_kubectl("get", "--raw=/api", "--v=8").stderr
+    assert f"X-Kubernetes-Pf-Flowschema-Uid: {flow}" in answered
 
 
 @pytest.mark.usefixtures("nodes")

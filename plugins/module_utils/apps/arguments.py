@@ -193,7 +193,11 @@ _TEMPLATE: Arguments = {
 
 _COUNT: dict[str, Any] = {"type": "int"}
 _AMOUNT: dict[str, Any] = {"type": "str"}
-_CONTAINER: dict[str, Any] = {"type": "dict", "options": {"cpu": _AMOUNT, "memory": _AMOUNT}}
+_CONTAINER: dict[str, Any] = {
+    "type": "dict",
+    "options": {"cpu": _AMOUNT, "memory": _AMOUNT, "ephemeral_storage": _AMOUNT},
+}
+_TEXTS: dict[str, Any] = {"type": "list", "elements": "str", "default": []}
 
 _TENANT: Arguments = {
     "name": {"type": "str", "required": True},
@@ -217,12 +221,17 @@ _TENANT: Arguments = {
             "config_maps": _COUNT,
         },
     },
+    "objects": {"type": "dict"},
     "limits": {
         "type": "dict",
         "options": {"default": _CONTAINER, "default_request": _CONTAINER, "max": _CONTAINER, "min": _CONTAINER},
     },
     "network": {"type": "str", "default": "isolated", "choices": ["isolated", "open"]},
-    "peers": {"type": "list", "elements": "str", "default": []},
+    "peers": _TEXTS,
+    "domains": _TEXTS,
+    "tolerations": _TEXTS,
+    "priority_classes": _TEXTS,
+    "images": _TEXTS,
     "members": {
         "type": "list",
         "elements": "dict",

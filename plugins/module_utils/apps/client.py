@@ -30,6 +30,7 @@ try:
 except ImportError as import_error:
     MISSING = str(import_error)
 
+from .refusals import advice
 from .render import PATHS, Object
 
 APPLY = "application/apply-patch+yaml"
@@ -378,6 +379,7 @@ def _refusal(status: int, data: bytes, verb: str, what: str, described: str) -> 
     message = answer.get("message") or data[:300].decode("utf-8", "replace").strip() or "no reason given"
     if status == 401:
         return ConfigError(f"{described} does not accept the credentials (401): expired, or of another cluster")
+    message += advice(status, message)
     if status == 403:
         message = f"not allowed (403): {message}"
     causes = [cause.get("message", "") for cause in (answer.get("details") or {}).get("causes") or []]

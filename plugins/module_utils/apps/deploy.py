@@ -41,6 +41,7 @@ from .rollout import Verdict, Watcher, judge, observed, refused
 from .routes_claims import of_routes, taken
 from .routes_render import Claim, routes_of
 from .spec import App
+from .tenants import make as make_tenant
 
 SCALE_MANAGER = "cloudbang-scale"
 PARALLEL = 32
@@ -102,7 +103,7 @@ def run(kube: Kube, options: dict[str, Any], check_mode: bool) -> Result:
     if not check_mode:
         for tenant in sorted(absent):
             if any(app.state != "absent" for app in tenants[tenant]):
-                kube.apply(render.namespace(tenant), MANAGER)
+                make_tenant(kube, tenant)
 
     def act(app: App) -> Result:
         plan = plans.get(app.key)

@@ -6,15 +6,16 @@ from __future__ import annotations
 import base64
 from typing import Any
 
-from . import ledger, render
+from . import ledger
 from .client import Kube
 from .dependents import Graph
 from .deploy import Failed, conflicts, deploy, load, namespaces, on_hosts, share_ports
 from .edges import Binding, Edge, edges_of, with_bindings
-from .ledger import MANAGER, LedgerError, Release
+from .ledger import LedgerError, Release
 from .options import Invalid, Problem
 from .plan import Live, Plan, plan_promotion, plan_release
 from .spec import Content
+from .tenants import make as make_tenant
 
 Result = dict[str, Any]
 
@@ -44,7 +45,7 @@ def run(kube: Kube, options: dict[str, Any], check_mode: bool) -> Result:
     if problems:
         raise Invalid(problems)
     if absent and not check_mode:
-        kube.apply(render.namespace(tenant), MANAGER)
+        make_tenant(kube, tenant)
     try:
         outcome = deploy(kube, plan, options, check_mode)
     except Failed as error:

@@ -28,7 +28,8 @@ STOPPED = PREFIX + "stopped-replicas"
 RESOURCES = PREFIX + "scaled-resources"
 RESTART = PREFIX + "restart-key"
 STACK = PREFIX + "stack"
-HISTORY = 10
+# Going back applies a release again and needs no old ReplicaSet, so only the one before is kept.
+HISTORY = 1
 MAX_NOTED = 10_000
 POD_SECURITY = "pod-security.kubernetes.io/enforce"
 
@@ -54,7 +55,9 @@ PATHS = {
     "NetworkPolicy": "/apis/networking.k8s.io/v1/namespaces/{namespace}/networkpolicies",
     "ServiceAccount": "/api/v1/namespaces/{namespace}/serviceaccounts",
     "RoleBinding": "/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}/rolebindings",
+    "Role": "/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}/roles",
     "ClusterRole": "/apis/rbac.authorization.k8s.io/v1/clusterroles",
+    "FlowSchema": "/apis/flowcontrol.apiserver.k8s.io/v1/flowschemas",
     "Node": "/api/v1/nodes",
     "IngressClass": "/apis/networking.k8s.io/v1/ingressclasses",
     "IngressRoute": "/apis/traefik.io/v1alpha1/namespaces/{namespace}/ingressroutes",
@@ -76,6 +79,7 @@ VERSIONS = {
     "NetworkPolicy": "networking.k8s.io/v1",
     "RoleBinding": "rbac.authorization.k8s.io/v1",
     "ClusterRole": "rbac.authorization.k8s.io/v1",
+    "FlowSchema": "flowcontrol.apiserver.k8s.io/v1",
     "CertificateSigningRequest": "certificates.k8s.io/v1",
     "IngressRoute": "traefik.io/v1alpha1",
     "IngressRouteTCP": "traefik.io/v1alpha1",
@@ -417,22 +421,6 @@ def _probe(probe: dict[str, Any], instance_ports: list[dict[str, Any]]) -> dict[
     rendered.update({theirs: probe[ours] for ours, theirs in names if ours in probe})
     rendered.setdefault("periodSeconds", 5)
     return rendered
-
-
-def namespace(tenant: str) -> Object:
-    """Return a tenant's namespace, which enforces the baseline Pod Security standard."""
-    return {
-        "apiVersion": "v1",
-        "kind": "Namespace",
-        "metadata": {
-            "name": tenant,
-            "labels": {
-                "app.kubernetes.io/managed-by": "cloudbang",
-                TENANT: tenant,
-                POD_SECURITY: "baseline",
-            },
-        },
-    }
 
 
 def content(app: str, tenant: str, given: Content) -> Object:

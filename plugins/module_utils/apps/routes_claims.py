@@ -38,9 +38,16 @@ def of_routes(kube: Kube, tenant: str | None) -> list[Object]:
     return [entry for kind in PARTS for entry in _find(kube, kind, tenant, ROUTE)]
 
 
-def _find(kube: Kube, kind: str, tenant: str | None, selector: str | None = None) -> list[Object]:
+def in_tenant(kube: Kube, kind: str, tenant: str, metadata: bool = False) -> list[Object]:
+    """Return the objects of a kind in a tenant. A kind that the cluster does not have has no objects."""
+    return _find(kube, kind, tenant, None, metadata)
+
+
+def _find(
+    kube: Kube, kind: str, tenant: str | None, selector: str | None = None, metadata: bool = False
+) -> list[Object]:
     try:
-        return [{**entry, "kind": kind} for entry in kube.find(kind, tenant, selector)]
+        return [{**entry, "kind": kind} for entry in kube.find(kind, tenant, selector, metadata)]
     except ApiError as error:
         if error.status == 404 or (error.status == 403 and tenant is not None):
             return []

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from .render import APP, PREFIX, Object, head, labels
+from .routes_rules import EVERYTHING, bound
 from .routes_spec import AppRoute, Path
 
 ROUTE = PREFIX + "route"
@@ -20,10 +21,6 @@ HTTP, HTTPS = "web", "websecure"
 EXACT_DOMAIN = 1000
 WILDCARD_DOMAIN = 25
 
-_HOST = re.compile(r"\b(?:Host|HostSNI)\(`([^`]*)`\)")
-_WILDCARD = re.compile(r"\b(?:HostRegexp|HostSNIRegexp)\(`\^\[a-zA-Z0-9-\]\+((?:\\\.[^`$\\]+)+)\$`\)")
-_PREFIX_PATH = re.compile(r"PathPrefix\(`([^`]*)`\)")
-_EXACT_PATH = re.compile(r"\bPath\(`([^`]*)`\)")
 _ENTRY_POINT = re.compile(r"(tcp|udp)-([0-9]+)\Z")
 
 
@@ -46,6 +43,8 @@ class Claim(NamedTuple):
 
     def __str__(self) -> str:
         holder = self.app or " ".join(self.owner)
+        if self.domain == EVERYTHING:
+            return f"all domains, which {' '.join(self.owner)} of tenant {self.tenant}"
         return f"{self.domain}{'' if self.path.path == '/' else self.path.path}, which {holder} of tenant {self.tenant}"
 
 
@@ -163,7 +162,10 @@ def _priority(domain: str, path: Path) -> int:
 
 
 def claims(entry: Object) -> list[Claim]:
-    """Return the domains and paths that a live Ingress, IngressRoute or IngressRouteTCP takes requests for."""
+    """Return the domains and paths that a live Ingress, IngressRoute or IngressRouteTCP takes requests for.
+
+    One that has no domain, or has it in a way that is not understood, claims all of them (EVERYTHING).
+    """
     meta, spec = entry["metadata"], entry.get("spec") or {}
     marks = meta.get("labels") or {}
     owner = ("route", marks[ROUTE]) if ROUTE in marks else (entry["kind"], meta["name"])
@@ -172,23 +174,26 @@ def claims(entry: Object) -> list[Claim]:
         for rule in spec.get("rules") or []:
             for one in (rule.get("http") or {}).get("paths") or [{}]:
                 kind = "exact" if one.get("pathType") == "Exact" else "prefix"
-                found.append((rule.get("host") or "", Path(one.get("path") or "/", kind)))
-    for one in spec.get("routes") or []:
-        match = one.get("match") or ""
-        domains = _HOST.findall(match)
-        domains += ["*" + text.replace("\\", "") for text in _WILDCARD.findall(match)]
-        found += [(domain, path) for domain in domains for path in _paths(match)]
-    return [
-        Claim(meta["namespace"], owner, marks.get(APP), domain, path)
-        for domain, path in dict.fromkeys(found)
-        if domain and domain != "*"
-    ]
+                found.append((rule.get("host") or EVERYTHING, Path(one.get("path") or "/", kind)))
+        if spec.get("defaultBackend"):
+            found.append((EVERYTHING, Path()))
+    elif not _ports_only(spec):
+        for one in spec.get("routes") or []:
+            domains, paths = bound("" if one.get("syntax") else one.get("match") or "")
+            found += [(domain, path) for domain in domains for path in _paths(paths)]
+    return [Claim(meta["namespace"], owner, marks.get(APP), domain, path) for domain, path in dict.fromkeys(found)]
 
 
-def _paths(match: str) -> list[Path]:
-    prefixes = [text if text == "/" else text.rstrip("/") for text in _PREFIX_PATH.findall(match)]
-    exact = [text for text in _EXACT_PATH.findall(match) if text not in prefixes]
-    return [Path(text) for text in prefixes] + [Path(text, "exact") for text in exact] or [Path()]
+def _ports_only(spec: dict[str, Any]) -> bool:
+    """Say whether a router is for ports of the gateway of its own, and so for no domain."""
+    points = spec.get("entryPoints") or []
+    return bool(points) and all(_ENTRY_POINT.match(point) for point in points)
+
+
+def _paths(bounds: list[tuple[str, str]]) -> list[Path]:
+    prefixes = {text if text == "/" else text.rstrip("/") for text, kind in bounds if kind == "prefix"}
+    exact = [text for text, kind in bounds if kind == "exact" and text not in prefixes]
+    return [Path(text) for text in sorted(prefixes)] + [Path(text, "exact") for text in exact]
 
 
 def routes_of(objects: Iterable[Object], app: str) -> list[tuple[str, str]]:
@@ -217,7 +222,7 @@ def summaries(objects: Iterable[Object]) -> list[dict[str, Any]]:
                 "services": [],
             },
         )
-        route["domains"] += [claim.domain for claim in claims(entry)]
+        route["domains"] += [claim.domain for claim in claims(entry) if claim.domain != EVERYTHING]
         port = port_of(entry)
         if port is not None:
             route["ports"].append({"port": port[1], "protocol": port[0]})
@@ -240,8 +245,13 @@ def wanted_claims(route: AppRoute) -> list[Claim]:
 
 
 def in_the_way(wanted: Claim, found: Iterable[Claim]) -> Claim | None:
-    """Return who has what is wanted: a domain belongs to one tenant, and each path of it to one app of it."""
+    """Return who has what is wanted: a domain belongs to one tenant, and each path of it to one app of it.
+
+    Who claims everything is in the way of other tenants, and not in that of its own.
+    """
     for other in found:
+        if other.domain == EVERYTHING and other.tenant != wanted.tenant:
+            return other
         if other.domain != wanted.domain or (other.tenant, other.owner) == (wanted.tenant, wanted.owner):
             continue
         if other.tenant != wanted.tenant or other.path == wanted.path:

@@ -15,8 +15,9 @@ from .ledger import MANAGER
 from .options import Invalid, Problem
 from .record_schemas import STACK as STACK_SCHEMA
 from .records import Wrong
-from .render import KIND, STACK, TENANT, Object, namespace
+from .render import KIND, STACK, TENANT, Object
 from .spec import canonical
+from .tenants import make as make_tenant
 
 MAX_RECORD = 900_000
 
@@ -56,7 +57,7 @@ def write(kube: Kube, name: str, tenant: str, record: Record) -> None:
     except ApiError as error:
         if error.status != 404:
             raise
-        kube.apply(namespace(tenant), MANAGER)
+        make_tenant(kube, tenant)
         kube.apply(secret, MANAGER)
 
 

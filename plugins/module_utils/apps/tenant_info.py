@@ -12,6 +12,7 @@ from .client import ApiError, Kube
 from .options import quantity
 from .plan import KINDS as APP_KINDS
 from .render import APP, KIND, TENANT, Object
+from .tenant_names import listed as entries_of
 from .tenant_objects import (
     LOADBALANCER,
     MANAGED_BY,
@@ -19,17 +20,21 @@ from .tenant_objects import (
     NAMESPACE_NAME,
     NETWORK,
     POD_SECURITY,
+    foreign,
     gateways_of,
     holders,
     managed,
     members_of,
+    ours,
 )
-from .tenant_spec import LIMITS, QUOTA
-from .tenants import Result
+from .tenant_quota import COUNT
+from .tenant_spec import LIMITS, QUOTA, RESOURCES
+from .tenants import ANNOTATIONS, TOKENS, Result
 
 # A quota used to this part is a problem before it refuses anything.
 FULL = Decimal("0.9")
-OWN = ("ResourceQuota", "LimitRange", "NetworkPolicy", "RoleBinding", "ServiceAccount")
+LISTS = {option: annotation for option, annotation in ANNOTATIONS.items() if option != "peers"}
+OWN = ("ResourceQuota", "LimitRange", "NetworkPolicy", "ServiceAccount")
 
 
 def run(kube: Kube, options: dict[str, Any], check_mode: bool) -> Result:
@@ -46,9 +51,12 @@ def run(kube: Kube, options: dict[str, Any], check_mode: bool) -> Result:
     # A label alone says which apps there are, which those may see too who may not read Secrets.
     listed["app"] = [entry for kind in APP_KINDS for entry in kube.find(kind, name, APP, metadata=True)]
     listed["Pod"] = kube.find("Pod", name, APP)
-    nodes = _seen(kube, "Node", LOADBALANCER)
+    listed |= {kind: kube.find(kind, name) for kind in ("RoleBinding", "Role")}
+    # Only those who read Secrets at all see which of them have tokens.
+    listed["Secret"] = _seen(kube, "Secret", name, metadata=True, fieldSelector=TOKENS) or []
+    nodes = _seen(kube, "Node", None, LOADBALANCER)
     gateways = None if nodes is None else gateways_of(nodes)
-    known = _seen(kube, "Namespace", TENANT)
+    known = _seen(kube, "Namespace", None, TENANT)
     names = None if known is None else {entry["metadata"]["name"] for entry in known}
     tenants = []
     for space in sorted(spaces, key=lambda entry: str(entry["metadata"]["name"])):
@@ -60,10 +68,10 @@ def run(kube: Kube, options: dict[str, Any], check_mode: bool) -> Result:
     return {"changed": False, "tenants": tenants}
 
 
-def _seen(kube: Kube, kind: str, selector: str) -> list[Object] | None:
-    """Return objects of the cluster, None when these credentials do not show them."""
+def _seen(kube: Kube, kind: str, tenant: str | None, selector: str | None = None, **query: Any) -> list[Object] | None:
+    """Return objects of a tenant or of the cluster, None when these credentials do not show them."""
     try:
-        return kube.find(kind, None, selector)
+        return kube.find(kind, tenant, selector, **query)
     except ApiError as error:
         if error.status != 403:
             raise
@@ -82,11 +90,15 @@ def describe(
     policy = next((entry for entry in own["NetworkPolicy"] if entry["metadata"]["name"] == NAME), None)
     peers, addresses = _sources(policy)
     quota = quota_of(own["ResourceQuota"])
+    objects = objects_in(own["ResourceQuota"])
     members = members_of(own["RoleBinding"])
     usage = usage_of(own["Pod"])
     apps = sorted({entry["metadata"]["labels"][APP] for entry in own["app"]})
     problems = [f"it is being deleted, held by: {text}" for text in holders(space)]
-    problems += _quota_problems(quota)
+    problems += _quota_problems("quota", quota)
+    problems += _quota_problems("objects", objects)
+    foreigners = [("RoleBinding", entry) for entry in own["RoleBinding"] if not ours(entry)]
+    problems += foreign([*foreigners, *((kind, entry) for kind in ("Role", "Secret") for entry in own[kind])])
     if marks.get(NETWORK) == "isolated" and policy is None:
         problems.append("network: found no NetworkPolicy, wanted isolation")
     if policy is not None and gateways is not None and addresses != gateways:
@@ -112,7 +124,9 @@ def describe(
         "network": marks.get(NETWORK),
         "peers": peers,
         "members": [member._asdict() for member in members],
+        **{option: entries_of(space, annotation) for option, annotation in LISTS.items()},
         "quota": quota,
+        "objects": objects,
         "limits": _limits(own["LimitRange"]),
         "apps": len(apps),
         "usage": {app: usage.get(app, _written(Decimal(0), Decimal(0), 0)) for app in apps},
@@ -139,32 +153,41 @@ def _sources(policy: Object | None) -> tuple[list[str], list[str]]:
 
 def quota_of(quotas: list[Object]) -> dict[str, dict[str, str | None]]:
     """Return what the quota allows and how much is used, by the names of the options."""
-    ours = {theirs: option for option, theirs in QUOTA.items()}
+    names = {theirs: option for option, theirs in QUOTA.items()}
+    amounts = _amounts(quotas)
+    return {names.get(entry, entry): amounts[entry] for entry in amounts if not entry.startswith(COUNT)}
+
+
+def objects_in(quotas: list[Object]) -> dict[str, dict[str, str | None]]:
+    """Return how many objects of each kind are allowed and how many there are."""
+    amounts = _amounts(quotas)
+    return {entry.removeprefix(COUNT): amounts[entry] for entry in amounts if entry.startswith(COUNT)}
+
+
+def _amounts(quotas: list[Object]) -> dict[str, dict[str, str | None]]:
     return {
-        ours.get(resource, resource): {
-            "hard": hard,
-            "used": ((entry.get("status") or {}).get("used") or {}).get(resource),
-        }
+        resource: {"hard": hard, "used": ((entry.get("status") or {}).get("used") or {}).get(resource)}
         for entry in quotas
         for resource, hard in sorted(((entry.get("spec") or {}).get("hard") or {}).items())
     }
 
 
-def _quota_problems(quota: dict[str, dict[str, str | None]]) -> list[str]:
+def _quota_problems(option: str, quota: dict[str, dict[str, str | None]]) -> list[str]:
     problems = []
-    for option, amounts in quota.items():
+    for name, amounts in quota.items():
         hard, used = (quantity(amounts[key] or "") for key in ("hard", "used"))
         if hard is not None and used is not None and used > 0 and used >= hard * FULL:
-            problems.append(f"quota.{option}: {amounts['used']} of {amounts['hard']} used")
+            problems.append(f"{option}.{name}: {amounts['used']} of {amounts['hard']} used")
         elif used is None:
-            problems.append(f"quota.{option}: not counted yet")
+            problems.append(f"{option}.{name}: not counted yet")
     return problems
 
 
 def _limits(ranges: list[Object]) -> dict[str, dict[str, str]]:
     """Return the limits of a container, by the names of the options."""
+    names = {theirs: option for option, theirs in RESOURCES.items()}
     return {
-        option: dict(item[theirs])
+        option: {names.get(resource, resource): text for resource, text in item[theirs].items()}
         for entry in ranges
         for item in (entry.get("spec") or {}).get("limits") or []
         for option, theirs in LIMITS.items()

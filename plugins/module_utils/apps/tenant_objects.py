@@ -9,6 +9,9 @@ from typing import Any
 
 from .options import Problem
 from .render import KIND, PREFIX, TENANT, VERSIONS, Object
+from .tenant_annotations import DOMAINS, IMAGES, PRIORITY_CLASSES, TOLERATIONS
+from .tenant_quota import hard
+from .tenant_roles import RBAC, ROLES, RULES, cluster_role
 from .tenant_spec import Member, Tenant
 
 # The name of what a tenant has one of, and the field manager of all of it.
@@ -23,66 +26,13 @@ NAMESPACE_NAME = "kubernetes.io/metadata.name"
 LOADBALANCER = "node-role.kubernetes.io/loadbalancer"
 # The address from which a host reaches pods of other hosts when Calico wraps their packets.
 TUNNEL = "projectcalico.org/IPv4VXLANTunnelAddr"
-RBAC = "rbac.authorization.k8s.io"
 # The kinds of objects in a tenant's namespace that belong to the tenant and not to an app.
 KINDS = ("LimitRange", "ResourceQuota", "NetworkPolicy", "ServiceAccount", "RoleBinding")
 SUBJECTS = {"user": "User", "group": "Group", "service_account": "ServiceAccount"}
-ROLES = ("owner", "developer", "viewer")
-
-_READ = ["get", "list", "watch"]
-_WRITE = [*_READ, "create", "update", "patch", "delete", "deletecollection"]
-
-_Resources = tuple[tuple[str, list[str]], ...]
-
-# Nobody in a tenant changes these. Endpoints are among them because who writes them leads the gateway to the pods of
-# another tenant.
-_SHOWN: _Resources = (
-    ("", ["endpoints", "events", "limitranges", "namespaces", "pods/log", "resourcequotas"]),
-    ("apps", ["controllerrevisions"]),
-    ("discovery.k8s.io", ["endpointslices"]),
-    ("events.k8s.io", ["events"]),
-    ("metrics.k8s.io", ["pods"]),
-    ("networking.k8s.io", ["networkpolicies"]),
-)
-# What the app modules make and change, besides Secrets.
-_APPS: _Resources = (
-    ("", ["configmaps", "persistentvolumeclaims", "pods", "services"]),
-    ("apps", ["deployments", "deployments/scale", "statefulsets", "statefulsets/scale"]),
-    ("autoscaling", ["horizontalpodautoscalers"]),
-    ("batch", ["cronjobs", "jobs"]),
-    ("networking.k8s.io", ["ingresses"]),
-    ("policy", ["poddisruptionbudgets"]),
-    ("traefik.io", ["ingressroutes", "ingressroutetcps", "ingressrouteudps", "middlewares", "traefikservices"]),
-)
-_SECRETS: _Resources = (("", ["secrets"]),)
-_OTHERS: _Resources = (
-    ("", ["podtemplates", "replicationcontrollers", "serviceaccounts"]),
-    ("apps", ["daemonsets", "replicasets", "replicasets/scale"]),
-    ("coordination.k8s.io", ["leases"]),
-    (RBAC, ["rolebindings", "roles"]),
-)
-
-
-def _rules(resources: _Resources, verbs: list[str]) -> list[dict[str, Any]]:
-    return [{"apiGroups": [group], "resources": names, "verbs": verbs} for group, names in resources]
-
-
-RULES = {
-    "viewer": _rules((*_SHOWN, *_APPS, *_OTHERS), _READ),
-    "developer": [*_rules((*_SHOWN, *_OTHERS), _READ), *_rules((*_APPS, *_SECRETS), _WRITE)],
-    "owner": [
-        *_rules(_SHOWN, _READ),
-        *_rules((*_APPS, *_SECRETS, *_OTHERS), _WRITE),
-        *_rules((("", ["pods/attach", "pods/exec", "pods/portforward"]),), ["get", "create"]),
-        *_rules((("", ["pods/eviction", "serviceaccounts/token"]),), ["create"]),
-        *_rules((("", ["pods/ephemeralcontainers"]),), ["get", "update", "patch"]),
-    ],
-}
-
-
-def cluster_role(role: str) -> str:
-    """Return the name of the ClusterRole that has the rights of a role."""
-    return f"cloudbang:tenant-{role}"
+# What the level of priority is called that the role kube_control_plane makes for all tenants.
+PRIORITY_LEVEL = "cloudbang-tenants"
+# After the flows of the cluster's own parts and of its administrators, before those of all service accounts.
+PRECEDENCE = 5000
 
 
 def head(kind: str, name: str, tenant: str | None = None) -> Object:
@@ -112,18 +62,16 @@ def objects(tenant: Tenant, gateways: Iterable[str]) -> list[Object]:
                     NETWORK: tenant.network,
                     POD_SECURITY: tenant.pod_security,
                 },
-                "annotations": {PEERS: ",".join(tenant.peers)} if tenant.peers else {},
+                "annotations": _annotations(tenant),
             },
         }
     ]
-    if tenant.limits:
-        entry = head("LimitRange", NAME, tenant.name)
-        entry["spec"] = {"limits": [{"type": "Container", **tenant.limits}]}
-        rendered.append(entry)
-    if tenant.quota:
-        entry = head("ResourceQuota", NAME, tenant.name)
-        entry["spec"] = {"hard": dict(tenant.quota)}
-        rendered.append(entry)
+    entry = head("LimitRange", NAME, tenant.name)
+    entry["spec"] = {"limits": [{"type": "Container", **tenant.limits}]}
+    rendered.append(entry)
+    entry = head("ResourceQuota", NAME, tenant.name)
+    entry["spec"] = {"hard": {**tenant.quota, **hard(tenant.objects)}}
+    rendered += [entry, _flow(tenant)]
     if tenant.network == "isolated":
         rendered.append(_policy(tenant, gateways))
     for member in tenant.members:
@@ -136,6 +84,53 @@ def objects(tenant: Tenant, gateways: Iterable[str]) -> list[Object]:
         if members:
             rendered += _granted(tenant.name, role, members)
     return rendered
+
+
+def _annotations(tenant: Tenant) -> dict[str, str]:
+    lists = {
+        PEERS: tenant.peers,
+        DOMAINS: tenant.domains,
+        TOLERATIONS: tenant.tolerations,
+        PRIORITY_CLASSES: tenant.priority_classes,
+        IMAGES: tenant.images,
+    }
+    return {name: ",".join(entries) for name, entries in lists.items() if entries}
+
+
+def flow_name(tenant: str) -> str:
+    """Return the name of a tenant's FlowSchema."""
+    return f"{NAME}-{tenant}"
+
+
+def _flow(tenant: Tenant) -> Object:
+    """Return the FlowSchema that makes all requests of a tenant one flow, which waits behind itself alone.
+
+    Of members it takes what they ask for in the tenant, for they can be in others as well; of the tenant's service
+    accounts everything.
+    """
+    everything = {"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"], "namespaces": ["*"], "clusterScope": True}
+    accounts: dict[str, Any] = {
+        "subjects": [{"kind": "ServiceAccount", "serviceAccount": {"namespace": tenant.name, "name": "*"}}],
+        "resourceRules": [everything],
+        "nonResourceRules": [{"verbs": ["*"], "nonResourceURLs": ["*"]}],
+    }
+    rules = [accounts]
+    subjects = [
+        {"kind": SUBJECTS[kind], kind: {"name": name}}
+        for kind, name in sorted({(member.kind, member.name) for member in tenant.members})
+        if kind != "service_account"
+    ]
+    if subjects:
+        own = {"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"], "namespaces": [tenant.name]}
+        rules.append({"subjects": subjects, "resourceRules": [own]})
+    flow = head("FlowSchema", flow_name(tenant.name))
+    flow["metadata"]["labels"][TENANT] = tenant.name
+    flow["spec"] = {
+        "priorityLevelConfiguration": {"name": PRIORITY_LEVEL},
+        "matchingPrecedence": PRECEDENCE,
+        "rules": rules,
+    }
+    return flow
 
 
 def _policy(tenant: Tenant, gateways: Iterable[str]) -> Object:
@@ -177,6 +172,47 @@ def members_of(bindings: Iterable[Object]) -> list[Member]:
         for entry in binding.get("subjects") or []
     ]
     return sorted(found)
+
+
+def foreign_subjects(binding: Object, gone: Iterable[dict[str, str]]) -> list[dict[str, str]]:
+    """Return the subjects that a RoleBinding has besides those that are no longer members."""
+    ended = {(entry["kind"], entry["name"], entry.get("namespace")) for entry in gone}
+    return [
+        entry
+        for entry in binding.get("subjects") or []
+        if (entry["kind"], entry["name"], entry.get("namespace")) not in ended
+    ]
+
+
+def grants_membership(binding: Object) -> bool:
+    """Say whether a RoleBinding gives the rights of a member."""
+    kind, name = str(binding["roleRef"]["kind"]), str(binding["roleRef"]["name"])
+    return kind == "ClusterRole" and name.startswith(cluster_role(""))
+
+
+def foreign(entries: Iterable[tuple[str, Object]]) -> list[str]:
+    """Return what gives rights in a tenant and is not of its making, and what to do about it.
+
+    entries: RoleBindings, Roles and Secrets with tokens of service accounts, each with its kind.
+    """
+    texts = []
+    for kind, entry in entries:
+        name = entry["metadata"]["name"]
+        if kind == "Secret":
+            texts.append(
+                f"Secret {name} has a token of a service account that does not end; delete it, and use "
+                "tenant_kubeconfig instead"
+            )
+        elif kind == "RoleBinding":
+            role = f"{entry['roleRef']['kind']} {entry['roleRef']['name']}"
+            who = ", ".join(f"{one['kind']} {one['name']}" for one in entry.get("subjects") or []) or "nobody"
+            if grants_membership(entry):
+                texts.append(f"members: found RoleBinding {name}, which makes {who} a member, wanted the members alone")
+            else:
+                texts.append(f"RoleBinding {name} gives {role} to {who}, member or not; delete it if nobody needs it")
+        else:
+            texts.append(f"Role {name} is not of the tenant's making; delete it if nobody needs it")
+    return texts
 
 
 def ours(entry: Object) -> bool:

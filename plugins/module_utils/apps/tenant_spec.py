@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from .options import LABEL, Problem, quantity, shown
-from .spec import DOMAIN, SYSTEM_TENANTS
+from .spec import DOMAIN, IMAGE_PATH, SYSTEM_TENANTS
+from .tenant_quota import numbers, objects_of
 
 # Names of the quota's options, and what the API calls them.
 QUOTA = {
@@ -27,16 +29,27 @@ QUOTA = {
     "config_maps": "configmaps",
 }
 AMOUNTS = ("cpu", "memory", "limits_cpu", "limits_memory", "ephemeral_storage", "storage")
+# What a tenant has none of unless its quota says so: these are ports of all hosts.
+NONE = ("node_ports", "load_balancers")
 # Names of the limits' options, and what the API calls them.
 LIMITS = {"default": "default", "default_request": "defaultRequest", "max": "max", "min": "min"}
 # What a container that says nothing gets when a quota would refuse it otherwise.
 DEFAULT_REQUEST = {"cpu": "100m", "memory": "128Mi"}
 DEFAULT_LIMIT = {"cpu": "1", "memory": "512Mi"}
+# Names of the resources of a container in the options, and what the API calls them.
+RESOURCES = {"cpu": "cpu", "memory": "memory", "ephemeral_storage": "ephemeral-storage"}
+# Space on its node's disk that a container gets which does not say how much. It requests none of it: a node that does
+# not count such space has none to give, and the scheduler would place nothing there.
+EPHEMERAL_LIMIT = "10Gi"
+EPHEMERAL_REQUEST = "0"
+TAINT = re.compile(r"([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?\Z")
 LIFETIME = re.compile(r"([1-9][0-9]*)(m|h|d)\Z")
 SECONDS = {"m": 60, "h": 3600, "d": 86400}
 # The API issues nothing shorter.
 SHORTEST = 600
 LONGEST = 365 * 86400
+# The API issues no token of a service account for longer (--service-account-max-token-expiration).
+LONGEST_TOKEN = 86400
 
 
 class Member(NamedTuple):
@@ -49,28 +62,39 @@ class Member(NamedTuple):
 
 @dataclass(frozen=True)
 class Tenant:
-    """A tenant as one task wants it. quota and limits are in the API's names; empty means none."""
+    """A tenant as one task wants it. quota, objects and limits are in the API's names."""
 
     name: str
     pod_security: str
     quota: dict[str, str]
+    objects: dict[str, int]
     limits: dict[str, dict[str, str]]
     network: str
     peers: tuple[str, ...]
     members: tuple[Member, ...]
+    domains: tuple[str, ...]
+    tolerations: tuple[str, ...]
+    priority_classes: tuple[str, ...]
+    images: tuple[str, ...]
 
 
 def tenant_of(values: dict[str, Any]) -> Tenant:
     """Return the normal form of options that were found good."""
-    quota = {QUOTA[name]: str(value) for name, value in (values["quota"] or {}).items() if value is not None}
+    given = {name: value for name, value in (values["quota"] or {}).items() if value is not None}
+    quota = {QUOTA[name]: str(value) for name, value in {**dict.fromkeys(NONE, 0), **given}.items()}
     return Tenant(
         name=values["name"],
         pod_security=values["pod_security"],
         quota=quota,
+        objects=numbers(objects_of(values["objects"])[0], quota),
         limits=_limits(values["limits"] or {}, quota),
         network=values["network"],
         peers=tuple(sorted(values["peers"])),
         members=tuple(sorted(Member(entry["kind"], entry["name"], entry["role"]) for entry in values["members"])),
+        domains=tuple(sorted(values["domains"])),
+        tolerations=tuple(sorted(values["tolerations"])),
+        priority_classes=tuple(sorted(values["priority_classes"])),
+        images=tuple(sorted(values["images"])),
     )
 
 
@@ -80,8 +104,12 @@ def _limits(given: dict[str, Any], quota: dict[str, str]) -> dict[str, dict[str,
     It also fills in the request where the API would take the default limit or the maximum for it, which is too much.
     """
     limits: dict[str, dict[str, str]] = {}
-    for resource in ("cpu", "memory"):
-        own = {option: (given.get(option) or {}).get(resource) for option in LIMITS}
+    for name, resource in RESOURCES.items():
+        own = {option: (given.get(option) or {}).get(name) for option in LIMITS}
+        if name == "ephemeral_storage":
+            low = own["default_request"] or own["min"]
+            own["default"] = own["default"] or _between(EPHEMERAL_LIMIT, low, own["max"])
+            own["default_request"] = own["default_request"] or own["min"] or EPHEMERAL_REQUEST
         high = own["default"] or own["max"]
         if own["default_request"] is None and (high is not None or f"requests.{resource}" in quota):
             own["default_request"] = _between(DEFAULT_REQUEST[resource], own["min"], high)
@@ -116,7 +144,9 @@ def tenant_problems(values: dict[str, Any]) -> list[Problem]:
     problems = info_problems(values)
     problems += _quota_problems(values.get("quota") or {})
     problems += _limit_problems(values.get("limits") or {})
+    problems += objects_of(values.get("objects"))[1]
     problems += _peer_problems(values)
+    problems += _list_problems(values)
     return problems + _member_problems(values.get("members") or [])
 
 
@@ -133,6 +163,9 @@ def kubeconfig_problems(values: dict[str, Any]) -> list[Problem]:
     seconds = seconds_of(values.get("lifetime") or "")
     if values.get("lifetime") is not None and (seconds is None or not SHORTEST <= seconds <= LONGEST):
         problems.append(Problem("lifetime", shown(values["lifetime"]), "10m to 365d, such as 30m, 8h or 7d"))
+    elif values.get("kind") == "service_account" and seconds is not None and seconds > LONGEST_TOKEN:
+        wanted = "at most 24h, for the API issues no token of a service account for longer; run the task again in time"
+        problems.append(Problem("lifetime", shown(values["lifetime"]), wanted))
     return problems
 
 
@@ -140,7 +173,8 @@ def name_problems(option: str, name: str) -> list[Problem]:
     """Return what is wrong with the name of a tenant."""
     if len(name) > 63 or not LABEL.match(name):
         return [Problem(option, shown(name), "at most 63 lowercase letters, digits and - (RFC 1123 label)")]
-    if name in SYSTEM_TENANTS or name == "default" or name.startswith(("kube-", "cloudbang-")):
+    # Neither has the gateway to take names of kube for those of kube-system.
+    if name in SYSTEM_TENANTS or name == "default" or f"{name}-".startswith(("kube-", "cloudbang-")):
         return [Problem(option, shown(name), "a namespace that is not the cluster's own")]
     return []
 
@@ -165,7 +199,7 @@ def _quota_problems(given: dict[str, Any]) -> list[Problem]:
 def _amount_problems(option: str, resource: str, text: str) -> list[Problem]:
     value = quantity(text)
     example = "a quantity such as 500m, 0.5 or 8" if resource == "cpu" else "a quantity such as 64Mi, 512M or 16Gi"
-    if value is None or value < 0 or (resource == "memory" and 0 < value < 1024**2):
+    if value is None or value < 0 or (resource != "cpu" and 0 < value < 1024**2):
         return [Problem(option, shown(text), example)]
     return []
 
@@ -179,7 +213,7 @@ def _limit_problems(given: dict[str, Any]) -> list[Problem]:
     if problems:
         return problems
     order = ("min", "default_request", "default", "max")
-    for resource in ("cpu", "memory"):
+    for resource in RESOURCES:
         known = [(option, given[option][resource]) for option in order if (given.get(option) or {}).get(resource)]
         for (lower, low), (higher, high) in zip(known, known[1:]):
             if (quantity(low) or 0) > (quantity(high) or 0):
@@ -201,6 +235,48 @@ def _peer_problems(values: dict[str, Any]) -> list[Problem]:
         elif peer in peers[:number]:
             problems.append(Problem(where, shown(peer), "each peer once"))
     return problems
+
+
+def _list_problems(values: dict[str, Any]) -> list[Problem]:
+    """Return what is wrong with the lists that become annotations, in which a comma ends an entry."""
+    problems: list[Problem] = []
+    for option, (good, wanted) in _LISTS.items():
+        entries = values.get(option) or []
+        for number, entry in enumerate(entries):
+            where = f"{option}[{number}]"
+            if not isinstance(entry, str) or not good(entry):
+                problems.append(Problem(where, shown(entry), wanted))
+            elif entry in entries[:number]:
+                problems.append(Problem(where, shown(entry), "each one once"))
+    return problems
+
+
+def _is_domain(text: str) -> bool:
+    """Say whether a text is a domain. One of a single label would be a whole top-level domain with its wildcard."""
+    return (
+        len(text) <= 253
+        and bool(DOMAIN.match(text))
+        and all(len(label) <= 63 for label in text.split("."))
+        and "." in text.removeprefix("*.")
+        and not text.rpartition(".")[2].isdigit()
+    )
+
+
+def _is_priority_class(text: str) -> bool:
+    return len(text) <= 253 and bool(DOMAIN.match(text)) and not text.startswith(("*", "system-"))
+
+
+def _is_image_prefix(text: str) -> bool:
+    """Say whether a text is a repository, or with a slash at its end the beginning of several."""
+    return len(text) <= 255 and "/" in text and bool(IMAGE_PATH.match(text.removesuffix("/")))
+
+
+_LISTS: dict[str, tuple[Callable[[str], bool], str]] = {
+    "domains": (_is_domain, "a lowercase domain such as shop.example.org, or *.example.org for all names below it"),
+    "tolerations": (lambda text: len(text) <= 317 and bool(TAINT.match(text)), "the key of a taint"),
+    "priority_classes": (_is_priority_class, "the name of a PriorityClass that is not the cluster's own (system-)"),
+    "images": (_is_image_prefix, "repositories, with a slash, such as tools/ for all below it or tools/curl"),
+}
 
 
 def _member_problems(members: list[dict[str, Any]]) -> list[Problem]:

@@ -237,10 +237,106 @@ def test_ingress_and_foreign_routes_claim_too() -> None:
         "metadata": {"name": "i", "namespace": "acme"},
         "spec": {"rules": [{"host": "a.example", "http": {"paths": [{"path": "/x", "pathType": "Exact"}]}}, {}]},
     }
-    assert [str(claim) for claim in claims(ingress)] == ["a.example/x, which Ingress i of tenant acme"]
+    assert [str(claim) for claim in claims(ingress)] == [
+        "a.example/x, which Ingress i of tenant acme",
+        "all domains, which Ingress i of tenant acme",
+    ]
     match = "(Host(`a.example`) || Host(`b.example`)) && Method(`GET`)"
     foreign = {**ingress, "kind": "IngressRoute", "spec": {"routes": [{"match": match}, {"match": "HostSNI(`*`)"}]}}
-    assert [claim.domain for claim in claims(foreign)] == ["a.example", "b.example"]
+    assert [claim.domain for claim in claims(foreign)] == ["a.example", "b.example", "*"]
+
+
+# A rule, and the domains it claims. "*" is all of them.
+RULES: list[tuple[str, list[str]]] = [
+    ("Host(`a.example`)", ["a.example"]),
+    ("host( `A.Example.` ) && PathPrefix(`/x`)", ["a.example"]),
+    ('Host("a.example")', ["a.example"]),
+    ("Host(`a.example`) && (Header(`X`, `a && b`) || !Method(`GET`, `PUT`))", ["a.example"]),
+    ("PathPrefix(`/`) && (Host(`a.example`) || Host(`b.example`))", ["a.example", "b.example"]),
+    ("HostRegexp(`^[a-zA-Z0-9-]+\\.a\\.example$`)", ["*.a.example"]),
+    # Everybody's requests, written openly or not.
+    ("", ["*"]),
+    ("PathPrefix(`/`)", ["*"]),
+    ("HostSNI(`*`)", ["*"]),
+    ("Host(`*`)", ["*"]),
+    ("Host(`*.example`)", ["*"]),
+    ("!Host(`a.example`)", ["*"]),
+    ("Host(`a.example`) || PathPrefix(`/login`)", ["*"]),
+    ("Host(`a.example`) || !Host(`a.example`)", ["*"]),
+    ("Host(`a.example`, `b.example`)", ["*"]),
+    ("Host()", ["*"]),
+    ('Host("a\\x2eexample")', ["*"]),
+    ("Host(`a.example`", ["*"]),
+    ("Host(`a.example`) && ", ["*"]),
+    ("Host(`a.example`) PathPrefix(`/`)", ["*"]),
+    ("Host(`a.example`) & Path(`/`)", ["*"]),
+    ("Host(`a.example`))", ["*"]),
+    ("Host(a.example)", ["*"]),
+    ("Host(`a.example`) // Host(`b.example`)", ["*"]),
+    ("H\u043est(`a.example`)", ["*"]),
+    ("HostRegexp(`.*`)", ["*"]),
+    ("HostRegexp(`^.+\\.example$`)", ["*"]),
+    ("HostRegexp(`^[a-zA-Z0-9-]+\\.a\\.example`)", ["*"]),
+    ("HostRegexp(`^[a-zA-Z0-9-]+.a.example$`)", ["*"]),
+    ("HostRegexp(`^[a-zA-Z0-9-]+\\.a\\.example$|.*`)", ["*"]),
+    ("HostSNIRegexp(`^.*$`)", ["*"]),
+    ("ClientIP(`10.0.0.1`)", ["*"]),
+    ("(" * 5000 + "Host(`a.example`)" + ")" * 5000, ["*"]),
+]
+
+
+def router(
+    match: str, kind: str = "IngressRoute", entry_points: list[str] | None = None, **more: Any
+) -> dict[str, Any]:
+    spec = {"routes": [{"match": match, **more}], **({"entryPoints": entry_points} if entry_points else {})}
+    return {"kind": kind, "metadata": {"name": "r", "namespace": "other"}, "spec": spec}
+
+
+@pytest.mark.parametrize(("match", "domains"), RULES, ids=[match[:40] for match, _domains in RULES])
+@pytest.mark.parametrize("kind", ["IngressRoute", "IngressRouteTCP"])
+def test_a_rule_that_is_not_understood_claims_everything(kind: str, match: str, domains: list[str]) -> None:
+    found = claims(router(match, kind))
+    assert sorted({claim.domain for claim in found}) == domains
+    (wanted,) = wanted_claims(parsed())
+    other = in_the_way(wanted, found)
+    assert (other is not None) == ("*" in domains)
+    assert other is None or str(other) == f"all domains, which {kind} r of tenant other"
+
+
+def test_the_older_syntax_claims_everything() -> None:
+    assert [claim.domain for claim in claims(router("Host(`a.example`)", syntax="v2"))] == ["*"]
+
+
+@pytest.mark.parametrize(
+    ("points", "everything"),
+    [
+        (["tcp-25000"], False),
+        (["web"], True),
+        (["websecure"], True),
+        (["tcp-25000", "websecure"], True),
+        (["metrics"], True),
+        ([], True),
+    ],
+)
+def test_a_port_of_its_own_is_no_claim_to_domains(points: list[str], everything: bool) -> None:
+    found = claims(router("HostSNI(`*`)", "IngressRouteTCP", points))
+    assert [claim.domain for claim in found] == (["*"] if everything else [])
+
+
+def test_an_ingress_without_host_claims_everything() -> None:
+    meta = {"name": "i", "namespace": "other"}
+    backend = {"service": {"name": "s", "port": {"number": 1}}}
+    for spec in ({"defaultBackend": backend}, {"rules": [{"http": {"paths": [{"path": "/x", "backend": backend}]}}]}):
+        found = claims({"kind": "Ingress", "metadata": meta, "spec": spec})
+        assert [claim.domain for claim in found] == ["*"]
+        (wanted,) = wanted_claims(parsed())
+        assert in_the_way(wanted, found) is not None
+
+
+def test_who_claims_everything_is_not_in_the_way_of_its_own_tenant() -> None:
+    (wanted,) = wanted_claims(parsed())
+    (other,) = claims(router("PathPrefix(`/`)"))
+    assert in_the_way(wanted._replace(tenant="other"), [other]) is None
 
 
 def documented() -> dict[str, Any]:
