@@ -11,6 +11,7 @@ import datetime
 import ipaddress
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -32,10 +33,11 @@ COLLECTIONS = ROOT / "build" / "collections"
 if str(COLLECTIONS) not in sys.path:
     sys.path.insert(0, str(COLLECTIONS))
 
-from ansible_collections.cloudbang.platform.plugins.module_utils.apps import client
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps import admission, client, render
 
 BINARIES = ("etcd", "kube-apiserver", "kube-controller-manager")
 START_SECONDS = 90
+REGISTRY = "registry.cloudbang.internal:5000"
 
 
 @dataclass
@@ -197,6 +199,8 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
             f"--kubeconfig={kubeconfig}",
             "--secure-port=0",
             "--leader-elect=false",
+            # As in a cluster, so that controllers are not taken for administrators.
+            "--use-service-account-credentials=true",
             f"--service-account-private-key-file={directory}/server.key",
             f"--root-ca-file={directory}/ca.crt",
             f"--cluster-signing-cert-file={directory}/ca.crt",
@@ -212,6 +216,7 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
             if name == "kube-apiserver":
                 kube = _wait_for(str(kubeconfig), processes, directory)
         assert kube is not None
+        _wall(kube)
         yield Api(url, authority, directory, kubeconfig, kube)
     finally:
         for process in reversed(processes):
@@ -234,6 +239,54 @@ def _wait_for(kubeconfig: str, processes: list[subprocess.Popen[bytes]], directo
             logs = "\n".join(path.read_text()[-2000:] for path in sorted(directory.glob("*.log")))
             pytest.fail(f"the test API does not start ({ended}):\n{logs}")
         time.sleep(0.3)
+
+
+def policy_path(entry: dict[str, Any]) -> str:
+    """Return where an admission policy, or its binding, is in the API."""
+    plural = re.sub("y$", "ie", entry["kind"].lower()) + "s"
+    return f"/apis/{entry['apiVersion']}/{plural}/{entry['metadata']['name']}"
+
+
+def _wall(kube: client.Kube) -> None:
+    """Apply the policies of tenants as the role admission does, and wait until they are in force."""
+    for entry in admission.manifests(REGISTRY, ["shared/"]):
+        query = {"fieldManager": "test", "force": "true"}
+        kube.request("PATCH", policy_path(entry), query, entry, content_type=client.APPLY)
+    metadata = {"name": "walls", "labels": {"cloudbang.platform/tenant": "walls"}}
+    space = {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}
+    kube.request("POST", client.path("Namespace", None), {}, space)
+    end = time.monotonic() + START_SECONDS
+    while not _in_force(kube, "walls"):
+        if time.monotonic() > end:
+            pytest.fail("the admission policies are not in force in time")
+        time.sleep(0.2)
+    kube.delete("Namespace", None, "walls")
+
+
+def _in_force(kube: client.Kube, namespace: str) -> bool:
+    container = {"name": "main", "image": "x/y:1"}
+    pod: dict[str, Any] = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "probe"}}
+    where, query = client.path("Pod", namespace), {"dryRun": "All"}
+    try:
+        made = kube.request("POST", where, query, {**pod, "spec": {"containers": [container]}})
+    except client.ApiError:
+        # The namespace has no service account yet.
+        return False
+    if "securityContext" not in made["spec"]["containers"][0]:
+        return False
+    try:
+        kube.request("POST", where, query, {**pod, "spec": {"containers": [container], "nodeName": "a"}})
+    except client.ApiError as error:
+        return "ValidatingAdmissionPolicy" in str(error)
+    return False
+
+
+def make_tenant(api: Api, name: str, annotations: dict[str, str], labels: dict[str, str] | None = None) -> None:
+    """Make the namespace of a tenant for which an administrator has set annotations."""
+    marks = {"app.kubernetes.io/managed-by": "cloudbang", render.TENANT: name, render.POD_SECURITY: "baseline"}
+    metadata = {"name": name, "annotations": annotations, "labels": {**marks, **(labels or {})}}
+    space = {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}
+    api.kube.request("POST", client.path("Namespace", None), {}, space)
 
 
 class Nodes(threading.Thread):

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.cloudbang.platform.plugins.module_utils.apps import client, plan, render
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps import client, plan, render, tenant_annotations
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.parse import parse
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.plan import Live
 
-from .conftest import Api
+from .conftest import Api, make_tenant
 
 TENANT = "properties"
 LASTING = ("web", "worker", "stateful")
@@ -124,9 +124,9 @@ def apps(draw: st.DrawFn) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def space(api: Api) -> None:
-    marks = {"pod-security.kubernetes.io/enforce": "privileged"}
-    body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": TENANT, "labels": marks}}
-    api.kube.request("POST", client.path("Namespace", None), {}, body)
+    """A tenant, so that the admission policies judge what is rendered too."""
+    annotations = {tenant_annotations.TOLERATIONS: "gpu,example.org/gpu"}
+    make_tenant(api, TENANT, annotations, {"pod-security.kubernetes.io/enforce": "privileged"})
 
 
 def refused(api: Api, wanted: dict[str, Any]) -> str:

@@ -8,9 +8,15 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.cloudbang.platform.plugins.module_utils.apps import client, deploy, rollout, runner
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps import (
+    client,
+    deploy,
+    rollout,
+    runner,
+    tenant_annotations,
+)
 
-from .conftest import Api, Nodes
+from .conftest import Api, Nodes, make_tenant
 
 
 def app(api: Api, tenant: str, **more: Any) -> dict[str, Any]:
@@ -203,6 +209,7 @@ def test_recreate(api: Api, nodes: Nodes, tenant: str) -> None:
 
 def test_placement(api: Api, nodes: Nodes, tenant: str) -> None:
     placement = {"spread": "zones", "node_labels": {"disk": "ssd"}, "tolerations": ["example.org/gpu"]}
+    make_tenant(api, tenant, {tenant_annotations.TOLERATIONS: "example.org/gpu"})
     options = app(api, tenant, type="worker", processes=[{"name": "web", "placement": placement}])
     settled(options)
     placement["node_labels"] = {}

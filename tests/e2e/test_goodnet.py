@@ -134,7 +134,8 @@ def pods(lab: Lab) -> Iterator[dict[str, Pod]]:
         for name, (namespace, host) in PODS.items():
             container = {"name": "web", "image": IMAGE, "ports": [{"containerPort": 8000}]}
             container["readinessProbe"] = {"tcpSocket": {"port": 8000}, "periodSeconds": 1}
-            spec = {"nodeName": host, "containers": [container], "terminationGracePeriodSeconds": 0}
+            spec: dict[str, Any] = {"containers": [container], "terminationGracePeriodSeconds": 0}
+            spec["nodeSelector"] = {"kubernetes.io/hostname": host}
             core.create_namespaced_pod(namespace, {"metadata": {"name": name, "labels": {"name": name}}, "spec": spec})
             ports = [{"port": 80, "targetPort": 8000}]
             service = {"selector": {"name": name}, "ports": ports, "type": "NodePort"}

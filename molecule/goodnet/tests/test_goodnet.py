@@ -43,7 +43,10 @@ metadata:
   namespace: {namespace}
   labels: {{name: {name}}}
 spec:
-  nodeName: {host}
+  nodeSelector: {{kubernetes.io/hostname: {host}}}
+  tolerations:
+    - {{key: node-role.kubernetes.io/control-plane, operator: Exists}}
+    - {{key: cloudbang.platform/loadbalancer, operator: Exists}}
   terminationGracePeriodSeconds: 0
   containers:
     - name: web
@@ -60,6 +63,8 @@ kind: Namespace
 metadata:
   name: {namespace}
   labels: {{cloudbang.platform/tenant: {tenant}}}
+  annotations:
+    cloudbang.platform/tolerations: node-role.kubernetes.io/control-plane,cloudbang.platform/loadbalancer
 ---
 apiVersion: v1
 kind: ConfigMap

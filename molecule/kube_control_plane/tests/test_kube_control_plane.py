@@ -24,6 +24,20 @@ kind: Namespace
 metadata:
   name: molecule-privileged
   labels: {pod-security.kubernetes.io/enforce: privileged}
+---
+apiVersion: v1
+kind: Namespace
+metadata:
+  name: molecule-tenant
+  labels: {cloudbang.platform/tenant: molecule-tenant}
+"""
+PLACED = """
+apiVersion: v1
+kind: Pod
+metadata: {name: placed}
+spec:
+  nodeName: management1
+  containers: [{name: main, image: none}]
 """
 NODES = """
 apiVersion: v1
@@ -273,6 +287,21 @@ def test_services_may_not_claim_addresses_of_others() -> None:
     assert try_kubectl("apply", "--dry-run=server", "--filename=-", NAMESPACE, manifest=within).returncode == 0
 
 
+def placed(namespace: str) -> tuple[int, str]:
+    """Try to make a pod on a node of its own choice. Return kubectl's exit code and what it wrote."""
+    wait_for(lambda: objects("serviceaccounts", f"--namespace={namespace}"))
+    made = try_kubectl("apply", "--dry-run=server", "--output=json", "--filename=-", f"--namespace={namespace}",
+                       manifest=PLACED)  # fmt: skip
+    return made.returncode, made.stdout + made.stderr
+
+
+def test_pods_of_tenants_do_not_choose_their_node() -> None:
+    code, text = placed("molecule-tenant")
+    assert code != 0 and "nodeName in tenant molecule-tenant: found management1; wanted no nodeName" in text
+    code, text = placed("molecule")
+    assert code == 0 and "NET_RAW" not in text
+
+
 @pytest.mark.usefixtures("nodes")
 def test_controllers_make_pods_and_the_scheduler_finds_nodes_for_them() -> None:
     kubectl("apply", "--filename=-", NAMESPACE, manifest=DEPLOYMENT)
@@ -386,6 +415,24 @@ def test_what_was_changed_or_stopped_is_put_right_and_in_force() -> None:
     kubectl("delete", "configmap", "again", NAMESPACE, "--ignore-not-found")
     kubectl("create", "configmap", "again", NAMESPACE)
     wait_for(lambda: audited("configmaps", "again"))
+    assert changes(converge()) == []
+
+
+@pytest.mark.disruptive
+def test_lost_and_changed_policies_of_tenants_come_back() -> None:
+    """As after a run that was killed between the policies and what binds them."""
+    wall = "cloudbang-tenant-pods"
+    kubectl("delete", "validatingadmissionpolicybinding", wall)
+    kubectl("delete", "mutatingadmissionpolicy", "cloudbang-tenant-raw-sockets")
+    kubectl("patch", "validatingadmissionpolicy", wall, "--type=merge", '--patch={"spec":{"failurePolicy":"Ignore"}}')
+    wait_for(lambda: placed("molecule-tenant")[0] == 0)
+    assert changes(converge()) != []
+    wait_for(lambda: placed("molecule-tenant")[0] != 0)
+    (kept,) = [one for one in objects("validatingadmissionpolicies") if one["metadata"]["name"] == wall]
+    assert kept["spec"]["failurePolicy"] == "Fail"
+    without = PLACED.replace("  nodeName: management1\n", "")
+    options = ("--dry-run=server", "--output=json", "--filename=-", "--namespace=molecule-tenant")
+    wait_for(lambda: "NET_RAW" in try_kubectl("apply", *options, manifest=without).stdout)
     assert changes(converge()) == []
 
 

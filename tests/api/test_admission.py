@@ -1,0 +1,925 @@
+"""The walls of tenants: what members put into the objects that RBAC lets them write, with their own credentials."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps import (
+    admission,
+    client,
+    runner,
+    tenant_annotations,
+    tenant_objects,
+)
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.arguments import argument_spec
+from ansible_collections.cloudbang.platform.plugins.module_utils.artifacts import Settings, ensure
+
+from .conftest import REGISTRY, Api, Nodes, policy_path
+from .test_routes import _define
+
+Object = dict[str, Any]
+DRY = {"dryRun": "All"}
+STRATEGIC = "application/strategic-merge-patch+json"
+DAEMONS = "node.kubernetes.io/disk-pressure"
+TEAM = "walls-team"
+ANNOTATIONS = {
+    tenant_annotations.DOMAINS: "shop.example.org, *.team.example.org",
+    tenant_annotations.TOLERATIONS: "example.org/gpu",
+    tenant_annotations.PRIORITY_CLASSES: "batch",
+    tenant_annotations.IMAGES: "tools/,base/debian",
+    tenant_annotations.RESERVED_NAMES: "staging-",
+}
+GROUPS = {
+    "Pod": ("v1", "pods"),
+    "ReplicationController": ("v1", "replicationcontrollers"),
+    "PodTemplate": ("v1", "podtemplates"),
+    "Deployment": ("apps/v1", "deployments"),
+    "DaemonSet": ("apps/v1", "daemonsets"),
+    "ReplicaSet": ("apps/v1", "replicasets"),
+    "StatefulSet": ("apps/v1", "statefulsets"),
+    "Job": ("batch/v1", "jobs"),
+    "CronJob": ("batch/v1", "cronjobs"),
+    "Service": ("v1", "services"),
+    "Secret": ("v1", "secrets"),
+    "Ingress": ("networking.k8s.io/v1", "ingresses"),
+    "PodDisruptionBudget": ("policy/v1", "poddisruptionbudgets"),
+    "Role": ("rbac.authorization.k8s.io/v1", "roles"),
+    "RoleBinding": ("rbac.authorization.k8s.io/v1", "rolebindings"),
+    "IngressRoute": ("traefik.io/v1alpha1", "ingressroutes"),
+    "IngressRouteTCP": ("traefik.io/v1alpha1", "ingressroutetcps"),
+    "IngressRouteUDP": ("traefik.io/v1alpha1", "ingressrouteudps"),
+    "Middleware": ("traefik.io/v1alpha1", "middlewares"),
+    "TraefikService": ("traefik.io/v1alpha1", "traefikservices"),
+}
+MAKERS = tuple(kind for kind in list(GROUPS)[:9])
+
+
+def where(kind: str, namespace: str, name: str = "") -> str:
+    version, plural = GROUPS[kind]
+    root = "/api/v1" if version == "v1" else f"/apis/{version}"
+    return f"{root}/namespaces/{namespace}/{plural}" + (f"/{name}" if name else "")
+
+
+def head(kind: str, name: str, **metadata: Any) -> Object:
+    return {"apiVersion": GROUPS[kind][0], "kind": kind, "metadata": {"name": name, **metadata}}
+
+
+def maker(kind: str, spec: Object, name: str = "one") -> Object:
+    """Return an object of a kind that is a pod or makes pods of the given spec."""
+    labels = {"app": name}
+    template: Object = {"metadata": {"labels": labels}, "spec": copy.deepcopy(spec)}
+    if kind in ("Job", "CronJob"):
+        template["spec"]["restartPolicy"] = "Never"
+    entry = head(kind, name)
+    if kind == "Pod":
+        return {**entry, "spec": template["spec"]}
+    if kind == "PodTemplate":
+        return {**entry, "template": template}
+    if kind == "Job":
+        return {**entry, "spec": {"template": template}}
+    if kind == "CronJob":
+        return {**entry, "spec": {"schedule": "@yearly", "jobTemplate": {"spec": {"template": template}}}}
+    selector: Object = labels if kind == "ReplicationController" else {"matchLabels": labels}
+    entry["spec"] = {"selector": selector, "template": template}
+    if kind == "StatefulSet":
+        entry["spec"]["serviceName"] = name
+    return entry
+
+
+def pod(image: str = "x/y:1", **more: Any) -> Object:
+    return {"containers": [{"name": "main", "image": image}], "terminationGracePeriodSeconds": 0, **more}
+
+
+def also(field: str, **container: Any) -> Object:
+    """Return a pod with another container in one of its lists."""
+    spec = pod()
+    spec[field] = [*spec.get(field, []), {"name": "other", "image": "x/y:1", **container}]
+    return spec
+
+
+def tolerating(**toleration: Any) -> Object:
+    return pod(tolerations=[toleration])
+
+
+def mounting(**volume: Any) -> Object:
+    return pod(volumes=[{"name": "data", **volume}])
+
+
+def adding(name: str) -> Object:
+    return also("containers", securityContext={"capabilities": {"add": [name]}})
+
+
+IMAGES = "images in tenant walls-team: found {}; wanted repositories of .* below walls-team, shared, tools, base/debian"
+OWN = f"{REGISTRY}/{TEAM}/web:1"
+OTHERS = f"{REGISTRY}/other/web:1"
+VOLUMES = "volumes in tenant walls-team: found data; wanted volumes of the types"
+TOLERATIONS = "tolerations in tenant walls-team: found {}; wanted keys of taints among these: example.org/gpu"
+# What a developer tries, and what the refusal says.
+ATTACKS: list[tuple[Object, str]] = [
+    (pod(OTHERS), IMAGES.format(OTHERS)),
+    (pod(f"{REGISTRY}/{TEAM}"[:-1] + "/web:1"), IMAGES.format(".*")),
+    (pod(f"{REGISTRY}/{TEAM}x/web:1"), IMAGES.format(".*")),
+    (pod(f"{REGISTRY.upper()}/other/web:1"), IMAGES.format(".*")),
+    (pod(f"{REGISTRY}/{TEAM}/../other/web:1"), IMAGES.format(".*")),
+    (pod(f"{REGISTRY}/toolsmith/web:1"), IMAGES.format(".*")),
+    (pod(f"{REGISTRY}/coredns:current"), IMAGES.format(".*")),
+    (pod(f"{REGISTRY}/other/web@sha256:{'0' * 64}"), IMAGES.format(".*")),
+    (also("initContainers", image=OTHERS), IMAGES.format(OTHERS)),
+    (mounting(image={"reference": OTHERS}), IMAGES.format(OTHERS)),
+    (pod(f"sha256:{'0' * 64}"), "IDs of images in tenant walls-team: found sha256:0"),
+    (pod("sha256:0123"), "IDs of images in tenant walls-team: found sha256:0123"),
+    (pod(nodeName="management1"), "nodeName in tenant walls-team: found management1; wanted no nodeName"),
+    (tolerating(operator="Exists"), TOLERATIONS.format("of every taint")),
+    (tolerating(operator="Exists", effect="NoExecute"), TOLERATIONS.format("of every taint")),
+    (
+        tolerating(key="node-role.kubernetes.io/control-plane", operator="Exists"),
+        TOLERATIONS.format("node-role.kubernetes.io/control-plane"),
+    ),
+    (tolerating(key="node.kubernetes.io/not-ready", operator="Exists"), TOLERATIONS.format(".*not-ready")),
+    (tolerating(key=DAEMONS, operator="Exists", effect="NoSchedule"), TOLERATIONS.format(DAEMONS)),
+    (pod(priorityClassName="system-node-critical"), "priorityClassName in .* found system-node-critical; .*: batch"),
+    (pod(priorityClassName="system-cluster-critical"), "priorityClassName in .*; wanted no class or one of these: b"),
+    (mounting(nfs={"server": "192.0.2.1", "path": "/"}), VOLUMES),
+    (mounting(iscsi={"targetPortal": "192.0.2.1", "iqn": "iqn.2001-04.com.example:x", "lun": 0}), VOLUMES),
+    (mounting(rbd={"monitors": ["192.0.2.1"], "image": "x"}), VOLUMES),
+    (mounting(cephfs={"monitors": ["192.0.2.1"]}), VOLUMES),
+    (mounting(flexVolume={"driver": "x/y"}), VOLUMES),
+    (adding("NET_RAW"), "added capabilities in tenant walls-team: found NET_RAW|violates PodSecurity"),
+    (pod(terminationGracePeriodSeconds=90001), "terminationGracePeriodSeconds in .* found 90001; wanted 90000 at most"),
+]
+# What is next to it and goes.
+NEIGHBOURS: list[Object] = [
+    pod(),
+    pod("other.example.org/other/web:1"),
+    pod(OWN),
+    pod(f"{REGISTRY}/{TEAM}/deep/er/web@sha256:{'0' * 64}"),
+    pod(f"{REGISTRY}/shared/web"),
+    pod(f"{REGISTRY}/tools/web:1"),
+    pod(f"{REGISTRY}/base/debian:13"),
+    also("initContainers", image=OWN),
+    mounting(image={"reference": OWN}),
+    mounting(emptyDir={}),
+    mounting(secret={"secretName": "x"}),
+    mounting(persistentVolumeClaim={"claimName": "x"}),
+    pod(nodeSelector={"kubernetes.io/hostname": "compute1"}),
+    tolerating(key="example.org/gpu", operator="Exists"),
+    tolerating(key="node.kubernetes.io/not-ready", operator="Exists", effect="NoExecute", tolerationSeconds=5),
+    adding("NET_BIND_SERVICE"),
+    pod(terminationGracePeriodSeconds=90000),
+    pod(priorityClassName="batch"),
+]
+
+
+@dataclass
+class Team:
+    """A tenant, and its members' and administrators' clients."""
+
+    api: Api
+    name: str
+    clients: dict[str, client.Kube] = field(default_factory=dict)
+
+    def create(self, who: str, wanted: Object, query: dict[str, str] | None = None) -> Object:
+        kube = self.clients[who]
+        return kube.request("POST", where(wanted["kind"], self.name), DRY if query is None else query, wanted)
+
+    def put(self, who: str, wanted: Object) -> Object:
+        """Change an object that is there, without keeping the change."""
+        return self.change(who, wanted["kind"], wanted["metadata"]["name"], wanted)
+
+    def change(self, who: str, kind: str, name: str, change: Object, sub: str = "") -> Object:
+        path = where(kind, self.name, name) + sub
+        content_type = client.MERGE if "traefik" in path else STRATEGIC
+        return self.clients[who].request("PATCH", path, DRY, change, content_type=content_type)
+
+
+def annotate(api: Api, namespace: str, annotations: dict[str, str], labels: dict[str, str] | None = None) -> None:
+    change: Object = {"metadata": {"annotations": annotations, "labels": labels or {}}}
+    path = client.path("Namespace", None, namespace)
+    api.kube.request("PATCH", path, {}, change, content_type=client.MERGE)
+
+
+def login(api: Api, name: str, group: str = "") -> client.Kube:
+    certificate, key = api.authority.issue(name, group)
+    path = api.write_kubeconfig(f"{name}.conf", api.authority.pem, certificate, key)
+    return client.connect({"kubeconfig": str(path)})
+
+
+def soon(check: Callable[[], Any], seconds: float = 20) -> Any:
+    """Wait until what the API's caches and controllers have to learn first is so, and return it."""
+    end = time.monotonic() + seconds
+    while True:
+        found = check()
+        if found:
+            return found
+        assert time.monotonic() < end, "not in time"
+        time.sleep(0.2)
+
+
+def good(module: str, options: dict[str, Any]) -> dict[str, Any]:
+    result = runner.run(module, options, False)
+    assert not result.get("failed"), result["msg"]
+    return result
+
+
+@pytest.fixture(scope="module")
+def team(api: Api) -> Iterator[Team]:
+    """A tenant with a developer and an owner, who may write all of Traefik's kinds and of RBAC too."""
+    _define(api, Path(ensure(["traefik-crds"], Settings.from_vars({}), print)["traefik-crds"].path).read_text("utf-8"))
+    members = [{"name": f"walls-{role}", "role": role} for role in ("developer", "owner")]
+    good("tenant", api.options(name=TEAM, members=members, network="open"))
+    annotate(api, TEAM, ANNOTATIONS)
+    found = Team(api, TEAM, {"administrator": login(api, "walls-admin", "cloudbang:administrators")})
+    for role in ("developer", "owner"):
+        found.clients[role] = login(api, f"walls-{role}")
+    # RBAC is another wall, and not the one that is tried here.
+    for name, groups in (("walls-writer", ["traefik.io", "rbac.authorization.k8s.io"]), ("walls-all", ["*"])):
+        rules = [{"apiGroups": groups, "resources": ["*"], "verbs": ["*"]}]
+        role = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": name}}
+        api.kube.apply({**role, "rules": rules}, "test")
+    for name, role, user in (
+        ("walls-writer-developer", "walls-writer", "walls-developer"),
+        ("walls-writer-owner", "walls-writer", "walls-owner"),
+        ("walls-administrator", "walls-all", "walls-admin"),
+    ):
+        binding = head("RoleBinding", name, namespace=TEAM)
+        binding["roleRef"] = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role}
+        binding["subjects"] = [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user}]
+        api.kube.apply(binding, "test")
+    priority = {
+        "apiVersion": "scheduling.k8s.io/v1",
+        "kind": "PriorityClass",
+        "metadata": {"name": "batch"},
+        "value": 7,
+    }
+    api.kube.request("POST", "/apis/scheduling.k8s.io/v1/priorityclasses", {}, priority)
+    soon(lambda: api.kube.get("ServiceAccount", TEAM, "default"))
+    for who in found.clients:
+        soon(lambda one=who: _works(found, one))
+    yield found
+    api.kube.request("DELETE", "/apis/scheduling.k8s.io/v1/priorityclasses/batch")
+    api.kube.delete("Namespace", None, TEAM)
+
+
+def _works(team: Team, who: str) -> bool:
+    """Say whether a member's rights and the namespace's annotations are known to the API's caches."""
+    try:
+        team.create(who, maker("Pod", tolerating(key="example.org/gpu", operator="Exists")))
+    except client.ApiError:
+        return False
+    return True
+
+
+def refused(call: Callable[[], Any], message: str) -> None:
+    with pytest.raises(client.ApiError, match=message) as caught:
+        call()
+    assert caught.value.status == 403
+
+
+@pytest.mark.parametrize(("spec", "message"), ATTACKS, ids=[str(number) for number in range(len(ATTACKS))])
+def test_a_pod_and_all_that_makes_pods_is_refused(team: Team, spec: Object, message: str) -> None:
+    for kind in MAKERS:
+        if "securityContext" in str(spec) and kind == "Pod":
+            continue
+        for who in ("owner", "administrator"):
+            refused(lambda one=kind, by=who: team.create(by, maker(one, spec)), message)
+    for kind in ("Pod", "Deployment", "CronJob"):
+        refused(lambda one=kind: team.create("developer", maker(one, spec)), message)
+
+
+@pytest.mark.parametrize("spec", NEIGHBOURS, ids=[str(number) for number in range(len(NEIGHBOURS))])
+def test_what_is_next_to_it_goes(team: Team, spec: Object) -> None:
+    for kind in MAKERS:
+        team.create("owner", maker(kind, spec))
+    for kind in ("Pod", "Deployment", "CronJob"):
+        team.create("developer", maker(kind, spec))
+
+
+# The template of a Job cannot be changed at all.
+@pytest.mark.parametrize("kind", [kind for kind in MAKERS if kind != "Job"])
+def test_a_change_is_judged_like_a_new_object(team: Team, kind: str) -> None:
+    made = maker(kind, pod(OWN), f"change-{kind.lower()}")
+    team.create("owner", made, {})
+    worse = maker(kind, pod(OTHERS), made["metadata"]["name"])
+    refused(lambda: team.put("owner", worse), IMAGES.format(OTHERS))
+    better = maker(kind, pod(f"{REGISTRY}/{TEAM}/web:2"), made["metadata"]["name"])
+    team.put("owner", better)
+
+
+def test_a_pod_that_runs_gets_no_other_taints(team: Team) -> None:
+    team.create("developer", maker("Pod", pod(OWN), "taints"), {})
+    live = team.clients["developer"].request("GET", where("Pod", TEAM, "taints"))
+    for key, message in (("example.org/gpu", ""), (DAEMONS, TOLERATIONS.format(DAEMONS))):
+        more = [*live["spec"]["tolerations"], {"key": key, "operator": "Exists", "effect": "NoSchedule"}]
+        change = {"spec": {"tolerations": more}}
+        if message:
+            refused(lambda one=change: team.change("developer", "Pod", "taints", one), message)
+        else:
+            team.change("developer", "Pod", "taints", change)
+
+
+def test_ephemeral_containers_are_judged(team: Team) -> None:
+    team.create("owner", maker("Pod", pod(OWN), "debugged"), {})
+
+    def debug(query: dict[str, str], **container: Any) -> Object:
+        path = where("Pod", TEAM, "debugged") + "/ephemeralcontainers"
+        live = team.clients["owner"].request("GET", path)
+        more = [*live["spec"].get("ephemeralContainers", []), container]
+        change = {"spec": {"ephemeralContainers": more}}
+        return team.clients["owner"].request("PATCH", path, query, change, content_type=client.MERGE)
+
+    refused(lambda: debug(DRY, name="a", image=OTHERS), IMAGES.format(OTHERS))
+    refused(lambda: debug(DRY, name="a", image="sha256:0123"), "IDs of images")
+    raw = {"capabilities": {"add": ["NET_RAW"]}}
+    refused(lambda: debug(DRY, name="a", image=OWN, securityContext=raw), "added capabilities|violates PodSecurity")
+    # The second one shows that what already runs stays as it is.
+    for name in ("a", "b"):
+        debug({}, name=name, image=OWN)
+    live = team.clients["owner"].request("GET", where("Pod", TEAM, "debugged"))
+    assert [one["securityContext"] for one in live["spec"]["ephemeralContainers"]] == [
+        {"capabilities": {"drop": ["NET_RAW"]}}
+    ] * 2
+
+
+CONTEXTS: list[tuple[Object | None, Object]] = [
+    (None, {"capabilities": {"drop": ["NET_RAW"]}}),
+    ({}, {"capabilities": {"drop": ["NET_RAW"]}}),
+    ({"runAsUser": 0}, {"runAsUser": 0, "capabilities": {"drop": ["NET_RAW"]}}),
+    ({"capabilities": {}}, {"capabilities": {"drop": ["NET_RAW"]}}),
+    ({"capabilities": {"add": ["CHOWN"]}}, {"capabilities": {"add": ["CHOWN"], "drop": ["NET_RAW"]}}),
+    ({"capabilities": {"drop": ["KILL"]}}, {"capabilities": {"drop": ["KILL", "NET_RAW"]}}),
+    ({"capabilities": {"drop": ["net_raw"]}}, {"capabilities": {"drop": ["net_raw", "NET_RAW"]}}),
+    ({"capabilities": {"drop": ["NET_RAW"]}}, {"capabilities": {"drop": ["NET_RAW"]}}),
+    ({"capabilities": {"drop": ["ALL"]}}, {"capabilities": {"drop": ["ALL"]}}),
+]
+
+
+@pytest.mark.parametrize("field", ["containers", "initContainers"])
+def test_no_container_can_forge_packets(team: Team, field: str) -> None:
+    spec = pod()
+    spec[field] = [
+        {"name": f"c{number}", "image": "x/y:1", **({} if given is None else {"securityContext": given})}
+        for number, (given, _wanted) in enumerate(CONTEXTS)
+    ]
+    made = team.create("developer", maker("Pod", spec))
+    assert [one["securityContext"] for one in made["spec"][field]] == [wanted for _given, wanted in CONTEXTS]
+
+
+@pytest.mark.parametrize("name", ["NET_RAW", "net_raw", "CAP_NET_RAW", "ALL"])
+def test_raw_sockets_are_refused_where_pod_security_does_not(team: Team, name: str) -> None:
+    refused(lambda: team.create("developer", maker("Deployment", adding(name))), f"added capabilities .* found {name};")
+
+
+def test_templates_stay_as_they_were_written(team: Team) -> None:
+    made = team.create("developer", maker("Deployment", pod()))
+    assert "securityContext" not in made["spec"]["template"]["spec"]["containers"][0]
+
+
+def test_a_privileged_tenant_gets_volumes_and_capabilities_and_nothing_else(team: Team, api: Api, tenant: str) -> None:
+    good("tenant", api.options(name=tenant, pod_security="privileged", network="open"))
+    soon(lambda: api.kube.get("ServiceAccount", tenant, "default"))
+
+    def create(spec: Object) -> Object:
+        return api.kube.request("POST", where("Pod", tenant), DRY, maker("Pod", spec))
+
+    create(mounting(nfs={"server": "192.0.2.1", "path": "/"}))
+    made = create(adding("NET_RAW"))
+    assert [one["securityContext"]["capabilities"] for one in made["spec"]["containers"]] == [
+        {"drop": ["NET_RAW"]},
+        {"add": ["NET_RAW"]},
+    ]
+    for spec, message in (
+        (pod(nodeName="management1"), "nodeName"),
+        (tolerating(operator="Exists"), "tolerations .* none"),
+        (pod(priorityClassName="system-node-critical"), "priorityClassName .* none"),
+        (pod(f"{REGISTRY}/{TEAM}/web:1"), "images"),
+    ):
+        refused(lambda one=spec: create(one), message)
+
+
+def test_pods_of_controllers_are_judged_and_daemons_keep_their_tolerations(team: Team, api: Api, tenant: str) -> None:
+    """An object from before the policies is scaled, and then its controller tells why there is no pod."""
+    space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": tenant}}
+    api.kube.request("POST", client.path("Namespace", None), {}, space)
+    soon(lambda: api.kube.get("ServiceAccount", tenant, "default"))
+    old = maker("Deployment", pod(OTHERS), "old")
+    old["spec"]["replicas"] = 0
+    api.kube.request("POST", where("Deployment", tenant), {}, old)
+    annotate(api, tenant, {}, {"cloudbang.platform/tenant": tenant})
+    node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "walls-node"}}
+    api.kube.request("POST", client.path("Node", None), {}, node)
+    try:
+        api.kube.request("POST", where("DaemonSet", tenant), {}, maker("DaemonSet", pod(), "daemon"))
+        scale = {"spec": {"replicas": 1}}
+        path = where("Deployment", tenant, "old") + "/scale"
+        api.kube.request("PATCH", path, {}, scale, content_type=client.MERGE)
+        pods = soon(lambda: api.kube.find("Pod", tenant, "app=daemon"))
+        assert DAEMONS in {one.get("key") for one in pods[0]["spec"]["tolerations"]}
+        # Its tolerations are its controller's: others cannot take them over, but change the rest.
+        own = maker("Pod", pod(tolerations=pods[0]["spec"]["tolerations"]))
+        refused(lambda: api.kube.request("POST", where("Pod", tenant), DRY, own), "tolerations in tenant")
+        change = {"spec": {"activeDeadlineSeconds": 60}}
+        path = where("Pod", tenant, pods[0]["metadata"]["name"])
+        api.kube.request("PATCH", path, DRY, change, content_type=client.MERGE)
+        events = soon(lambda: [one for one in api.kube.find("Event", tenant) if one["reason"] == "FailedCreate"])
+        assert "images in tenant" in events[0]["message"]
+        assert api.kube.find("Pod", tenant, "app=old") == []
+    finally:
+        api.kube.delete("Node", None, "walls-node")
+
+
+def ingress(host: str = "shop.example.org", name: str = "web", path: str = "/", **more: Any) -> Object:
+    backend = {"service": {"name": "web", "port": {"number": 80}}}
+    entry = head("Ingress", name, **more.pop("metadata", {}))
+    rule: Object = {"http": {"paths": [{"path": path, "pathType": "ImplementationSpecific", "backend": backend}]}}
+    entry["spec"] = {"rules": [{**rule, **({"host": host} if host else {})}], **more}
+    return entry
+
+
+HOSTS = "hosts of rules in tenant walls-team: found {}; wanted hosts of the domains of the tenant: shop.example.org, "
+SERVICE = {"service": {"name": "web", "port": {"number": 80}}}
+PATHS = "paths in tenant walls-team: found characters that a URL cannot have"
+RESOURCE = {"resource": {"apiGroup": "traefik.io", "kind": "TraefikService", "name": "x"}}
+INGRESSES: list[tuple[Object, str]] = [
+    (ingress("vic.example.org"), HOSTS.format("vic.example.org")),
+    (ingress(""), HOSTS.format("every host")),
+    (ingress("a.shop.example.org"), HOSTS.format("a.shop.example.org")),
+    (ingress("*.example.org"), HOSTS.format(r"\*.example.org")),
+    (ingress("*.shop.example.org"), HOSTS.format(r"\*.shop.example.org")),
+    (ingress("team.example.org"), HOSTS.format("team.example.org")),
+    (ingress("evilteam.example.org"), HOSTS.format("evilteam.example.org")),
+    (ingress("xshop.example.org"), HOSTS.format("xshop.example.org")),
+    (ingress(defaultBackend=SERVICE), "defaultBackend in tenant walls-team: found one"),
+    (ingress(tls=[{"hosts": ["vic.example.org"], "secretName": "fake"}]), "tls.secretName in tenant .*: found fake"),
+    (ingress(path="/`) || Host(`vic.example.org"), PATHS),
+    (ingress(path='/") || Host("vic.example.org'), PATHS),
+    (ingress(path="/\n"), PATHS),
+    *(
+        (ingress(metadata={"annotations": {key: "x"}}), f"annotations in tenant walls-team: found {key}")
+        for key in (
+            "traefik.ingress.kubernetes.io/router.middlewares",
+            "traefik.ingress.kubernetes.io/router.priority",
+            "traefik.ingress.kubernetes.io/router.entrypoints",
+        )
+    ),
+]
+
+
+def with_resource() -> Object:
+    entry = ingress()
+    entry["spec"]["rules"][0]["http"]["paths"][0]["backend"] = RESOURCE
+    return entry
+
+
+INGRESSES.append((with_resource(), "resource backends in tenant walls-team: found TraefikService"))
+GOOD_INGRESSES = [
+    ingress(),
+    ingress("a.team.example.org"),
+    ingress("a.b.team.example.org"),
+    ingress("*.team.example.org"),
+    ingress("*.b.team.example.org"),
+    ingress(path="/a/b.c~d%20(x)?".rstrip("?")),
+    ingress(tls=[{"hosts": ["shop.example.org"]}]),
+    ingress(metadata={"annotations": {"example.org/team": "x"}}),
+]
+
+
+@pytest.mark.parametrize(("wanted", "message"), INGRESSES, ids=[str(number) for number in range(len(INGRESSES))])
+def test_an_ingress_takes_nothing_of_others(team: Team, wanted: Object, message: str) -> None:
+    for who in ("developer", "owner"):
+        refused(lambda by=who: team.create(by, wanted), message)
+    team.create("administrator", wanted)
+
+
+@pytest.mark.parametrize("wanted", GOOD_INGRESSES, ids=[str(number) for number in range(len(GOOD_INGRESSES))])
+def test_an_ingress_of_the_tenants_domains_goes(team: Team, wanted: Object) -> None:
+    team.create("developer", wanted)
+
+
+def test_a_changed_ingress_keeps_its_hosts_and_gets_no_others(team: Team) -> None:
+    """An administrator gave it a host that is not the tenant's."""
+    given = ingress("given.example.org", "given", metadata={"annotations": {"traefik.ingress.kubernetes.io/x": "1"}})
+    team.create("administrator", given, {})
+    team.change("developer", "Ingress", "given", {"metadata": {"labels": {"a": "b"}}})
+    more = copy.deepcopy(given)
+    more["spec"]["rules"].append(ingress()["spec"]["rules"][0])
+    team.put("developer", more)
+    more["spec"]["rules"].append(ingress("vic.example.org")["spec"]["rules"][0])
+    refused(lambda: team.put("developer", more), HOSTS.format("vic.example.org;".rstrip(";")))
+    changed = {"metadata": {"annotations": {"traefik.ingress.kubernetes.io/x": "2"}}}
+    refused(lambda: team.change("developer", "Ingress", "given", changed), "annotations in tenant walls-team: found t")
+
+
+def test_without_domains_no_ingress_goes(team: Team, api: Api, tenant: str) -> None:
+    good("tenant", api.options(name=tenant, network="open", members=[{"name": "walls-developer", "role": "developer"}]))
+
+    def attempt(host: str) -> str:
+        try:
+            team.clients["developer"].request("POST", where("Ingress", tenant), DRY, ingress(host))
+        except client.ApiError as error:
+            return str(error)
+        return "done"
+
+    for text in ("", " , ,", "*", "*.", ".example.org", "example.org/"):
+        annotate(api, tenant, {tenant_annotations.DOMAINS: text})
+        soon(lambda: "wanted hosts of the domains" in attempt("vic.example.org"))
+        soon(lambda one=text: ("none" in attempt("vic.example.org")) == (one.strip(" ,") == ""))
+        assert "hosts of rules" in attempt("vic.example.org")
+
+
+def service(name: str = "web", **metadata: Any) -> Object:
+    entry = head("Service", name, **metadata)
+    entry["spec"] = {"ports": [{"port": 80}]}
+    return entry
+
+
+def test_a_service_says_nothing_to_the_gateway(team: Team) -> None:
+    for key in ("service.serverstransport", "service.nodeportlb", "service.sticky.cookie"):
+        note = {"annotations": {f"traefik.ingress.kubernetes.io/{key}": "x"}}
+        refused(lambda one=note: team.create("developer", service(**one)), "annotations in tenant walls-team: found ")
+    team.create("developer", service(annotations={"example.org/x": "y"}))
+    team.create("developer", service("plain"), {})
+    worse = {"metadata": {"annotations": {"traefik.ingress.kubernetes.io/service.nodeportlb": "true"}}}
+    refused(lambda: team.change("developer", "Service", "plain", worse), "annotations in tenant walls-team")
+
+
+TRAEFIK: dict[str, Object] = {
+    "IngressRoute": {"routes": [{"match": "Host(`vic.example.org`)", "kind": "Rule", "priority": 9}]},
+    "IngressRouteTCP": {"routes": [{"match": "HostSNI(`*`)"}], "entryPoints": ["web"]},
+    "IngressRouteUDP": {"routes": [{}], "entryPoints": ["udp-1"]},
+    "Middleware": {"forwardAuth": {"address": "http://127.0.0.1:10248"}},
+    "TraefikService": {"weighted": {"services": [{"name": "other-web-http@kubernetes", "kind": "TraefikService"}]}},
+}
+
+
+@pytest.mark.parametrize("kind", list(TRAEFIK))
+def test_the_gateways_own_objects_are_the_administrators(team: Team, kind: str) -> None:
+    wanted = {**head(kind, f"own-{kind.lower()}"), "spec": TRAEFIK[kind]}
+    message = f"kind in tenant walls-team: found {kind}; wanted an Ingress"
+    for who in ("developer", "owner"):
+        refused(lambda by=who: team.create(by, wanted), message)
+    team.create("administrator", wanted, {})
+    team.change("developer", kind, wanted["metadata"]["name"], {"metadata": {"labels": {"a": "b"}}})
+    changes = [
+        {"spec": {"entryPoints": ["health"]}},
+        {"metadata": {"annotations": {"kubernetes.io/ingress.class": "x"}}},
+    ]
+    if kind in ("Middleware", "TraefikService"):
+        changes[0] = {"spec": {"errors": {"status": ["500"]}, "mirroring": {"name": "x"}}}
+    for change in changes:
+        refused(lambda one=change: team.change("owner", kind, wanted["metadata"]["name"], one), message)
+    # The garbage collector takes its finalizer from the object. It looks for new kinds every 30 seconds.
+    path = where(kind, TEAM, wanted["metadata"]["name"])
+    team.clients["developer"].request("DELETE", path, {"propagationPolicy": "Foreground"})
+    soon(lambda: not _there(team, path), 90)
+
+
+def _there(team: Team, path: str) -> bool:
+    try:
+        team.clients["administrator"].request("GET", path)
+    except client.ApiError as error:
+        return error.status != 404
+    return True
+
+
+@pytest.mark.parametrize("kind", ["Service", "Ingress", "Middleware", "IngressRoute"])
+def test_names_of_another_tenants_routes_are_reserved(team: Team, kind: str) -> None:
+    for name, message in (
+        (
+            "staging-shop",
+            "name in tenant walls-team: found staging-shop; wanted a name that does not begin with staging-",
+        ),
+        ("staging", "name in tenant walls-team: found staging;"),
+        ("stagings", ""),
+        ("my-staging-shop", ""),
+    ):
+        wanted = {"Service": service, "Ingress": lambda one: ingress(name=one)}.get(
+            kind, lambda one: {**head(kind, one), "spec": TRAEFIK.get(kind, {})}
+        )(name)
+        if message:
+            refused(lambda one=wanted: team.create("administrator", one), message)
+        else:
+            team.create("administrator", wanted)
+
+
+def test_no_secret_gets_a_token_without_end(team: Team) -> None:
+    account = {"annotations": {"kubernetes.io/service-account.name": "default"}}
+    wanted = {**head("Secret", "token", **account), "type": "kubernetes.io/service-account-token"}
+    for who in ("developer", "owner", "administrator"):
+        refused(
+            lambda by=who: team.create(by, wanted), "type in tenant walls-team: found kubernetes.io/service-account"
+        )
+    team.create("developer", {**wanted, "type": "Opaque"})
+    team.create("developer", head("Secret", "plain"))
+
+
+def budget(name: str = "shop-web", labels: Object | None = None, **spec: Any) -> Object:
+    found = {"cloudbang.platform/app": "shop", "cloudbang.platform/process": "web"} if labels is None else labels
+    entry = head("PodDisruptionBudget", name)
+    entry["spec"] = {
+        "selector": {"matchLabels": found},
+        "unhealthyPodEvictionPolicy": "AlwaysAllow",
+        **(spec or {"maxUnavailable": 1}),
+    }
+    return {**entry, "spec": {key: value for key, value in entry["spec"].items() if value is not None}}
+
+
+BUDGETS: list[tuple[Object, str]] = [
+    (budget(maxUnavailable=0), "maxUnavailable in tenant walls-team: found no pod that may be away"),
+    (budget(maxUnavailable="0%"), "maxUnavailable in tenant walls-team: found no pod that may be away"),
+    (budget(maxUnavailable="00%"), "maxUnavailable in tenant walls-team: found no pod that may be away"),
+    (budget(minAvailable=1), "maxUnavailable in tenant walls-team: found minAvailable"),
+    (budget(minAvailable="100%"), "maxUnavailable in tenant walls-team: found minAvailable"),
+    (budget(unhealthyPodEvictionPolicy=None, maxUnavailable=1), "unhealthyPodEvictionPolicy .*: found IfHealthyBudget"),
+    (budget(unhealthyPodEvictionPolicy="IfHealthyBudget", maxUnavailable=1), "unhealthyPodEvictionPolicy"),
+    (budget("second"), "budget in tenant walls-team: found second; wanted the name APP-PROCESS"),
+    (budget(labels={}), "budget in tenant walls-team"),
+    (budget(labels={"cloudbang.platform/app": "shop"}), "budget in tenant walls-team"),
+    (budget("a", {"app": "a"}), "budget in tenant walls-team"),
+    (
+        budget(
+            maxUnavailable=1,
+            selector={
+                "matchLabels": {"cloudbang.platform/app": "shop", "cloudbang.platform/process": "web"},
+                "matchExpressions": [{"key": "a", "operator": "Exists"}],
+            },
+        ),
+        "budget in tenant walls-team",
+    ),
+]
+
+
+@pytest.mark.parametrize(("wanted", "message"), BUDGETS, ids=[str(number) for number in range(len(BUDGETS))])
+def test_no_budget_stops_drains_for_ever(team: Team, wanted: Object, message: str) -> None:
+    for who in ("developer", "owner"):
+        refused(lambda by=who: team.create(by, wanted), message)
+    team.create("administrator", wanted)
+
+
+def test_a_budget_that_lets_pods_go_is_allowed(team: Team) -> None:
+    for amount in (1, 3, "1%", "10%", "100%"):
+        team.create("developer", budget(maxUnavailable=amount))
+    team.create("developer", budget(), {})
+    refused(lambda: team.put("developer", budget(maxUnavailable=0)), "no pod that may be away")
+    team.put("developer", budget(maxUnavailable=2))
+
+
+def test_rights_are_given_by_administrators(team: Team) -> None:
+    role = {**head("Role", "own"), "rules": [{"apiGroups": [""], "resources": ["pods"], "verbs": ["get"]}]}
+    binding = head("RoleBinding", "own")
+    binding["roleRef"] = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "own"}
+    binding["subjects"] = [{"kind": "User", "name": "friend", "apiGroup": "rbac.authorization.k8s.io"}]
+    for wanted in (role, binding):
+        kind = wanted["kind"]
+        message = f"kind in tenant walls-team: found {kind}; wanted members of the tenant"
+        for who in ("developer", "owner"):
+            refused(lambda one=wanted, by=who: team.create(by, one), message)
+        team.create("administrator", wanted, {})
+        team.change("owner", kind, "own", {"metadata": {"labels": {"a": "b"}}})
+        change = {"rules": []} if kind == "Role" else {"subjects": []}
+        refused(lambda one=change, of=kind: team.change("owner", of, "own", one), message)
+    for kind in ("RoleBinding", "Role"):
+        path = where(kind, TEAM, "own")
+        team.clients["owner"].request("DELETE", path, {"propagationPolicy": "Foreground"})
+        soon(lambda one=path: not _there(team, one))
+
+
+# The worst that each resource of the roles can have in it: the object, and how the policies refuse it; or why there is
+# nothing in it that reaches beyond the tenant.
+HARMLESS = "harmless: "
+WORST: dict[tuple[str, str], tuple[Object, str] | str] = {
+    ("", "configmaps"): HARMLESS + "only pods of the tenant read them",
+    ("", "persistentvolumeclaims"): HARMLESS + "volumes are the administrators', sizes the quota's",
+    ("", "pods"): (maker("Pod", pod(OTHERS)), "images in tenant"),
+    ("", "services"): (
+        service(annotations={"traefik.ingress.kubernetes.io/service.serverstransport": "x"}),
+        "annotations in tenant",
+    ),
+    ("", "secrets"): (
+        {
+            **head("Secret", "token", annotations={"kubernetes.io/service-account.name": "default"}),
+            "type": "kubernetes.io/service-account-token",
+        },
+        "type in tenant",
+    ),
+    ("", "podtemplates"): (maker("PodTemplate", pod(nodeName="a")), "nodeName in tenant"),
+    ("", "replicationcontrollers"): (maker("ReplicationController", pod(nodeName="a")), "nodeName in tenant"),
+    ("", "serviceaccounts"): HARMLESS + "what it may do is in bindings",
+    ("", "serviceaccounts/token"): HARMLESS + "the API server bounds its lifetime",
+    ("", "pods/attach"): HARMLESS + "no content",
+    ("", "pods/exec"): HARMLESS + "no content",
+    ("", "pods/portforward"): HARMLESS + "no content",
+    ("", "pods/eviction"): HARMLESS + "no content",
+    ("", "pods/ephemeralcontainers"): HARMLESS + "as test_ephemeral_containers_are_judged shows",
+    ("apps", "deployments"): (maker("Deployment", tolerating(operator="Exists")), "tolerations in tenant"),
+    ("apps", "deployments/scale"): HARMLESS + "a number, which the quota bounds",
+    ("apps", "statefulsets"): (
+        maker("StatefulSet", pod(priorityClassName="system-node-critical")),
+        "priorityClassName",
+    ),
+    ("apps", "statefulsets/scale"): HARMLESS + "a number, which the quota bounds",
+    ("apps", "daemonsets"): (maker("DaemonSet", tolerating(operator="Exists")), "tolerations in tenant"),
+    ("apps", "replicasets"): (maker("ReplicaSet", pod("sha256:0123")), "IDs of images in tenant"),
+    ("apps", "replicasets/scale"): HARMLESS + "a number, which the quota bounds",
+    ("autoscaling", "horizontalpodautoscalers"): HARMLESS + "numbers, which the quota bounds",
+    ("batch", "cronjobs"): (maker("CronJob", mounting(nfs={"server": "192.0.2.1", "path": "/"})), "volumes in tenant"),
+    ("batch", "jobs"): (maker("Job", pod(terminationGracePeriodSeconds=10**6)), "terminationGracePeriodSeconds in"),
+    ("coordination.k8s.io", "leases"): HARMLESS + "only the app modules read them",
+    ("networking.k8s.io", "ingresses"): (ingress("vic.example.org"), "hosts of rules in tenant"),
+    ("policy", "poddisruptionbudgets"): (budget(maxUnavailable=0), "maxUnavailable in tenant"),
+    ("rbac.authorization.k8s.io", "roles"): ({**head("Role", "own"), "rules": []}, "kind in tenant"),
+    ("rbac.authorization.k8s.io", "rolebindings"): (
+        {
+            **head("RoleBinding", "own"),
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "walls-writer"},
+        },
+        "kind in tenant",
+    ),
+    **{
+        ("traefik.io", GROUPS[kind][1]): ({**head(kind, "worst"), "spec": spec}, "kind in tenant")
+        for kind, spec in TRAEFIK.items()
+    },
+}
+
+
+def writable() -> list[tuple[str, str, str]]:
+    """Return what members write: role, group and resource."""
+    return [
+        (role, group, resource)
+        for role, rules in tenant_objects.RULES.items()
+        for rule in rules
+        if {"create", "update", "patch"} & set(rule["verbs"])
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+    ]
+
+
+@pytest.mark.parametrize(("role", "group", "resource"), writable())
+def test_the_worst_of_what_a_role_writes_is_refused(team: Team, role: str, group: str, resource: str) -> None:
+    found = WORST[group, resource]
+    if isinstance(found, str):
+        assert found.startswith(HARMLESS) and found != HARMLESS
+        return
+    wanted, message = found
+    refused(lambda: team.create(role, wanted), message)
+
+
+def test_members_cannot_change_the_walls(team: Team) -> None:
+    kinds = ("validatingadmissionpolic", "mutatingadmissionpolic")
+    for who in ("developer", "owner"):
+        for kind in kinds:
+            for plural in (f"{kind}ies", f"{kind}ybindings"):
+                path = f"/apis/admissionregistration.k8s.io/v1/{plural}"
+                kube = team.clients[who]
+                refused(lambda one=path, by=kube: by.request("GET", one), "cannot list")
+                name = f"{path}/cloudbang-tenant-{'raw-sockets' if kind.startswith('m') else 'pods'}"
+                team.api.kube.request("GET", name)
+                refused(lambda one=name, by=kube: by.request("DELETE", one, DRY), "cannot delete")
+                refused(
+                    lambda one=name, by=kube: by.request("PATCH", one, DRY, {"spec": {}}, content_type=client.MERGE),
+                    "cannot patch",
+                )
+        for change in ({"labels": {"cloudbang.platform/tenant": None}}, {"annotations": {"a": "b"}}):
+            refused(
+                lambda one=change, by=team.clients[who]: by.request(
+                    "PATCH", client.path("Namespace", None, TEAM), DRY, {"metadata": one}, content_type=client.MERGE
+                ),
+                "cannot patch",
+            )
+
+
+def test_other_namespaces_are_left_alone(team: Team) -> None:
+    made = team.api.kube.request("POST", where("Pod", "default"), DRY, maker("Pod", pod(OTHERS, nodeName="a")))
+    assert "securityContext" not in made["spec"]["containers"][0]
+
+
+OLD: list[tuple[Object, Object]] = [
+    (maker("Deployment", pod(OTHERS, nodeName="a"), "old"), {"spec": {"replicas": 0}}),
+    (maker("StatefulSet", tolerating(operator="Exists"), "old"), {"spec": {"replicas": 0}}),
+    (maker("CronJob", pod("sha256:0123"), "old"), {"spec": {"suspend": True}}),
+    (maker("Job", pod(OTHERS), "old"), {"spec": {"suspend": True}}),
+    (maker("Pod", pod(nodeName="a"), "old"), {"metadata": {"labels": {"a": "b"}}}),
+    (ingress("vic.example.org", "old", tls=[{"secretName": "x"}]), {"metadata": {"labels": {"a": "b"}}}),
+    (budget("old", maxUnavailable=0), {"metadata": {"labels": {"a": "b"}}}),
+    (service("old", annotations={"traefik.ingress.kubernetes.io/x": "y"}), {"spec": {"ports": [{"port": 81}]}}),
+    (service("staging-old"), {"spec": {"ports": [{"port": 81}]}}),
+]
+
+
+def test_what_was_there_before_can_still_be_scaled_and_removed(team: Team, api: Api, tenant: str) -> None:
+    """Made before the namespace was a tenant's, as what is older than the policies."""
+    space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": tenant}}
+    api.kube.request("POST", client.path("Namespace", None), {}, space)
+    soon(lambda: api.kube.get("ServiceAccount", tenant, "default"))
+    for wanted, _change in OLD:
+        api.kube.request("POST", where(wanted["kind"], tenant), {}, wanted)
+    debugged = where("Pod", tenant, "old") + "/ephemeralcontainers"
+    first = {"name": "first", "image": "x/y:1"}
+    api.kube.request("PATCH", debugged, {}, {"spec": {"ephemeralContainers": [first]}}, content_type=STRATEGIC)
+    member = {"name": "walls-developer", "role": "developer"}
+    good("tenant", api.options(name=tenant, adopt=True, network="open", members=[member]))
+    annotate(api, tenant, {tenant_annotations.RESERVED_NAMES: "staging-"})
+    developer = team.clients["developer"]
+
+    def walled() -> bool:
+        try:
+            developer.request("POST", where("Pod", tenant), DRY, maker("Pod", pod(OTHERS)))
+        except client.ApiError as error:
+            return "images in tenant" in str(error)
+        return False
+
+    soon(walled)
+    # The containers that it has cannot be changed any more, and it may stay on its node.
+    second = {"name": "second", "image": "x/y:1"}
+    made = api.kube.request("PATCH", debugged, DRY, {"spec": {"ephemeralContainers": [second]}}, content_type=STRATEGIC)
+    contexts = {one["name"]: one.get("securityContext") for one in made["spec"]["ephemeralContainers"]}
+    assert contexts == {"first": None, "second": {"capabilities": {"drop": ["NET_RAW"]}}}
+    for wanted, change in OLD:
+        path = where(wanted["kind"], tenant, wanted["metadata"]["name"])
+        developer.request("PATCH", path, {}, change, content_type=client.MERGE)
+    for wanted, _change in OLD:
+        path = where(wanted["kind"], tenant, wanted["metadata"]["name"])
+        developer.request("DELETE", path, {"propagationPolicy": "Foreground", "gracePeriodSeconds": "0"})
+        soon(lambda one=path: not _there_for(developer, one))
+
+
+def _there_for(kube: client.Kube, path: str) -> bool:
+    try:
+        kube.request("GET", path)
+    except client.ApiError as error:
+        return error.status != 404
+    return True
+
+
+PROCESSES: dict[str, Object] = {
+    "web": {"name": "web", "ports": [8000]},
+    "worker": {"name": "web"},
+    "stateful": {"name": "web", "ports": [5432]},
+    "cron": {"name": "web", "schedule": "@yearly"},
+    "job": {"name": "web"},
+}
+
+
+@pytest.mark.parametrize("kind", argument_spec("app")["type"]["choices"])
+def test_apps_of_all_types_go_as_a_developer_deploys_them(team: Team, nodes: Nodes, kind: str) -> None:
+    image = "x/task:1" if kind in ("job",) else OWN
+    options: dict[str, Any] = {
+        "kubeconfig": str(team.api.directory / "walls-developer.conf"),
+        "tenant": TEAM,
+        "name": f"app-{kind}",
+        "type": kind,
+        "image": image,
+        "processes": [{**PROCESSES[kind], "placement": {"tolerations": ["example.org/gpu"]}}],
+        "env": {"A": "b"},
+        "files": [{"path": "/etc/x/y", "content": "z"}],
+        "timeout": 30,
+    }
+    if kind in ("web", "stateful"):
+        options["grace"] = 86400
+        options["drain"] = 3600
+    if kind == "web":
+        options["domains"] = ["shop.example.org", "a.team.example.org"]
+    good("app", options)
+    assert not good("app", options)["changed"]
+    good("app", {**options, "state": "absent"})
+
+
+def test_an_app_with_a_domain_of_others_says_whom_to_ask(team: Team, nodes: Nodes) -> None:
+    options = {
+        "kubeconfig": str(team.api.directory / "walls-developer.conf"),
+        "tenant": TEAM,
+        "name": "thief",
+        "image": OWN,
+        "processes": [{"name": "web", "ports": [80]}],
+        "domains": ["vic.example.org"],
+        "timeout": 30,
+    }
+    result = runner.run("app", options, False)
+    assert result["failed"] and "found vic.example.org" in result["msg"] and "an administrator allows" in result["msg"]
+
+
+def test_the_api_finds_nothing_wrong_with_the_expressions(team: Team) -> None:
+    """The controller manager checks the types of all that policies read, for each kind that they are about."""
+    for policy in admission.policies(REGISTRY, ["shared/"]):
+        path = f"/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies/{admission.PREFIX}{policy.name}"
+
+        def checked(one: str = path) -> Any:
+            return (team.api.kube.request("GET", one).get("status") or {}).get("typeChecking")
+
+        soon(lambda: checked() is not None)
+        assert checked() == {}, policy.name
+
+
+def test_a_second_run_changes_nothing(team: Team) -> None:
+    for entry in admission.manifests(REGISTRY, ["shared/"]):
+        path = policy_path(entry)
+        before = team.api.kube.request("GET", path)
+        query = {"fieldManager": "test", "force": "true"}
+        after = team.api.kube.request("PATCH", path, query, entry, content_type=client.APPLY)
+        assert after["metadata"]["generation"] == before["metadata"]["generation"]
