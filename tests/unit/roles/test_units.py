@@ -19,6 +19,8 @@ ROOT = {
     "calico-felix",
     "calico-startup",
     "calico-tunnel",
+    "cloudbang-firewall",
+    "cloudbang-vrrp",
     "containerd",
     "goodnet-agent",
     "goodnet-firewall",
