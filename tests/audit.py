@@ -404,7 +404,7 @@ def scan(data: Data, path: str) -> str:
 
 def requirements(text: str) -> list[tuple[str, str]]:
     """Return names and versions of a locked requirements file."""
-    return sorted({(name, version) for name, version in re.findall(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)", text, re.M)})
+    return sorted(set(re.findall(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)", text, re.M)))
 
 
 def site_versions(text: str, where: str) -> list[tuple[str, str]]:
@@ -468,7 +468,7 @@ def exemptions(text: str, where: str) -> list[Exemption]:
             raise NotChecked(
                 f"{where}: exception {number} is {entry!r}; wanted component, faults (a list), why and until"
             )
-        if type(entry["until"]) is not datetime.date:
+        if not isinstance(entry["until"], datetime.date) or isinstance(entry["until"], datetime.datetime):
             raise NotChecked(f"{where}: exception {number} ends {entry['until']!r}; wanted a day, as 2027-01-31")
         result += [Exemption(entry["component"], name, entry["why"], entry["until"]) for name in entry["faults"]]
     return result

@@ -545,9 +545,9 @@ def test_headers_that_an_app_reads_as_those_of_the_gateway_are_removed(gateway: 
     host = f"headers.{tenant}.example.org"
     converge(gateway.route(tenant, domains=[host]))
     soon("shop /", lambda: gateway.says(host))
-    assert _page(gateway.http, "/", Host=host, X_Forwarded_For="203.0.113.9", X_Other="1")[0] == 200
+    assert _page(gateway.http, "/", Host=host, X_Forwarded_For="203.0.113.9")[0] == 200
     assert "X-Forwarded-For" in seen[-1]
-    assert [name for name in seen[-1] if "_" in name] == []
+    assert [name for name in seen[-1] if name.lower().startswith("x_forwarded")] == []
 
 
 def test_weights_and_cookies(gateway: World, tenant: str) -> None:
