@@ -223,13 +223,13 @@ def test_vxlan_of_strangers_is_dropped(pods: Pods, sender: str, arrives: bool) -
     """A host of the cluster may do the same, which shows that the packet is right."""
     port = 9999 if arrives else 9998
     listen = (
-        f"timeout 6 python3 -c 'import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); "
-        f's.bind(("", {port})); print(s.recv(99).decode(), flush=True)\' > /run/injected-{port} 2>&1 &'
+        f"{{ timeout 15 python3 -c 'import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); "
+        f's.bind(("", {port})); print(s.recv(99).decode(), flush=True)\' > /run/injected-{port} 2>&1 < /dev/null & }}'
     )
     host = node("compute1")
     in_pod(pods["a"], listen)
     try:
-        host.check_output("sleep 1")
+        wait_for(lambda: in_pod(pods["a"], f"ss -Hlun sport = {port}").stdout)
         mac = host.check_output("cat /sys/class/net/vxlan.calico/address")
         words = (HOSTS["compute1"], mac, address_of("management1", "vxlan.calico"), pods["a"]["status"]["podIP"])
         node(sender).check_output(python(INJECT, *words, str(port)))
@@ -270,6 +270,7 @@ def test_no_other_address_of_a_host_is_a_way_in(pods: Pods, name: str) -> None:
 def test_the_platforms_pods_are_closed_to_others(pods: Pods) -> None:
     ports = {"coredns": ("9153", "8080", "8181"), "metrics-server": ("10250",), "calico-kube-controllers": ("9094",)}
     targets = []
+    kubectl("wait", "--for=condition=Ready", "--timeout=90s", "--namespace=kube-system", "pod", "--all")
     for one in objects("pods", "--namespace=kube-system"):
         name = one["metadata"]["name"].rsplit("-", 2)[0]
         targets += [f"{one['status']['podIP']}:{port}" for port in ports[name]]
