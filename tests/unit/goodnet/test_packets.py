@@ -212,7 +212,9 @@ class Lab:
                 overlay=(CLUSTER, SERVICES),
                 router=ROUTER_MAC,
                 passing=PASSING_MAC,
-                machines=(ALPHA.underlay, BETA.underlay),
+                machines=(ALPHA.underlay,),
+                underlay="br-underlay",
+                tunnel_ends=(ALPHA.underlay, BETA.underlay),
                 routed=(IPv4Network(f"{ROUTED}/32"),),
             )
             gateway.ensure(own_way)

@@ -326,7 +326,9 @@ class Agent:
         assert self._gateway is not None and self._config is not None
         self._config = self._bridge(self._gateway, self._config.mtu)
         gateway.ensure(self._gateway)
-        gateway.filter(self._gateway)
+        underlay = UNDERLAY if self.settings.datapath == "netdev" else ""
+        ends = self._builder.tunnel_ends(self.cluster.view())
+        gateway.filter(replace(self._gateway, underlay=underlay, tunnel_ends=ends))
         if self.settings.datapath == "netdev":
             nft.guard("goodnet-guard", wiring.WIRES, f'iifname "{PROVIDER}"')
 

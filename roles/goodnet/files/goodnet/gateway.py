@@ -28,8 +28,8 @@ class Gateway:
     """The internal port of a host. own: addresses of its pods; the first of them is the port's.
 
     overlay: networks that are reached through the port. router: the MAC that packets for them go to. passing: the MAC
-    of packets that may pass through this host, but are not for any of the machines. routed: networks outside whose
-    machines may reach Services by way of this host.
+    of packets that may pass through this host, but are not for any of the machines, nor for ends of tunnels that are
+    reached by the interface underlay. routed: networks outside whose machines may reach Services by way of this host.
     """
 
     name: str
@@ -38,6 +38,8 @@ class Gateway:
     router: str
     passing: str
     machines: tuple[IPv4Address, ...] = ()
+    underlay: str = ""
+    tunnel_ends: tuple[IPv4Address, ...] = ()
     routed: tuple[IPv4Network, ...] = ()
 
     @property
@@ -82,9 +84,12 @@ def filter(gateway: Gateway) -> None:
     """
     inside = _set(gateway.overlay)
     routed = f"ip saddr != {_set(gateway.routed)} " if gateway.routed else ""
-    machines = ""
-    if gateway.machines:
-        machines = f'iifname "{gateway.name}" ether saddr {gateway.passing} ip daddr {_set(gateway.machines)} drop'
+    passing = f'iifname "{gateway.name}" ether saddr {gateway.passing}'
+    machines = f"{passing} ip daddr {_set(gateway.machines)} drop" if gateway.machines else ""
+    # What a Node says of itself: it is to close no address but in the network of the tunnels.
+    tunnel_ends = ""
+    if gateway.underlay and gateway.tunnel_ends:
+        tunnel_ends = f'{passing} oifname "{gateway.underlay}" ip daddr {_set(gateway.tunnel_ends)} drop'
     nft.load(f"""
 table ip goodnet
 delete table ip goodnet
@@ -96,12 +101,13 @@ table ip goodnet {{
     # A host is no router to Services: kube-proxy would make what it forwards look like the host's own.
     iifname != {{ "{gateway.name}", "lo" }} {routed}ip daddr {inside} drop
     # Hosts serve each other in ways that are not for pods.
-    iifname "{gateway.name}" ether saddr {gateway.passing} fib daddr type local drop
+    {passing} fib daddr type local drop
     {machines}
   }}
   chain forward {{
     type filter hook forward priority filter; policy accept;
     # From outside pods are reached by what kube-proxy translates, NodePorts and the like; answers are let through.
+    {tunnel_ends}
     iifname "{gateway.name}" accept
     oifname "{gateway.name}" ct status & dnat == 0 ct state != {{ established, related }} drop
   }}

@@ -71,6 +71,10 @@ class Builder:
         """Return a host of the cluster, None when it is not known or has no range of addresses yet."""
         return next((host for host in self._hosts(view.nodes)[0] if host.name == name), None)
 
+    def tunnel_ends(self, view: cluster.View) -> tuple[IPv4Address, ...]:
+        """Return the addresses that tunnels to hosts end at."""
+        return tuple(sorted({host.underlay for host in self._hosts(view.nodes)[0]}))
+
     def tenants(self, view: cluster.View) -> Tenants:
         return self._tenants((view.namespaces, view.tenants, view.holder))
 
