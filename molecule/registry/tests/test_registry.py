@@ -195,6 +195,16 @@ def test_a_service_in_its_sandbox_reaches_no_other_service(unit: str) -> None:
     assert host.check_output(f"{inside} sh -c {shlex.quote(loop)}") == ""
 
 
+# A neighbour of the host that has IPv6 only.
+WALL = [
+    "ip netns add wall && ip link add wall0 type veth peer name wall1 netns wall",
+    "sysctl --quiet --write net.ipv6.conf.wall0.disable_ipv6=0",
+    "ip -6 address add fd00:94::1/64 dev wall0 nodad && ip link set wall0 up",
+    "ip netns exec wall sysctl --quiet --write net.ipv6.conf.wall1.disable_ipv6=0",
+    "ip -n wall -6 address add fd00:94::2/64 dev wall1 nodad && ip -n wall link set wall1 up",
+]
+
+
 @pytest.mark.disruptive
 def test_the_port_that_takes_images_can_be_opened_to_networks_and_is_closed_to_others() -> None:
     """The controller is the first address of the network that it shares with the nodes."""
@@ -203,6 +213,16 @@ def test_the_port_that_takes_images_can_be_opened_to_networks_and_is_closed_to_o
     assert status("/v2/", *credentials("ci"), address=PUSH) == "200"
     assert status("/v2/", *credentials("node"), address=PUSH) == "401"
     assert changes(converge("--extra-vars", json.dumps({"registry_push_networks": ["10.94.3.1/32"]}))) == []
+    # What is named is an IPv4 network: nobody comes in by IPv6.
+    host = node("storage1")
+    for command in WALL:
+        host.check_output(command)
+    try:
+        ask = "ip netns exec wall curl --insecure --silent --output /dev/null --max-time 4 --write-out '%{http_code}'"
+        wait_for(lambda: host.run(f"{ask} https://[fd00:94::1]:5000/v2/").stdout == "401", 15)
+        assert host.run(f"{ask} https://[fd00:94::1]:5001/v2/").stdout == "000"
+    finally:
+        host.run("ip netns del wall; ip link del wall0")
     converge("--extra-vars", json.dumps({"registry_push_networks": ["192.0.2.0/24"]}))
     assert on_host("/v2/", *credentials("ci")) == "200"
     assert status("/v2/", *credentials("ci"), "--connect-timeout", "3", address=PUSH) == "000"

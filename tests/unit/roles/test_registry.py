@@ -246,7 +246,10 @@ def test_the_port_that_takes_images_is_open_to_named_networks_only(
     assert listening(cluster[1]) == ("127.0.0.1:5001", [], ["IPAddressDeny=any", "IPAddressAllow=localhost"], False)
     assert listening(rendered(tmp_path, *PUSH, registry_push_networks=["10.0.0.0/24", "192.0.2.7/32"])) == (
         "0.0.0.0:5001",
-        ["tcp dport 5001 ip saddr != { 10.0.0.0/24, 192.0.2.7/32 } drop"],
+        [
+            "tcp dport 5001 ip saddr { 10.0.0.0/24, 192.0.2.7/32 } accept",
+            'tcp dport 5001 drop comment "IPv6 too, which 0.0.0.0 does not exclude"',
+        ],
         ["IPAddressDeny=any", "IPAddressAllow=localhost 10.0.0.0/24 192.0.2.7/32"],
         True,
     )
