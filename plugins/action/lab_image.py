@@ -23,6 +23,7 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.debian import (
     digest,
     pack,
 )
+from ansible_collections.cloudbang.platform.plugins.module_utils.texts import visible
 
 LABEL = "cloudbang.lab.recipe"
 SPACE_B = 3 << 30
@@ -118,4 +119,4 @@ def _drop_older(client: Any, name: str, image: str) -> None:
 
 def _say(name: str, text: str) -> None:
     say: Callable[[str], None] = Display().display
-    say(f"{name}: {text}")
+    say(visible(f"{name}: {text}"))

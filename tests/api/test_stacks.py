@@ -377,7 +377,11 @@ def test_stack_from_a_compose_file(api: Api, nodes: Nodes, tenant: str, tmp_path
     assert as_checked("app_stack", newer)["apps"][0]["release"] == 2
     path.write_text(COMPOSE.replace("expose:", "volumes: [data:/data]\n    expose:"))
     refused("app_stack", options, "services.cache.volumes: found volumes, which is not supported here")
-    refused("app_stack", {**options, "compose": {"path": str(tmp_path / "none")}}, "No such file")
+    refused(
+        "app_stack",
+        {**options, "compose": {"path": f"{tmp_path}/none"}},
+        f"compose.path: found no file {tmp_path}/none",
+    )
     assert good("app_stack", {**newer, "state": "absent"})["changed"]
 
 

@@ -13,7 +13,7 @@ from ..texts import visible
 from . import bindings, deploy, info, release, routes, scale, stack, templates, tenant_info, tenant_kubeconfig, tenants
 from .client import Kube, KubeError, Unknown, connect
 from .ledger import LedgerError
-from .options import Invalid, shown
+from .options import FALSE, TRUE, Invalid, shown
 from .parse import parse
 
 MASK = "********"
@@ -111,9 +111,10 @@ def mask(value: Any, hidden: list[str]) -> Any:
     """Return the value with every secret in its texts replaced.
 
     One of up to three characters is replaced only as a word of its own in a text that somebody wrote, such as a log: it
-    would be found anywhere else by chance.
+    would be found anywhere else by chance. A single character or a yes or no is what anybody would guess, and stays.
     """
-    lines = {line for text in hidden for line in (text, *text.splitlines()) if line}
+    lines = {line for text in hidden for line in (text, *text.splitlines()) if len(line) > 1}
+    lines = {line for line in lines if line.lower() not in TRUE + FALSE}
     long = sorted((line for line in lines if len(line) > SHORT), key=len, reverse=True)
     short = [line for line in lines if len(line) <= SHORT]
     if not lines:

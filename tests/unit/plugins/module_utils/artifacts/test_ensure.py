@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import threading
@@ -15,6 +16,7 @@ import yaml
 from ansible_collections.cloudbang.platform.plugins.module_utils.artifacts import (
     ArtifactError,
     bundle,
+    download,
     ensure,
     plan,
     recipes,
@@ -432,6 +434,22 @@ def test_a_mirror_sends_no_more_than_it_lists(world: World, mirror: Path) -> Non
     with pytest.raises(ArtifactError, match=r"found more than 1600 bytes; wanted 1600 bytes"):
         ensure(["tool"], world.settings(**changes, cache_dir=str(world.root / "other")))
     assert not any(path.stat().st_size > 1600 for path in (world.root / "other").rglob("*") if path.is_file())
+
+
+def test_a_download_without_end_is_ended(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Endless(io.BytesIO):
+        status, headers, reads = 200, {"Content-Type": "application/octet-stream"}, 0
+
+        def read(self, size: int | None = -1) -> bytes:
+            Endless.reads += 1
+            assert Endless.reads < 10
+            return b"x" * 4096
+
+    monkeypatch.setattr(download, "open_http", lambda *_arguments: Endless())
+    cache = store.Store(str(world.root / "other"))
+    with pytest.raises(ArtifactError, match=r"found more than 5000 bytes; wanted 5000 bytes"):
+        download.download(cache, "http://x", "0" * 64, "/none", "x", "mirror", world.progress, 5000)
+    assert Endless.reads == 2
 
 
 def test_writing_a_mirror_tells_the_sum_that_pins_it(world: World, mirror: Path) -> None:
