@@ -99,6 +99,9 @@ def rendered(root: Path, *templates: str, **variables: Any) -> dict[str, str]:
     tasks = yaml.safe_load((ROLES / "pki/tasks/main.yml").read_text("utf-8"))
     tasks[0]["vars"] = {"pki_dir": "{{ cloudbang_pki_dir }}"}
     users = next(one for one in yaml.safe_load((ROLES / "registry/tasks/main.yml").read_text("utf-8")) if "when" in one)
+    for ending in ("crt", "key"):
+        stand_in = {"dest": "{{ cloudbang_pki_dir }}/metrics-server." + ending, "content": ending, "mode": "0600"}
+        tasks.append({"name": "The metrics server's certificate", "ansible.builtin.copy": stand_in})
     results = {name: root / "rendered" / name for name in templates}
     for name, path in results.items():
         path.parent.mkdir(parents=True, exist_ok=True)
