@@ -65,9 +65,10 @@ e2e-goodnet: lab-down site ## Run the end-to-end tests that see the network on a
 	@pytest -v -m "not drill" $(patsubst %,tests/e2e/test_%.py,cluster tenants goodnet idempotence failover)
 	@$(PLAY) cloudbang.platform.lab_down
 
-drills: site ## Run the long forms of tests that `make test` has short forms of, on the lab
+drills: site ## Run the long forms of tests that `make test` has short forms of, on the lab; then a lab with GoodNet
 	@$(PLAY) cloudbang.platform.demo
 	@pytest -v -m drill tests/e2e
+	@$(MAKE) --no-print-directory e2e-goodnet
 
 times: setup ## Show where the time of the last `make test` went
 	@tests/times.py

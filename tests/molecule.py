@@ -45,7 +45,7 @@ def scenarios() -> list[str]:
     return sorted(found, key=lambda name: FIRST.index(name) if name in FIRST else len(FIRST))
 
 
-def call(log: Path, *command: str, seconds: int = 1200) -> int:
+def call(log: Path, *command: str, seconds: int = 1800) -> int:
     """Run a command with its output in a file. Return its exit code, or 124 when it took too long."""
     environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "NO_COLOR": "1", "PYTHONUNBUFFERED": "1"}
     with log.open("ab") as stream:
