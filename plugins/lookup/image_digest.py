@@ -3,14 +3,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from ansible.errors import AnsibleError
-from ansible.plugins.lookup import LookupBase
-
-from ansible_collections.cloudbang.platform.plugins.module_utils.artifacts import ArtifactError
-from ansible_collections.cloudbang.platform.plugins.plugin_utils.sending import cached_or_made, image_digest
-
 DOCUMENTATION = r"""
 name: image_digest
 short_description: Digest by which a registry knows an image artifact
@@ -45,6 +37,14 @@ _list:
   elements: str
   sample: ["sha256:0000000000000000000000000000000000000000000000000000000000000000"]
 """
+
+from typing import Any
+
+from ansible.errors import AnsibleError
+from ansible.plugins.lookup import LookupBase
+
+from ansible_collections.cloudbang.platform.plugins.module_utils.artifacts import ArtifactError
+from ansible_collections.cloudbang.platform.plugins.plugin_utils.sending import cached_or_made, image_digest
 
 UNKNOWN = "sha256:" + "0" * 64
 

@@ -281,11 +281,17 @@ def _in_force(kube: client.Kube, namespace: str) -> bool:
     return False
 
 
+def namespace_of(tenant: str) -> dict[str, Any]:
+    """Return the namespace of a tenant without walls."""
+    labels = {"app.kubernetes.io/managed-by": "cloudbang", render.TENANT: tenant, render.POD_SECURITY: "baseline"}
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": tenant, "labels": labels}}
+
+
 def make_tenant(api: Api, name: str, annotations: dict[str, str], labels: dict[str, str] | None = None) -> None:
     """Make the namespace of a tenant for which an administrator has set annotations."""
-    marks = {"app.kubernetes.io/managed-by": "cloudbang", render.TENANT: name, render.POD_SECURITY: "baseline"}
-    metadata = {"name": name, "annotations": annotations, "labels": {**marks, **(labels or {})}}
-    space = {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}
+    space = namespace_of(name)
+    space["metadata"]["annotations"] = annotations
+    space["metadata"]["labels"].update(labels or {})
     api.kube.request("POST", client.path("Namespace", None), {}, space)
 
 

@@ -590,6 +590,18 @@ def _there(team: Team, path: str) -> bool:
 
 @pytest.mark.parametrize("kind", ["Service", "Ingress", "Middleware", "IngressRoute"])
 def test_names_of_another_tenants_routes_are_reserved(team: Team, kind: str) -> None:
+    # The module takes away what no tenant's name asks for.
+    annotate(team.api, team.name, {tenant_annotations.RESERVED_NAMES: "staging-"})
+    probe = service("staging-shop")
+
+    def known() -> bool:
+        try:
+            team.create("administrator", probe)
+        except client.ApiError:
+            return True
+        return False
+
+    soon(known)
     for name, message in (
         (
             "staging-shop",

@@ -12,7 +12,7 @@ import pytest
 
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps import ledger, render
 
-from .conftest import Api, Nodes
+from .conftest import Api, Nodes, namespace_of
 from .test_stacks import apps, go, good, refused
 
 CODE = "\x1b]0;PWNED\x07"
@@ -29,7 +29,7 @@ def victim(api: Api, nodes: Nodes) -> str:
 def attacker(api: Api, nodes: Nodes, victim: str) -> Iterator[str]:
     """Return a tenant whose developers write Secrets, without the Secrets of an earlier test."""
     tenant = "forged-attacker"
-    api.kube.apply(render.namespace(tenant), "test")
+    api.kube.apply(namespace_of(tenant), "test")
     yield tenant
     for entry in api.kube.find("Secret", tenant):
         api.kube.delete("Secret", tenant, entry["metadata"]["name"])
@@ -108,7 +108,7 @@ def test_a_forged_binding_keeps_nobody_elses_app(api: Api, nodes: Nodes, victim:
 
 
 def peers(api: Api, tenant: str, others: str) -> None:
-    space = render.namespace(tenant)
+    space = namespace_of(tenant)
     space["metadata"]["annotations"] = {"cloudbang.platform/peers": others}
     api.kube.apply(space, "administrator")
 

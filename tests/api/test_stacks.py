@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 import yaml
 
-from ansible_collections.cloudbang.platform.plugins.module_utils.apps import client, render, runner
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps import client, runner
 from ansible_collections.cloudbang.platform.plugins.module_utils.artifacts import Settings, ensure
 
-from .conftest import ROOT, Api, Nodes
+from .conftest import ROOT, Api, Nodes, namespace_of
 from .test_routes import _define
 
 SECRET = "canary-of-the-secret"
@@ -182,7 +182,7 @@ def test_binding_to_another_tenant(api: Api, nodes: Nodes, tenant: str) -> None:
     # A tenant says by its peers whose bindings keep its apps.
     [warning] = good("app", gone, check=True)["warnings"]
     assert f"app {other}/api: releases of {tenant}/web are bound to it; that does not keep it" in warning
-    space = render.namespace(other)
+    space = namespace_of(other)
     space["metadata"]["annotations"] = {"cloudbang.platform/peers": f"somebody,{tenant}"}
     api.kube.apply(space, "administrator")
     refused("app", gone, f"found {tenant}/web bound to it")
@@ -560,5 +560,7 @@ def test_examples_of_the_pages_do_what_they_say(api: Api, nodes: Nodes, tenant: 
     version_of_stack[1]["stack"]["name"] = "shop"
     as_checked(version_of_stack[0], api.options(**version_of_stack[1]))
     other = f"{tenant}-other"
+    # The archive says where its images go in the registry.
+    good("tenant", api.options(name=other, images=["acme/"]))
     as_checked(install[0], api.options(**{**install[1], "tenant": other}, timeout=30))
     assert environment(api, other, "web")["PUBLIC_URL"] == f"https://shop.{tenant}.example.org"

@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # Runs a script as the main process of a unit sees the host: in its mounts, as its user, without capabilities.
 # Usage: UNIT SCRIPT
 pid=$(systemctl show --property=MainPID --value "$1")

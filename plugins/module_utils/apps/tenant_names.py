@@ -16,9 +16,9 @@ def listed(space: Object, annotation: str) -> list[str]:
     return [entry for entry in text.split(",") if entry]
 
 
-def covers(domain: str, other: str) -> bool:
+def covers(wide: str, narrow: str) -> bool:
     """Say whether who has a domain has another one with it: *.example.org is for all names below example.org."""
-    return domain == other or (domain.startswith("*.") and other.removeprefix("*").endswith(domain[1:]))
+    return wide == narrow or (wide.startswith("*.") and narrow.removeprefix("*").endswith(wide[1:]))
 
 
 def covered(domain: str, domains: Iterable[str]) -> bool:
