@@ -246,6 +246,8 @@ def test_one_service_of_an_earlier_release_becomes_two_and_its_password_ends() -
     """Until then one service listened on the nodes' port, and every node had the password that pushes."""
     host = node("storage1")
     host.check_output("systemctl disable --now registry-pull && rm /etc/systemd/system/registry-pull.service")
+    # Its unit let everybody in.
+    host.check_output("sed -i /^IPAddress/d /etc/systemd/system/registry.service")
     host.check_output("rm -r /etc/cloudbang-registry/pull && systemctl daemon-reload")
     host.check_output("sed -i 's/addr: .*/addr: 0.0.0.0:5000/' /etc/cloudbang-registry/config.yml")
     host.check_output(f"chmod 0700 {DATA} && systemctl restart registry")
