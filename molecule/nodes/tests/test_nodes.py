@@ -382,26 +382,16 @@ def test_killed_agents_come_back_and_pods_do_not_notice(pods: dict[str, dict[str
     assert restarts == [0, 0, 0, 0]
 
 
-@pytest.mark.disruptive
-def test_what_was_changed_or_stopped_is_put_right(pods: dict[str, dict[str, Any]]) -> None:
-    node("compute1").check_output("systemctl stop kube-proxy && sed -i /^maxPods/d /var/lib/kubelet/config.yaml")
-    node("compute1").check_output("nft delete table inet cloudbang")
-    node("management1").check_output("systemctl stop calico-felix && rm /opt/cni/bin/calico")
-    node("loadbalancer1").check_output("sed -i s/:443/:8443/ /etc/traefik/traefik.yaml && systemctl restart traefik")
-    assert page("secure.example.org", "--insecure", scheme="https") == "000"
-    changed = changes(converge())
-    assert {line.split(":")[0] for line in changed} == set(ADDRESSES)
-    assert page("secure.example.org", "--insecure", scheme="https") == "200"
-    assert node("compute1").check_output("systemctl is-active kube-proxy") == "active"
-    assert "reject" in node("compute1").check_output("nft list table inet cloudbang")
-    assert node("management1").check_output("systemctl is-active calico-felix") == "active"
-    assert fetches(pods["b"], "web")
-    assert changes(converge()) == []
+def kubelet_status(authority: Path) -> str:
+    """Return how the kubelet of compute1 answers someone who trusts this authority."""
+    ask = ("--silent", "--output", "/dev/null", "--max-time", "5", "--noproxy", "*", "--write-out", "%{http_code}")
+    url = f"https://{ADDRESSES['compute1']}:10250/pods"
+    return run("curl", *ask, "--cacert", str(authority), url).stdout
 
 
 @pytest.mark.disruptive
-def test_hosts_of_an_older_version_are_brought_up_to_date(pods: dict[str, dict[str, Any]]) -> None:
-    """Root had all files, the cluster's authority signed for kubelets, and for the gateway under another name."""
+def test_what_was_changed_or_stopped_or_is_of_an_older_version_is_put_right(pods: dict[str, dict[str, Any]]) -> None:
+    """In an older version root had all files, and the cluster's authority signed for kubelets and the gateway."""
     older = {
         "path": "/etc/kubernetes/pki/kubelet-server",
         "authority": "kubernetes-ca",
@@ -414,26 +404,27 @@ def test_hosts_of_an_older_version_are_brought_up_to_date(pods: dict[str, dict[s
         "compute1", "cloudbang.platform.certificates", authorities=str(STATE / "pki"), certificates=[older]
     )  # fmt: skip
     assert made["issued"] == {older["path"]: "another authority signed it"}
-    ask = (
-        "curl",
-        "--silent",
-        "--output",
-        "/dev/null",
-        "--max-time",
-        "5",
-        "--noproxy",
-        "*",
-        "--write-out",
-        "%{http_code}",
-    )
-    url = f"https://{ADDRESSES['compute1']}:10250/pods"
-    wait_for(lambda: run(*ask, "--cacert", str(CA), url).stdout == "401", 90)
+    wait_for(lambda: kubelet_status(CA) == "401", 90)
     assert "CoreDNS" in kubectl("logs", "a", NAMESPACE)
     node("management1").check_output("chown --recursive root:root /etc/kubernetes /var/log/kubernetes")
+    node("compute1").check_output("systemctl stop kube-proxy && sed -i /^maxPods/d /var/lib/kubelet/config.yaml")
+    node("compute1").check_output("nft delete table inet cloudbang")
+    node("management1").check_output("systemctl stop calico-felix && rm /opt/cni/bin/calico")
+    node("loadbalancer1").check_output("sed -i s/:443/:8443/ /etc/traefik/traefik.yaml && systemctl restart traefik")
+    assert page("secure.example.org", "--insecure", scheme="https") == "000"
     node("loadbalancer1").check_output("chown --recursive root:root /etc/traefik && touch /etc/traefik/default.key")
-    converge()
-    wait_for(lambda: run(*ask, "--cacert", str(KUBELET_CA), url).stdout == "401", 90)
-    assert run(*ask, "--cacert", str(CA), url).stdout == "000"
+
+    changed = changes(converge())
+    assert {line.split(":")[0] for line in changed} == set(ADDRESSES)
+    assert page("secure.example.org", "--insecure", scheme="https") == "200"
+    assert node("compute1").check_output("systemctl is-active kube-proxy") == "active"
+    assert "maxPods" in node("compute1").file("/var/lib/kubelet/config.yaml").content_string
+    assert "reject" in node("compute1").check_output("nft list table inet cloudbang")
+    assert node("management1").check_output("systemctl is-active calico-felix") == "active"
+    assert fetches(pods["b"], "web")
+
+    wait_for(lambda: kubelet_status(KUBELET_CA) == "401", 90)
+    assert kubelet_status(CA) == "000"
     assert "CoreDNS" in kubectl("logs", "a", NAMESPACE)
     assert not node("loadbalancer1").file("/etc/traefik/default.key").exists
     node("management1").check_output("systemctl restart kube-apiserver kube-controller-manager kube-scheduler")
