@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
-from . import lab as lab_module
-from .lab import DIRECTORY, Lab, Node
+from .lab import Lab, Node
 from .test_add_node import EXTRA, newcomer
 
 __all__ = ["newcomer"]
@@ -56,19 +53,6 @@ def test_one_host_that_does_not_answer_stops_all_before_any_change(lab: Lab, tmp
 def test_a_part_of_the_hosts_gets_the_same_configuration(lab: Lab, pattern: str) -> None:
     """What etcd, HAProxy and keepalived have to know of other hosts does not depend on which of them are in the run."""
     assert lab.play(SITE, "--check", "--diff", "--limit", pattern).changed == {}
-
-
-def test_the_order_of_the_hosts_means_nothing(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    inventory = tmp_path / "lab"
-    shutil.copytree(lab_module.INVENTORY, inventory)
-    hosts = yaml.safe_load((inventory / "hosts.yml").read_text())
-    groups = hosts["all"]["children"]
-    hosts["all"]["children"] = {
-        name: {**groups[name], "hosts": dict(reversed(groups[name]["hosts"].items()))} for name in reversed(groups)
-    }
-    (inventory / "hosts.yml").write_text(yaml.safe_dump(hosts, sort_keys=False))
-    monkeypatch.setattr(lab_module, "INVENTORY", inventory)
-    assert lab.play(SITE, "--check", "--diff", "-e", f"lab_dir={DIRECTORY}").changed == {}
 
 
 def test_two_runs_at_once_do_no_harm(lab: Lab) -> None:
