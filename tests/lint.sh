@@ -5,5 +5,7 @@ cd "$(dirname "$0")/.."
 ruff check .
 mypy
 yamllint --strict .
+antsibull-changelog lint
+antsibull-changelog lint-changelog-yaml changelogs/changelog.yaml
 ansible-lint --offline -q
 tests/sanity.sh
