@@ -74,7 +74,7 @@ times: setup ## Show where the time of the last `make test` went
 	@tests/times.py
 
 audit: setup ## Look for known faults in what is installed; DATA=newest or a directory, LOCK=a site's lock file
-	@tests/audit.py --data "$(DATA)" --lock "$(LOCK)" --day "$(DAY)"
+	@PYTHONPATH=build/collections tests/audit.py --data "$(DATA)" --lock "$(LOCK)" --day "$(DAY)"
 
 bench: setup ## Measure and write docs/benchmarks.md
 	@PYTHONPATH=tests:build/collections tests/bench/bench.py
