@@ -76,7 +76,7 @@ times: setup ## Show where the time of the last `make test` went
 audit: setup ## Look for known faults in what is installed; DATA=newest or a directory, LOCK=a site's lock file
 	@PYTHONPATH=build/collections tests/audit.py --data "$(DATA)" --lock "$(LOCK)" --day "$(DAY)"
 
-bench: setup ## Measure and write docs/benchmarks.md
+bench: setup ## Measure, mark what got worse since the last run, and write docs/benchmarks.md
 	@PYTHONPATH=tests:build/collections tests/bench/bench.py
 
 test: ## Run everything that can fail, fast checks first
