@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 # Commits up to this one are older than the rule.
-BASE = "ba9af1e23964d07eb2db28c8bce17c56847d4754"
+BASE = "143fe0d675a795137b9020c54f774a817e6dd6ca"
 LONGEST = 72
 SUBJECT = re.compile(r"[a-z0-9_.*][a-z0-9_.*/, -]*: (?P<verb>[A-Z][a-z]+)\b.*[^.\s]")
 # Verbs that end as other forms do.
