@@ -17,7 +17,7 @@ PLAY := ansible-playbook -i $(LAB)
 # Each process of the API tests has an API server of its own. Tests of one file build on each other.
 PYTEST := pytest -q --numprocesses auto --maxprocesses 4 --dist loadfile
 
-.PHONY: help setup demo test lab lab-down site lint unit api molecule e2e e2e-goodnet audit drills times bench lock clean
+.PHONY: help setup demo test lab lab-down site lint unit api molecule e2e e2e-goodnet audit drills times bench changelog lock clean
 
 help: ## Show what can be called
 	@grep -hE '^[a-z0-9-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -74,13 +74,16 @@ times: setup ## Show where the time of the last `make test` went
 	@tests/times.py
 
 audit: setup ## Look for known faults in what is installed; DATA=newest or a directory, LOCK=a site's lock file
-	@tests/audit.py --data "$(DATA)" --lock "$(LOCK)" --day "$(DAY)"
+	@PYTHONPATH=build/collections tests/audit.py --data "$(DATA)" --lock "$(LOCK)" --day "$(DAY)"
 
-bench: setup ## Measure and write docs/benchmarks.md
+bench: setup ## Measure, mark what got worse since the last run, and write docs/benchmarks.md
 	@PYTHONPATH=tests:build/collections tests/bench/bench.py
 
 test: ## Run everything that can fail, fast checks first
 	@tests/all.sh
+
+changelog: setup ## Write what the fragments say into CHANGELOG.md, below the version of galaxy.yml
+	@antsibull-changelog release --update-existing --refresh --reload-plugins
 
 lock: setup ## Resolve requirements.in into requirements.lock
 	@pip install --quiet uv

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 import testinfra
+import yaml
 from testinfra.backend.base import CommandResult
 from testinfra.host import Host
 
@@ -179,6 +180,60 @@ def kubectl(*arguments: str, manifest: str = "") -> str:
 def objects(what: str, *arguments: str) -> list[dict[str, Any]]:
     """Return the objects of a kind, as the API has them."""
     return list(json.loads(kubectl("get", what, "--output=json", *arguments))["items"])
+
+
+# The platform's own image is a web server too, which answers /health at port 8080.
+WEB_PORT = 8080
+WEB_SPEC: dict[str, Any] = {
+    "containers": [
+        {
+            "name": "web",
+            "image": "registry.cloudbang.internal:5000/coredns:current",
+            "args": ["-conf", "/etc/web/Corefile"],
+            "readinessProbe": {"httpGet": {"path": "/health", "port": WEB_PORT}, "periodSeconds": 1},
+            "volumeMounts": [{"name": "config", "mountPath": "/etc/web"}],
+        }
+    ],
+    "volumes": [{"name": "config", "configMap": {"name": "web"}}],
+}
+
+
+def web_config(**metadata: Any) -> dict[str, Any]:
+    """Return the ConfigMap that web servers of a namespace need."""
+    corefile = f".:1053 {{\n    health :{WEB_PORT}\n    errors\n}}\n"
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "web", **metadata},
+        "data": {"Corefile": corefile},
+    }
+
+
+def web_pod(metadata: dict[str, Any], **spec: Any) -> dict[str, Any]:
+    """Return a pod that is a web server and ends at once."""
+    spec = {**WEB_SPEC, "terminationGracePeriodSeconds": 0, **spec}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
+
+
+def web_service(selector: dict[str, str], kind: str = "ClusterIP", **metadata: Any) -> dict[str, Any]:
+    """Return the Service ``web``, whose port 80 leads to the web servers with these labels."""
+    spec = {"type": kind, "selector": selector, "ports": [{"port": 80, "targetPort": WEB_PORT}]}
+    return {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web", **metadata}, "spec": spec}
+
+
+def web_ingress(*hosts: str, **spec: Any) -> dict[str, Any]:
+    """Return the Ingress that gives these hosts to the Service ``web``."""
+    backend = {"service": {"name": "web", "port": {"number": 80}}}
+    rules = [
+        {"host": host, "http": {"paths": [{"path": "/", "pathType": "Prefix", "backend": backend}]}} for host in hosts
+    ]
+    spec = {"ingressClassName": "cloudbang", "rules": rules, **spec}
+    return {"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": {"name": "web"}, "spec": spec}
+
+
+def manifest_of(*objects: dict[str, Any]) -> str:
+    """Return objects as what ``kubectl apply`` reads."""
+    return "---\n".join(yaml.safe_dump(one) for one in objects)
 
 
 def in_pod(pod: dict[str, Any], command: str) -> CommandResult:

@@ -26,7 +26,7 @@ processors() {
 for suite in "${suites[@]}"; do
     echo "=== $suite"
     # Its data come from outside, and what they are about is built by the other suites.
-    [ "$suite" != audit ] || build/venv/bin/python tests/audit.py --at-hand || continue
+    [ "$suite" != audit ] || PYTHONPATH=build/collections build/venv/bin/python tests/audit.py --at-hand || continue
     begin=$SECONDS
     read -r work0 all0 < <(processors)
     report=$PWD/build/reports/$suite.xml

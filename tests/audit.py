@@ -2,6 +2,8 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Check what Cloudbang installs, and the environment it runs in, for known faults.
 
+Usage: PYTHONPATH=build/collections audit.py [--data DATA] [--lock LOCK] [--day DAY] [--at-hand]
+
 Go: each program in the artifact cache with govulncheck, and the module that it is built from by its version. A fault
 counts when one of its functions is linked into the program, or when nobody says which functions those are.
 Python: requirements.lock and the packages in the catalogue, by their versions.
@@ -34,18 +36,16 @@ import yaml
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "build" / "collections"))
-
-from ansible_collections.cloudbang.platform.plugins.module_utils.artifacts import gobuild, resolve  # noqa: E402
-from ansible_collections.cloudbang.platform.plugins.module_utils.artifacts.catalogue import (  # noqa: E402
+from ansible_collections.cloudbang.platform.plugins.module_utils.artifacts import gobuild, resolve
+from ansible_collections.cloudbang.platform.plugins.module_utils.artifacts.catalogue import (
     DEFAULT_CATALOGUE,
     Catalogue,
     Component,
 )
-from ansible_collections.cloudbang.platform.plugins.module_utils.artifacts.errors import ArtifactError  # noqa: E402
-from ansible_collections.cloudbang.platform.plugins.module_utils.artifacts.store import Store  # noqa: E402
+from ansible_collections.cloudbang.platform.plugins.module_utils.artifacts.errors import ArtifactError
+from ansible_collections.cloudbang.platform.plugins.module_utils.artifacts.store import Store
 
+ROOT = Path(__file__).resolve().parents[1]
 SOURCES = ROOT / "tests" / "audit-sources.yml"
 EXCEPTIONS = ROOT / "tests" / "audit-exceptions.yml"
 PYTHON_DATA = ROOT / "tests" / "audit-python.json"

@@ -5,6 +5,8 @@ cd "$(dirname "$0")/.."
 ruff check .
 mypy
 yamllint --strict .
+antsibull-changelog lint
+antsibull-changelog lint-changelog-yaml changelogs/changelog.yaml
 log=build/ansible-lint.log
 ansible-lint --offline -q --nocolor >"$log" 2>&1 &
 tests/sanity.sh || { kill $! 2>/dev/null; exit 1; }

@@ -6,7 +6,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: image_digest
 short_description: Digest by which a registry knows an image artifact
-version_added: 1.0.0
+version_added: 0.1.0
 author: Cloudbang Team (@cloudbang)
 description:
   - Returns the digest that M(cloudbang.platform.registry_images) pushes an image artifact with. It is read from the

@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: app
 short_description: Deploy, start, stop and remove applications
-version_added: 1.0.0
+version_added: 0.1.0
 description:
   - Brings one app, or all apps of a list, to a state on a Kubernetes cluster.
   - Each change of image or configuration makes a release, which is never changed afterwards. The replicas are not

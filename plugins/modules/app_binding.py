@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: app_binding
 short_description: Bind an app to others
-version_added: 1.0.0
+version_added: 0.1.0
 description:
   - Gives an app the address, ports and credentials of another one as environment.
   - All bindings of a task make one release of the app. They are part of its releases, so going back to one brings its

@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: app_info
 short_description: Show apps, their releases and how they run
-version_added: 1.0.0
+version_added: 0.1.0
 description:
   - Returns what there is of one app, of all apps of a tenant, or of all apps. It changes nothing.
   - An app that does not exist is no error. The list is empty then.

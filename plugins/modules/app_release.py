@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: app_release
 short_description: Go back to an earlier release of an app, or promote one from another tenant
-version_added: 1.0.0
+version_added: 0.1.0
 description:
   - Brings the image and configuration of an earlier release back, or over from the app of the same name in another
     tenant, by making a new release of the same content. The history only grows.

@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: app_route
 short_description: Lead requests from the gateway to an app
-version_added: 1.0.0
+version_added: 0.1.0
 description:
   - Makes, changes and removes a route, which leads requests for domains and paths, or connections to ports of the
     gateway, to an app.

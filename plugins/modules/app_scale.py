@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: app_scale
 short_description: Set the size of processes
-version_added: 1.0.0
+version_added: 0.1.0
 description:
   - Sets the replicas of processes, or the autoscaler or resources of one. It makes no release, and later deployments
     and rollbacks keep it.

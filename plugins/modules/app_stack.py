@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: app_stack
 short_description: Deploy several apps together, in their order
-version_added: 1.0.0
+version_added: 0.1.0
 description:
   - Deploys the apps of a stack in the order of their dependencies. An app starts when all that it depends on is
     ready, and

@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: app_template
 short_description: Keep, export and import versions of stacks
-version_added: 1.0.0
+version_added: 0.1.0
 description:
   - Keeps versions of stacks in the cluster, from where M(cloudbang.platform.app_stack) installs them in one task.
   - A version never changes. The same version with other content is an error.

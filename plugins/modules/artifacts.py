@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: artifacts
 short_description: Fetch or build what Cloudbang installs, on the controller
-version_added: 1.0.0
+version_added: 0.1.0
 author: Cloudbang Team (@cloudbang)
 description:
   - Makes sure that programs, manifests and container images are in a content-addressed cache on the controller, each

@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: authorities
 short_description: Make a cluster's certificate authorities, key pairs and secrets on the controller
-version_added: 1.0.0
+version_added: 0.1.0
 author: Cloudbang Team (@cloudbang)
 description:
   - Makes what is missing in a directory of the controller that only its owner can read. What exists is checked and

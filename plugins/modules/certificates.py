@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: certificates
 short_description: Keep keys and certificates of a host
-version_added: 1.0.0
+version_added: 0.1.0
 author: Cloudbang Team (@cloudbang)
 description:
   - Makes EC P-256 keys on the host, signs them on the controller with an authority that

@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: etcd_member
 short_description: Make a host a member of an etcd cluster, never of a second one
-version_added: 1.0.0
+version_added: 0.1.0
 author: Cloudbang Team (@cloudbang)
 description:
   - Writes the environment that etcd reads while its data directory is empty. A member that has data is left alone.

@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: files
 short_description: Converge a list of files and the services that use them
-version_added: 1.0.0
+version_added: 0.1.0
 author: Cloudbang Team (@cloudbang)
 description:
   - Renders templates and collects copies, artifacts, directories and links on the controller and converges all of them

@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: goodnet_cluster
 short_description: Keep what the hosts of a GoodNet share
-version_added: 1.0.0
+version_added: 0.1.0
 author: Cloudbang Team (@cloudbang)
 description:
   - Writes the ConfigMap C(goodnet-settings) once. Later runs compare it with what is wanted, and fail when it differs,

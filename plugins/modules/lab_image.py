@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: lab_image
 short_description: Make a container image of Debian packages
-version_added: 1.0.0
+version_added: 0.1.0
 author: Cloudbang Team (@cloudbang)
 description:
   - Makes a root file system of Debian packages with C(debootstrap) and imports it into the Docker engine of the

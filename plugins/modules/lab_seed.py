@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: lab_seed
 short_description: Make the SSH keys and machine IDs of lab nodes
-version_added: 1.0.0
+version_added: 0.1.0
 author: Cloudbang Team (@cloudbang)
 description:
   - Makes, on the controller, an SSH key for the user, a host key and a machine ID for every node, and a C(known_hosts)

@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: manifests
 short_description: Apply Kubernetes manifests with server-side apply
-version_added: 1.0.0
+version_added: 0.1.0
 author: Cloudbang Team (@cloudbang)
 description:
   - Renders templates on the controller and applies them on a management host with C(kubectl apply --server-side).

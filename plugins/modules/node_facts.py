@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: node_facts
 short_description: Gather the facts that the roles of a cluster use
-version_added: 1.0.0
+version_added: 0.1.0
 author: Cloudbang Team (@cloudbang)
 description:
   - Finds the interface that holds the node's address, and what the kernel offers. Much cheaper than gathering all

@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: node_reset
 short_description: Remove the platform from a host
-version_added: 1.0.0
+version_added: 0.1.0
 author: Cloudbang Team (@cloudbang)
 description:
   - Gives the NIC of GoodNet's tunnels its address back, and removes GoodNet's bridges from Open vSwitch.

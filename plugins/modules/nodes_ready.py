@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: nodes_ready
 short_description: Label Kubernetes nodes and wait until they are ready
-version_added: 1.0.0
+version_added: 0.1.0
 author: Cloudbang Team (@cloudbang)
 description:
   - Runs on a management host. Fails with the reason that each node gives when some are not ready in time.

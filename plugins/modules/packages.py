@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: packages
 short_description: Have Debian packages installed
-version_added: 1.0.0
+version_added: 0.1.0
 author: Cloudbang Team (@cloudbang)
 description:
   - Asks dpkg, and calls apt only when something is missing. On a converged host this takes some ten milliseconds and

@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: preflight
 short_description: Find everything that would keep a cluster from being installed
-version_added: 1.0.0
+version_added: 0.1.0
 author: Cloudbang Team (@cloudbang)
 description:
   - Judges the whole inventory, and what M(cloudbang.platform.preflight_facts) found on the hosts, in one run. Every

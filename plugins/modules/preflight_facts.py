@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: preflight_facts
 short_description: Look at a host before anything is installed on it
-version_added: 1.0.0
+version_added: 0.1.0
 author: Cloudbang Team (@cloudbang)
 description:
   - Returns what M(cloudbang.platform.preflight) judges - system, resources, addresses, ports in use, kernel features,

@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: registry_images
 short_description: Have images in a registry
-version_added: 1.0.0
+version_added: 0.1.0
 author: Cloudbang Team (@cloudbang)
 description:
   - Pushes image artifacts from the controller's cache with C(crane) on the host of the registry. An image whose tag has

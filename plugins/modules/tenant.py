@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: tenant
 short_description: Keep tenants, their quota, network and members
-version_added: 1.0.0
+version_added: 0.1.0
 description:
   - A tenant is a namespace with a quota, limits, isolation from other tenants, and members with roles.
   - The task says all there is of a tenant. An option that is removed from it removes what the option made, and members

@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: tenant_info
 short_description: Show tenants, what they may use and what they use
-version_added: 1.0.0
+version_added: 0.1.0
 description:
   - Returns what there is of one tenant, or of all. It changes nothing.
   - A tenant that does not exist is no error. The list is empty then.

@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: tenant_kubeconfig
 short_description: Keep a kubeconfig for a member of a tenant
-version_added: 1.0.0
+version_added: 0.1.0
 description:
   - Writes a kubeconfig with credentials that end soon. For a user that is a client certificate, whose key is made where
     the module runs and never leaves it. For a service account it is a token.

@@ -1,9 +1,10 @@
 #!/usr/bin/env python
-"""Measure the platform on the lab and write docs/benchmarks.md.
+"""Measure the platform on the lab, compare with the run before, and write docs/benchmarks.md.
 
 Usage: PYTHONPATH=tests:build/collections bench.py [--keep] [--without-mitogen] [--networks]
 
-The lab is made anew, so whatever runs on it is lost. Nothing is asserted: these are reports.
+The lab is made anew, so whatever runs on it is lost. Nothing is asserted: these are reports. What got worse by
+more than 10 % has a mark in the document and is printed.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from typing import Any
 
 import ansible_runner
 import yaml
+from compare import marked
 from e2e.lab import DEMO_DOMAIN, VIP, Lab, traffic
 from network import carried, scale
 
@@ -353,7 +355,8 @@ def report(
         "# Benchmarks",
         f"Measured on {date.today().isoformat()} by `make bench`: {os.cpu_count()} cores, {memory} GiB, "
         f"Linux {platform.release()}, Python {platform.python_version()}. Eight lab nodes run on the same machine, "
-        "artifacts are cached, and the default strategy is used unless another is named.",
+        "artifacts are cached, and the default strategy is used unless another is named. Where a figure is more than "
+        "10 % worse than in the run before, bold type says by how much.",
         "## Installation",
         table(["what", "measured", "target"], numbers),
         "## Failures",
@@ -383,11 +386,19 @@ def report(
 
 
 def write(measured: str | None, of_networks: str) -> None:
-    """Write the document. None keeps what was measured before."""
+    """Write the document, with marks where it is worse than the one before. None keeps what was measured then."""
     document = ROOT / "docs" / "benchmarks.md"
-    former, heading, by_hand = (document.read_text() if document.exists() else "").partition(BY_HAND)
-    parts = [measured or former.partition(NETWORKS)[0].rstrip("\n") + "\n", of_networks, heading + by_hand]
-    document.write_text("\n".join(part for part in parts if part))
+    before = document.read_text() if document.exists() else ""
+    former, heading, by_hand = before.partition(BY_HAND)
+    of_networks, worse = marked(before, of_networks)
+    if measured is None:
+        measured = former.partition(NETWORKS)[0].rstrip("\n") + "\n"
+    else:
+        measured, found = marked(before, measured)
+        worse = [*found, *worse]
+    document.write_text("\n".join(part for part in (measured, of_networks, heading + by_hand) if part))
+    for line in worse:
+        say(f"worse than before: {line}")
     say("wrote docs/benchmarks.md")
 
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from support.host_ports import CLOSED, ETCD, KUBELET, REGISTRY, SSH
 
 from .lab import NETWORK, ROOT, VIP, Lab, Node, in_network_of
 
@@ -115,10 +116,12 @@ def test_pods_send_no_adverts(lab: Lab, pods: list[Any]) -> None:
 
 def test_pods_reach_of_hosts_what_is_meant_for_them(lab: Lab, stranger: Node, pods: list[Any]) -> None:
     management = [node.address for node in lab.group("management")]
-    closed = {f"{node.address}:22" for node in lab.nodes.values()}
-    closed |= {f"{node.address}:10250" for node in lab.kubernetes_nodes}
-    closed |= {f"{address}:{port}" for address in management for port in (2379, 2380)}
-    closed |= {f"{stranger.address}:5000"}
+    # Where each of them listens.
+    closed = {f"{node.address}:{SSH}" for node in lab.nodes.values()}
+    closed |= {f"{node.address}:{KUBELET}" for node in lab.kubernetes_nodes}
+    closed |= {f"{address}:{port}" for address in management for port in ETCD}
+    closed |= {f"{stranger.address}:{REGISTRY}"}
+    assert {int(target.rpartition(":")[2]) for target in closed} == set(CLOSED)
     meant = {f"{VIP}:6443", f"{VIP}:80", f"{VIP}:443", "10.96.0.1:443", "10.96.0.10:53"}
     meant |= {f"{address}:6443" for address in management}
     meant |= {f"{node.address}:80" for node in lab.group("loadbalancer")}
@@ -134,7 +137,7 @@ def test_no_address_of_its_own_host_is_a_way_in(lab: Lab, pods: list[Any]) -> No
         links = json.loads(lab.nodes[pod.spec.node_name].sh("ip -json -4 address show"))
         addresses = [one["local"] for link in links for one in link["addr_info"] if link["ifname"] != "lo"]
         assert len(addresses) > 2
-        assert opened_by_pod(lab, pod, *(f"{address}:22" for address in addresses)) == set()
+        assert opened_by_pod(lab, pod, *(f"{address}:{SSH}" for address in addresses)) == set()
 
 
 def test_the_platforms_pods_are_closed_to_tenants(lab: Lab, pods: list[Any]) -> None:

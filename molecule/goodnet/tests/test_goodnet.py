@@ -12,7 +12,22 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from scenario import INVENTORY, SCENARIO, changes, converge, in_pod, kubectl, node, objects, run, wait_for
+from scenario import (
+    INVENTORY,
+    SCENARIO,
+    changes,
+    converge,
+    in_pod,
+    kubectl,
+    manifest_of,
+    node,
+    objects,
+    run,
+    wait_for,
+    web_config,
+    web_pod,
+    web_service,
+)
 
 ADDRESSES = {"management1": "10.94.13.11", "compute1": "10.94.13.21", "loadbalancer1": "10.94.13.31"}
 EXTERNAL, VNI = "10.94.13.200", 700
@@ -33,58 +48,8 @@ PODS = {
     "z": ("acme", "management1"),
 }
 TENANTS = {"shop": "shop", "stock": "shop", "acme": "acme"}
+TAINTS = ("node-role.kubernetes.io/control-plane", "cloudbang.platform/loadbalancer")
 FRIENDS = {"a": {"b", "c"}, "b": {"a", "c"}, "c": {"a", "b"}, "x": {"z"}, "z": {"x"}}
-# The platform's own image is a web server too.
-POD = """
-apiVersion: v1
-kind: Pod
-metadata:
-  name: {name}
-  namespace: {namespace}
-  labels: {{name: {name}}}
-spec:
-  nodeSelector: {{kubernetes.io/hostname: {host}}}
-  tolerations:
-    - {{key: node-role.kubernetes.io/control-plane, operator: Exists}}
-    - {{key: cloudbang.platform/loadbalancer, operator: Exists}}
-  terminationGracePeriodSeconds: 0
-  containers:
-    - name: web
-      image: registry.cloudbang.internal:5000/coredns:current
-      args: [-conf, /etc/web/Corefile]
-      readinessProbe: {{httpGet: {{path: /health, port: 8080}}, periodSeconds: 1}}
-      volumeMounts: [{{name: config, mountPath: /etc/web}}]
-  volumes: [{{name: config, configMap: {{name: web}}}}]
----
-"""
-NAMESPACE = """
-apiVersion: v1
-kind: Namespace
-metadata:
-  name: {namespace}
-  labels: {{cloudbang.platform/tenant: {tenant}}}
-  annotations:
-    cloudbang.platform/tolerations: node-role.kubernetes.io/control-plane,cloudbang.platform/loadbalancer
----
-apiVersion: v1
-kind: ConfigMap
-metadata: {{name: web, namespace: {namespace}}}
-data:
-  Corefile: |
-    .:1053 {{
-        health :8080
-        errors
-    }}
----
-apiVersion: v1
-kind: Service
-metadata: {{name: web, namespace: {namespace}}}
-spec:
-  type: NodePort
-  selector: {{name: {selected}}}
-  ports: [{{port: 80, targetPort: 8080}}]
----
-"""
 BALANCER = """
 apiVersion: v1
 kind: Service
@@ -199,17 +164,37 @@ def without_pods(flows: str) -> list[str]:
     return [line for line in flows.splitlines() if "cookie=0x676e0003" not in line]
 
 
+def namespace(name: str, tenant: str) -> dict[str, Any]:
+    """Return a namespace of a tenant, whose pods may run on all hosts."""
+    metadata = {
+        "name": name,
+        "labels": {"cloudbang.platform/tenant": tenant},
+        "annotations": {"cloudbang.platform/tolerations": ",".join(TAINTS)},
+    }
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}
+
+
+def on_host(name: str, where: str, host: str) -> dict[str, Any]:
+    """Return a pod of a namespace for a host."""
+    return web_pod(
+        {"name": name, "namespace": where, "labels": {"name": name}},
+        nodeSelector={"kubernetes.io/hostname": host},
+        tolerations=[{"key": key, "operator": "Exists"} for key in TAINTS],
+    )
+
+
 @pytest.fixture(scope="module")
 def pods() -> Iterator[Pods]:
     selected = {"shop": "b", "stock": "c", "acme": "z"}
-    manifest = "".join(
-        NAMESPACE.format(namespace=name, tenant=tenant, selected=selected[name]) for name, tenant in TENANTS.items()
-    )
-    kubectl("apply", "--filename=-", manifest=manifest)
+    tenants: list[dict[str, Any]] = []
+    for name, tenant in TENANTS.items():
+        tenants += [namespace(name, tenant), web_config(namespace=name)]
+        tenants.append(web_service({"name": selected[name]}, "NodePort", namespace=name))
+    kubectl("apply", "--filename=-", manifest=manifest_of(*tenants))
     for name in TENANTS:
         wait_for(lambda one=name: objects("serviceaccounts", f"--namespace={one}"))
-    manifest = "".join(POD.format(name=name, namespace=where, host=host) for name, (where, host) in PODS.items())
-    kubectl("apply", "--filename=-", manifest=manifest)
+    servers = [on_host(name, where, host) for name, (where, host) in PODS.items()]
+    kubectl("apply", "--filename=-", manifest=manifest_of(*servers))
     for name, (where, _host) in PODS.items():
         kubectl("wait", "--for=condition=Ready", "--timeout=90s", f"--namespace={where}", f"pod/{name}")
     yield {name: pod(name) for name in PODS}
@@ -471,7 +456,7 @@ def test_traffic_returns(pods: Pods, command: str, seconds: float) -> None:
 @pytest.mark.disruptive
 def test_new_pods_come_up_after_all_that_and_old_ones_leave_nothing(pods: Pods) -> None:
     before = status("compute1")["pods"]
-    kubectl("apply", "--filename=-", manifest=POD.format(name="d", namespace="shop", host="compute1"))
+    kubectl("apply", "--filename=-", manifest=manifest_of(on_host("d", "shop", "compute1")))
     kubectl("wait", "--for=condition=Ready", "--timeout=60s", "--namespace=shop", "pod/d")
     assert fetches(pods["b"], ip_of(json.loads(kubectl("get", "pod", "d", "--output=json", "--namespace=shop"))))
     kubectl("delete", "pod", "d", "--namespace=shop")

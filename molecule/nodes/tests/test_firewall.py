@@ -13,59 +13,26 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from scenario import SCENARIO, in_pod, kubectl, node, objects, run, wait_for
+from scenario import (
+    SCENARIO,
+    in_pod,
+    kubectl,
+    manifest_of,
+    node,
+    objects,
+    run,
+    wait_for,
+    web_config,
+    web_ingress,
+    web_pod,
+    web_service,
+)
 
 HOSTS = {"management1": "10.94.12.11", "compute1": "10.94.12.21", "loadbalancer1": "10.94.12.31"}
 STRANGER = "10.94.12.91"
 METADATA = "169.254.169.254"
 PODS = {"a": "compute1", "b": "management1", "c": "loadbalancer1"}
 NAMESPACE = "--namespace=walls"
-# The platform's own image is a web server too.
-POD = """
----
-apiVersion: v1
-kind: Pod
-metadata: {name: %(name)s, labels: {name: %(name)s}}
-spec:
-  nodeName: %(node)s
-  terminationGracePeriodSeconds: 0
-  containers:
-    - name: web
-      image: registry.cloudbang.internal:5000/coredns:current
-      args: [-conf, /etc/web/Corefile]
-      readinessProbe: {httpGet: {path: /health, port: 8080}, periodSeconds: 1}
-      volumeMounts: [{name: config, mountPath: /etc/web}]
-  volumes: [{name: config, configMap: {name: web}}]
-"""
-WEB = """
-apiVersion: v1
-kind: ConfigMap
-metadata: {name: web}
-data:
-  Corefile: |
-    .:1053 {
-        health :8080
-        errors
-    }
----
-apiVersion: v1
-kind: Service
-metadata: {name: web}
-spec:
-  type: NodePort
-  selector: {name: a}
-  ports: [{port: 80, targetPort: 8080}]
----
-apiVersion: networking.k8s.io/v1
-kind: Ingress
-metadata: {name: web}
-spec:
-  ingressClassName: cloudbang
-  rules:
-    - host: walls.example.org
-      http:
-        paths: [{path: /, pathType: Prefix, backend: {service: {name: web, port: {number: 80}}}}]
-"""
 # As that of an isolated tenant.
 POLICY = """
 apiVersion: networking.k8s.io/v1
@@ -153,8 +120,9 @@ def pods() -> Iterator[Pods]:
     """One pod on each host; the one on the compute host is served."""
     kubectl("create", "namespace", "walls")
     wait_for(lambda: objects("serviceaccounts", NAMESPACE))
-    manifest = WEB + "".join(POD % {"name": name, "node": host} for name, host in PODS.items())
-    kubectl("apply", "--filename=-", NAMESPACE, manifest=manifest)
+    serving = [web_config(), web_service({"name": "a"}, "NodePort"), web_ingress("walls.example.org")]
+    servers = [web_pod({"name": name, "labels": {"name": name}}, nodeName=host) for name, host in PODS.items()]
+    kubectl("apply", "--filename=-", NAMESPACE, manifest=manifest_of(*serving, *servers))
     kubectl("wait", "--for=condition=Ready", "--timeout=90s", NAMESPACE, *(f"pod/{name}" for name in PODS))
     yield {one["metadata"]["name"]: one for one in objects("pods", NAMESPACE)}
     kubectl("delete", "namespace", "walls", "--timeout=60s")

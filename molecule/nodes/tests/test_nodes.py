@@ -11,7 +11,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from scenario import STATE, changes, confined, converge, in_pod, kubectl, module, node, objects, run, wait_for
+from scenario import (
+    STATE,
+    changes,
+    confined,
+    converge,
+    in_pod,
+    kubectl,
+    manifest_of,
+    module,
+    node,
+    objects,
+    run,
+    wait_for,
+    web_config,
+    web_ingress,
+    web_pod,
+    web_service,
+)
 
 ADDRESSES = {"management1": "10.94.12.11", "compute1": "10.94.12.21", "loadbalancer1": "10.94.12.31"}
 GATEWAY = ADDRESSES["loadbalancer1"]
@@ -20,57 +37,6 @@ CA = STATE / "pki" / "kubernetes-ca.crt"
 KUBELET_CA = STATE / "pki" / "kubelet-ca.crt"
 GATEWAY_CA = STATE / "pki" / "gateway-ca.crt"
 NAMESPACE = "--namespace=molecule"
-# The platform's own image is a web server too.
-POD = """
-apiVersion: v1
-kind: Pod
-metadata:
-  name: %(name)s
-  labels: {name: %(name)s, serves: %(serves)s}
-spec:
-  nodeName: %(node)s
-  terminationGracePeriodSeconds: 0
-  containers:
-    - name: web
-      image: registry.cloudbang.internal:5000/coredns:current
-      args: [-conf, /etc/web/Corefile]
-      readinessProbe: {httpGet: {path: /health, port: 8080}, periodSeconds: 1}
-      volumeMounts: [{name: config, mountPath: /etc/web}]
-  volumes: [{name: config, configMap: {name: web}}]
----
-"""
-WEB = """
-apiVersion: v1
-kind: ConfigMap
-metadata: {name: web}
-data:
-  Corefile: |
-    .:1053 {
-        health :8080
-        errors
-    }
----
-apiVersion: v1
-kind: Service
-metadata: {name: web}
-spec:
-  type: NodePort
-  selector: {serves: web}
-  ports: [{port: 80, targetPort: 8080}]
----
-apiVersion: networking.k8s.io/v1
-kind: Ingress
-metadata: {name: web}
-spec:
-  ingressClassName: cloudbang
-  tls: [{hosts: [secure.example.org], secretName: secure}]
-  rules:
-    - host: web.example.org
-      http: &web
-        paths: [{path: /, pathType: Prefix, backend: {service: {name: web, port: {number: 80}}}}]
-    - host: secure.example.org
-      http: *web
-"""
 POLICY = """
 apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
@@ -82,8 +48,9 @@ spec:
 """
 
 
-def pod_manifest(name: str, host: str, serves: str = "nothing") -> str:
-    return POD % {"name": name, "node": host, "serves": serves}
+def on_host(name: str, host: str, serves: str = "nothing") -> dict[str, Any]:
+    """Return a pod for a host."""
+    return web_pod({"name": name, "labels": {"name": name, "serves": serves}}, nodeName=host)
 
 
 def pod(name: str) -> dict[str, Any]:
@@ -135,10 +102,17 @@ def pods(certificate: Path) -> Iterator[dict[str, dict[str, Any]]]:
         "create", "secret", "tls", "secure", NAMESPACE, f"--cert={certificate}/tls.crt", f"--key={certificate}/tls.key"
     )
     wait_for(lambda: objects("serviceaccounts", NAMESPACE))
-    manifest = WEB + "---" + "".join(
-        pod_manifest(name, host, "web" if name == "a" else "nothing") for name, host in PODS.items()
-    )  # fmt: skip
-    kubectl("apply", "--filename=-", NAMESPACE, manifest=manifest)
+    serving = [
+        web_config(),
+        web_service({"serves": "web"}, "NodePort"),
+        web_ingress(
+            "web.example.org",
+            "secure.example.org",
+            tls=[{"hosts": ["secure.example.org"], "secretName": "secure"}],
+        ),
+    ]
+    servers = [on_host(name, host, "web" if name == "a" else "nothing") for name, host in PODS.items()]
+    kubectl("apply", "--filename=-", NAMESPACE, manifest=manifest_of(*serving, *servers))
     wait_until_ready(*PODS)
     yield {name: pod(name) for name in PODS}
     kubectl("delete", "namespace", "molecule", "--timeout=60s")
@@ -374,7 +348,7 @@ def test_killed_agents_come_back_and_pods_do_not_notice(pods: dict[str, dict[str
     for unit in agents:
         wait_for(lambda one=unit: main_pid("compute1", one) not in ("0", before[one]), 30)
     # They do their work again: one more pod, which the service and the policies know.
-    kubectl("apply", "--filename=-", NAMESPACE, manifest=pod_manifest("d", "compute1"))
+    kubectl("apply", "--filename=-", NAMESPACE, manifest=manifest_of(on_host("d", "compute1")))
     wait_until_ready("d")
     wait_for(lambda: fetches(pods["c"], ip_of(pod("d"))), 15)
     wait_for(lambda: fetches(pod("d"), "web"), 15)

@@ -9,52 +9,29 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from scenario import STATE, confined, converge, module, node, run, wait_for
+from scenario import (
+    STATE,
+    WEB_SPEC,
+    confined,
+    converge,
+    manifest_of,
+    module,
+    node,
+    run,
+    wait_for,
+    web_config,
+    web_ingress,
+    web_service,
+)
 
 VIP = "10.94.8.100"
-WEB = """
-apiVersion: v1
-kind: ConfigMap
-metadata: {name: web}
-data:
-  Corefile: |
-    .:1053 {
-        health :8080
-    }
----
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: web}
-spec:
-  selector: {matchLabels: {app: web}}
-  template:
-    metadata: {labels: {app: web}}
-    spec:
-      containers:
-        - name: web
-          image: registry.cloudbang.internal:5000/coredns:current
-          args: [-conf, /etc/web/Corefile]
-          readinessProbe: {httpGet: {path: /health, port: 8080}, periodSeconds: 1}
-          volumeMounts: [{name: config, mountPath: /etc/web}]
-      volumes: [{name: config, configMap: {name: web}}]
----
-apiVersion: v1
-kind: Service
-metadata: {name: web}
-spec:
-  selector: {app: web}
-  ports: [{port: 80, targetPort: 8080}]
----
-apiVersion: networking.k8s.io/v1
-kind: Ingress
-metadata: {name: web}
-spec:
-  ingressClassName: cloudbang
-  rules:
-    - host: web.example.org
-      http:
-        paths: [{path: /, pathType: Prefix, backend: {service: {name: web, port: {number: 80}}}}]
-"""
+LABELS = {"app": "web"}
+DEPLOYMENT = {
+    "apiVersion": "apps/v1",
+    "kind": "Deployment",
+    "metadata": {"name": "web"},
+    "spec": {"selector": {"matchLabels": LABELS}, "template": {"metadata": {"labels": LABELS}, "spec": WEB_SPEC}},
+}
 
 
 def kubectl(command: str) -> str:
@@ -83,7 +60,8 @@ def deployed() -> Iterator[dict[str, Any]]:
     """Run a web server in a namespace of its own; what follows as names its pod."""
     try:
         kubectl("create namespace molecule")
-        module("node1", "ansible.builtin.copy", content=WEB, dest="/root/web.yaml", mode="0600")
+        manifest = manifest_of(web_config(), DEPLOYMENT, web_service(LABELS), web_ingress("web.example.org"))
+        module("node1", "ansible.builtin.copy", content=manifest, dest="/root/web.yaml", mode="0600")
         kubectl("--namespace=molecule apply --filename=/root/web.yaml")
         kubectl("--namespace=molecule rollout status deployment/web --timeout=90s")
         yield get("pods --namespace=molecule")[0]

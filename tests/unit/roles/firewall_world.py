@@ -128,7 +128,7 @@ def build(wanted: dict[str, str]) -> list[subprocess.Popen[str]]:
             within(name, "ip", "route", "add", network, "via", wanted["address"])
     within("host", "nft", "--file", "-", stdin=TRANSLATION)
     within("host", "nft", "--file", "-", stdin=wanted["rules"])
-    ports = ("22", "53", "80", "443", "2379", "5000", "6443", "8080", "10250", "20000", "30000")
+    ports = ("22", "53", "80", "443", "2379", "2380", "5000", "6443", "8080", "10250", "20000", "30000")
     return [start(name, LISTEN, *ports) for name in ("host", "other", "stranger", "pod")]
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
+from support.host_ports import CLOSED, KUBELET
 
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.arguments import APP
 
@@ -223,7 +224,7 @@ def test_apps_in_the_hosts_network_are_open_to_pods() -> None:
 FROM_OUTSIDE = [("stranger", "10.96.0.7:80"), ("stranger", "10.244.1.2:8080")]
 OPEN_TO_OUTSIDE = [("stranger", "{own}:30080"), ("stranger", "{own}:6443"), ("stranger", "{own}:22")]
 FROM_PODS = [
-    *(("pod", f"{address}:{port}") for address in ("{own}", "192.0.2.41") for port in (22, 2379, 5000)),
+    *(("pod", f"{address}:{port}") for address in ("{own}", "192.0.2.41") for port in CLOSED if port != KUBELET),
     # Whichever address of the host.
     *(("pod", f"{address}:22") for address in ("10.244.1.1", "169.254.169.254")),
     ("pod", "169.254.169.254:80"),
@@ -232,7 +233,7 @@ FROM_PODS = [
     ("pod", "112 {own}"),
     ("pod", "47 192.0.2.41"),
 ]
-KUBELETS = [("pod", "{own}:10250"), ("pod", "192.0.2.41:10250")]
+KUBELETS = [("pod", f"{address}:{KUBELET}") for address in ("{own}", "192.0.2.41")]
 GATEWAY = [("pod", "{own}:443")]
 API = [("pod", "{own}:6443")]
 FROM_OTHER_HOST = [("other", "10.244.1.2:8080")]

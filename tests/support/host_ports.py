@@ -1,0 +1,11 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""TCP ports of hosts that are none of the pods' business, where they listen."""
+
+from __future__ import annotations
+
+SSH = 22
+ETCD = (2379, 2380)
+REGISTRY = 5000
+# Pods on management hosts reach it, as the metrics server has to.
+KUBELET = 10250
+CLOSED = (SSH, *ETCD, REGISTRY, KUBELET)
