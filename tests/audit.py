@@ -37,14 +37,14 @@ from packaging.version import InvalidVersion, Version
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "build" / "collections"))
 
-from ansible_collections.cloudbang.platform.plugins.module_utils.artifacts import gobuild, resolve  # noqa: E402
-from ansible_collections.cloudbang.platform.plugins.module_utils.artifacts.catalogue import (  # noqa: E402
+from ansible_collections.cloudbang.platform.plugins.plugin_utils.artifacts import gobuild, resolve  # noqa: E402
+from ansible_collections.cloudbang.platform.plugins.plugin_utils.artifacts.catalogue import (  # noqa: E402
     DEFAULT_CATALOGUE,
     Catalogue,
     Component,
 )
-from ansible_collections.cloudbang.platform.plugins.module_utils.artifacts.errors import ArtifactError  # noqa: E402
-from ansible_collections.cloudbang.platform.plugins.module_utils.artifacts.store import Store  # noqa: E402
+from ansible_collections.cloudbang.platform.plugins.plugin_utils.artifacts.errors import ArtifactError  # noqa: E402
+from ansible_collections.cloudbang.platform.plugins.plugin_utils.artifacts.store import Store  # noqa: E402
 
 SOURCES = ROOT / "tests" / "audit-sources.yml"
 EXCEPTIONS = ROOT / "tests" / "audit-exceptions.yml"

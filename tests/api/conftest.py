@@ -148,7 +148,7 @@ def _binaries() -> dict[str, str]:
     given = os.environ.get("CLOUDBANG_TEST_BINARIES")
     if given:
         return {name: str(Path(given) / name) for name in BINARIES}
-    from ansible_collections.cloudbang.platform.plugins.module_utils.artifacts import Settings, ensure
+    from ansible_collections.cloudbang.platform.plugins.plugin_utils.artifacts import Settings, ensure
 
     found = ensure(list(BINARIES), Settings.from_vars({}), print)
     return {name: str(found[name].path) for name in BINARIES}

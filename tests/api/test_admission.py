@@ -19,7 +19,7 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.apps import (
     tenant_objects,
 )
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.arguments import argument_spec
-from ansible_collections.cloudbang.platform.plugins.module_utils.artifacts import Settings, ensure
+from ansible_collections.cloudbang.platform.plugins.plugin_utils.artifacts import Settings, ensure
 
 from .conftest import REGISTRY, Api, Nodes, policy_path
 from .test_routes import _define

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps import client
-from ansible_collections.cloudbang.platform.plugins.module_utils.artifacts import Settings, ensure
+from ansible_collections.cloudbang.platform.plugins.plugin_utils.artifacts import Settings, ensure
 
 from .conftest import ROOT, Api, Nodes
 from .test_apps import SECRET, good, info

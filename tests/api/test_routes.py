@@ -36,7 +36,7 @@ from cryptography.x509.oid import NameOID
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps import client, parse, render, routes, runner
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.options import Invalid
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.routes_render import port_of
-from ansible_collections.cloudbang.platform.plugins.module_utils.artifacts import Settings, ensure
+from ansible_collections.cloudbang.platform.plugins.plugin_utils.artifacts import Settings, ensure
 
 from .conftest import ROOT, Api, Authority, Nodes, _builder, _free_ports, _key_pem, _pem
 

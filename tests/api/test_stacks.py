@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps import client, runner
-from ansible_collections.cloudbang.platform.plugins.module_utils.artifacts import Settings, ensure
+from ansible_collections.cloudbang.platform.plugins.plugin_utils.artifacts import Settings, ensure
 
 from .conftest import ROOT, Api, Nodes, namespace_of
 from .test_routes import _define

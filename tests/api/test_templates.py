@@ -19,7 +19,7 @@ import pytest
 import urllib3
 
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps import registry, runner, templates
-from ansible_collections.cloudbang.platform.plugins.module_utils.artifacts import Settings, ensure
+from ansible_collections.cloudbang.platform.plugins.plugin_utils.artifacts import Settings, ensure
 
 from .conftest import Api, Nodes, _free_ports
 from .test_stacks import SECRET, as_checked, environment, good, info, refused

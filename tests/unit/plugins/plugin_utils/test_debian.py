@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.cloudbang.platform.plugins.module_utils import debian
+from ansible_collections.cloudbang.platform.plugins.plugin_utils.debian import rootfs
 
 RECIPE = {"suite": "trixie", "packages": ["systemd"], "mask": [], "disable": [], "remove": []}
 
@@ -24,8 +24,8 @@ RECIPE = {"suite": "trixie", "packages": ["systemd"], "mask": [], "disable": [],
     ],
 )
 def test_recipes_are_refused(change: dict[str, object], found: str) -> None:
-    with pytest.raises(debian.DebianError) as error:
-        debian.check_recipe({**RECIPE, **change})
+    with pytest.raises(rootfs.DebianError) as error:
+        rootfs.check_recipe({**RECIPE, **change})
     assert found in str(error.value)
     assert "wanted" in str(error.value)
 
@@ -34,13 +34,13 @@ def test_digest_follows_recipe_and_overlay(tmp_path: Path) -> None:
     (tmp_path / "etc").mkdir()
     file = tmp_path / "etc/motd"
     file.write_text("one")
-    seen = {debian.digest(RECIPE), debian.digest(RECIPE, tmp_path), debian.digest({**RECIPE, "suite": "forky"})}
+    seen = {rootfs.digest(RECIPE), rootfs.digest(RECIPE, tmp_path), rootfs.digest({**RECIPE, "suite": "forky"})}
     file.write_text("two")
-    seen.add(debian.digest(RECIPE, tmp_path))
+    seen.add(rootfs.digest(RECIPE, tmp_path))
     file.chmod(0o755)
-    seen.add(debian.digest(RECIPE, tmp_path))
+    seen.add(rootfs.digest(RECIPE, tmp_path))
     assert len(seen) == 5
-    assert debian.digest(RECIPE, tmp_path) == debian.digest(dict(reversed(RECIPE.items())), tmp_path)
+    assert rootfs.digest(RECIPE, tmp_path) == rootfs.digest(dict(reversed(RECIPE.items())), tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -58,23 +58,23 @@ def test_digest_follows_recipe_and_overlay(tmp_path: Path) -> None:
 def test_mirror_of_the_host(lines: str, mirror: str, monkeypatch: pytest.MonkeyPatch) -> None:
     answer = subprocess.CompletedProcess([], 0, lines, "")
     monkeypatch.setattr(subprocess, "run", lambda *_args, **_kwargs: answer)
-    assert debian.host_mirror() == mirror
+    assert rootfs.host_mirror() == mirror
 
 
 def ordered(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[list[str]]:
     """Return the commands that making a root file system would run."""
     commands: list[list[str]] = []
-    monkeypatch.setattr(debian, "host_mirror", lambda: "http://mirror.test/debian")
-    monkeypatch.setattr(debian, "run_contained", lambda command, _progress: commands.append(command))
-    monkeypatch.setattr(debian, "_customize", lambda *_arguments: None)
-    debian.bootstrap(RECIPE, tmp_path / "root", tmp_path / "packages", lambda _message: None)
+    monkeypatch.setattr(rootfs, "host_mirror", lambda: "http://mirror.test/debian")
+    monkeypatch.setattr(rootfs, "run_contained", lambda command, _progress: commands.append(command))
+    monkeypatch.setattr(rootfs, "_customize", lambda *_arguments: None)
+    rootfs.bootstrap(RECIPE, tmp_path / "root", tmp_path / "packages", lambda _message: None)
     return commands
 
 
 def test_packages_are_used_only_with_a_signature(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     own, other = tmp_path / "own.gpg", tmp_path / "other.gpg"
     other.write_bytes(b"keys")
-    monkeypatch.setattr(debian, "KEYRINGS", (own, other))
+    monkeypatch.setattr(rootfs, "KEYRINGS", (own, other))
     [command] = ordered(monkeypatch, tmp_path)
     assert command[0] == "debootstrap" and "--force-check-gpg" in command and f"--keyring={other}" in command
     own.write_bytes(b"keys")
@@ -82,10 +82,10 @@ def test_packages_are_used_only_with_a_signature(monkeypatch: pytest.MonkeyPatch
 
 
 def test_without_keys_nothing_is_fetched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(debian, "KEYRINGS", (tmp_path / "none.gpg",))
-    monkeypatch.setattr(debian, "run_contained", lambda *_arguments: pytest.fail("it ran"))
-    with pytest.raises(debian.DebianError, match=r"none\.gpg; wanted one.*install the package debian-archive-keyring"):
-        debian.bootstrap(RECIPE, tmp_path / "root", tmp_path / "packages", lambda _message: None)
+    monkeypatch.setattr(rootfs, "KEYRINGS", (tmp_path / "none.gpg",))
+    monkeypatch.setattr(rootfs, "run_contained", lambda *_arguments: pytest.fail("it ran"))
+    with pytest.raises(rootfs.DebianError, match=r"none\.gpg; wanted one.*install the package debian-archive-keyring"):
+        rootfs.bootstrap(RECIPE, tmp_path / "root", tmp_path / "packages", lambda _message: None)
 
 
 def test_customizing_masks_disables_and_removes(tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ def test_customizing_masks_disables_and_removes(tmp_path: Path) -> None:
     (overlay / "sbin/start").chmod(0o755)
     recipe = {"suite": "x", "mask": ["u.service"], "disable": ["haproxy.service"], "remove": ["usr/share/doc/*"]}
     try:
-        debian._customize(recipe, root, overlay)
+        rootfs._customize(recipe, root, overlay)
     except PermissionError:
         pytest.skip("changing owners needs root")
     assert not list(wants.iterdir())

@@ -9,10 +9,10 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from .artifacts import oci
-from .artifacts.errors import ArtifactError
-from .artifacts.recipes import Context
-from .debian import DebianError, bootstrap, digest, run_contained
+from ..artifacts import oci
+from ..artifacts.errors import ArtifactError
+from ..artifacts.recipes import Context
+from .rootfs import DebianError, bootstrap, digest, run_contained
 
 _MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
 _SPACE_B = 2 << 30
@@ -28,7 +28,7 @@ sys.exit({function}())
 def python_app(ctx: Context) -> dict[str, str]:
     """An image of two layers: Debian with its Python, and an application installed from wheels.
 
-    Options: suite, packages, remove (the base, see the module debian); python ("3.13"); wheels and sdists
+    Options: suite, packages, remove (the base, see the module rootfs); python ("3.13"); wheels and sdists
     ({"name==version": [sha256, ...]}; an sdist is built on this host, with the wheels in build_tools); scripts
     ({name: "module:function"}); entrypoint, cmd, env, user, port.
     """

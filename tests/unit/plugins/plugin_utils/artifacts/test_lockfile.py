@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ansible_collections.cloudbang.platform.plugins.module_utils.artifacts.errors import ArtifactError
-from ansible_collections.cloudbang.platform.plugins.module_utils.artifacts.lockfile import LockFile
+from ansible_collections.cloudbang.platform.plugins.plugin_utils.artifacts.errors import ArtifactError
+from ansible_collections.cloudbang.platform.plugins.plugin_utils.artifacts.lockfile import LockFile
 
 A, B = "a" * 64, "b" * 64
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.cloudbang.platform.plugins.module_utils.preflight.run import evaluate
+from ansible_collections.cloudbang.platform.plugins.plugin_utils.preflight.run import evaluate
 
 from .good import good
 

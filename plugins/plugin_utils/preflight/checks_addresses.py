@@ -7,7 +7,8 @@ import ipaddress
 import re
 from collections.abc import Iterator
 
-from ..port_ranges import numbers
+from ansible_collections.cloudbang.platform.plugins.module_utils.port_ranges import numbers
+
 from .inventory import EVERYWHERE, Inventory, Problem, as_address, as_network, check, overlap
 
 CIDRS = ("cloudbang_pod_cidr", "cloudbang_service_cidr")

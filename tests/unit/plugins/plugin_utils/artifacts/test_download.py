@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.cloudbang.platform.plugins.module_utils.artifacts import download as http
-from ansible_collections.cloudbang.platform.plugins.module_utils.artifacts.errors import ArtifactError
-from ansible_collections.cloudbang.platform.plugins.module_utils.artifacts.store import Store
+from ansible_collections.cloudbang.platform.plugins.plugin_utils.artifacts import download as http
+from ansible_collections.cloudbang.platform.plugins.plugin_utils.artifacts.errors import ArtifactError
+from ansible_collections.cloudbang.platform.plugins.plugin_utils.artifacts.store import Store
 
 from .conftest import Site
 

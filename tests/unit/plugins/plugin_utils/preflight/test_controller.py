@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.cloudbang.platform.plugins.module_utils.preflight.inventory import Inventory, Problem
-from ansible_collections.cloudbang.platform.plugins.module_utils.preflight.run import evaluate, table
+from ansible_collections.cloudbang.platform.plugins.plugin_utils.preflight.inventory import Inventory, Problem
+from ansible_collections.cloudbang.platform.plugins.plugin_utils.preflight.run import evaluate, table
 
 from .good import good
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ..port_ranges import numbers
+from ansible_collections.cloudbang.platform.plugins.module_utils.port_ranges import numbers
+
 from .checks_ports import members, number, ports
 from .inventory import Inventory, Problem, check
 

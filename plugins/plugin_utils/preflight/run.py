@@ -7,7 +7,8 @@ import textwrap
 from collections.abc import Collection, Iterable
 from dataclasses import replace
 
-from ..texts import visible
+from ansible_collections.cloudbang.platform.plugins.module_utils.texts import visible
+
 from . import (
     checks_addresses,
     checks_controller,

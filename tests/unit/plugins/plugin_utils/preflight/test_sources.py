@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.cloudbang.platform.plugins.module_utils.preflight.checks_sources import inventory_files
+from ansible_collections.cloudbang.platform.plugins.plugin_utils.preflight.checks_sources import inventory_files
 
 from .good import good
 

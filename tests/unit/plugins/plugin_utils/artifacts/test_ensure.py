@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from ansible_collections.cloudbang.platform.plugins.module_utils.artifacts import (
+from ansible_collections.cloudbang.platform.plugins.plugin_utils.artifacts import (
     ArtifactError,
     bundle,
     download,

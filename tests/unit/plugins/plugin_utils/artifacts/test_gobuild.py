@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.cloudbang.platform.plugins.module_utils.artifacts import ArtifactError, ensure, gobuild
-from ansible_collections.cloudbang.platform.plugins.module_utils.artifacts.store import Store
+from ansible_collections.cloudbang.platform.plugins.plugin_utils.artifacts import ArtifactError, ensure, gobuild
+from ansible_collections.cloudbang.platform.plugins.plugin_utils.artifacts.store import Store
 
 from .conftest import World
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ansible_collections.cloudbang.platform.plugins.module_utils.artifacts import Settings, ensure, mirror, plan, store
+from ansible_collections.cloudbang.platform.plugins.plugin_utils.artifacts import Settings, ensure, mirror, plan, store
 
 from .test_action import ANSIBLE_PLAYBOOK, answer, environment
 

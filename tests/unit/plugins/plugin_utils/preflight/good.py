@@ -9,8 +9,8 @@ from typing import Any
 
 import yaml
 
-from ansible_collections.cloudbang.platform.plugins.module_utils.preflight import options
-from ansible_collections.cloudbang.platform.plugins.module_utils.preflight.inventory import Inventory
+from ansible_collections.cloudbang.platform.plugins.plugin_utils.preflight import options
+from ansible_collections.cloudbang.platform.plugins.plugin_utils.preflight.inventory import Inventory
 
 GROUPS = {
     "management": ("management1", "management2", "management3"),

@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.cloudbang.platform.plugins.module_utils.preflight.inventory import (
+from ansible_collections.cloudbang.platform.plugins.plugin_utils.preflight.inventory import (
     ERROR,
     WARNING,
     Inventory,
     Problem,
 )
-from ansible_collections.cloudbang.platform.plugins.module_utils.preflight.run import evaluate
+from ansible_collections.cloudbang.platform.plugins.plugin_utils.preflight.run import evaluate
 
 from .good import VIP, good
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.cloudbang.platform.plugins.module_utils.artifacts import store as store_module
-from ansible_collections.cloudbang.platform.plugins.module_utils.artifacts.errors import ArtifactError
-from ansible_collections.cloudbang.platform.plugins.module_utils.artifacts.store import Store
+from ansible_collections.cloudbang.platform.plugins.plugin_utils.artifacts import store as store_module
+from ansible_collections.cloudbang.platform.plugins.plugin_utils.artifacts.errors import ArtifactError
+from ansible_collections.cloudbang.platform.plugins.plugin_utils.artifacts.store import Store
 
 COLLECTIONS = next(path for path in sys.path if path.endswith("build/collections"))
 
@@ -134,7 +134,7 @@ def test_a_killed_builder_holds_up_nobody(store: Store) -> None:
         """
         import sys, time
         sys.path.insert(0, sys.argv[1])
-        from ansible_collections.cloudbang.platform.plugins.module_utils.artifacts.store import Store
+        from ansible_collections.cloudbang.platform.plugins.plugin_utils.artifacts.store import Store
         def builder(work):
             open(work + "/half", "w").write("half")
             print("building", flush=True)

@@ -15,10 +15,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
-from ansible_collections.cloudbang.platform.plugins.module_utils.preflight import examine
-from ansible_collections.cloudbang.platform.plugins.module_utils.preflight.inventory import Problem
-from ansible_collections.cloudbang.platform.plugins.module_utils.preflight.run import evaluate
+from ansible_collections.cloudbang.platform.plugins.module_utils.host import examine
 from ansible_collections.cloudbang.platform.plugins.plugin_utils.authority import Authority, ensure_key_pair
+from ansible_collections.cloudbang.platform.plugins.plugin_utils.preflight.inventory import Problem
+from ansible_collections.cloudbang.platform.plugins.plugin_utils.preflight.run import evaluate
 
 from .good import NOW, good
 

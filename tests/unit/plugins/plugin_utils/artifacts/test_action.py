@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from ansible_collections.cloudbang.platform.plugins.module_utils.artifacts import Settings, mirror, names, plan
+from ansible_collections.cloudbang.platform.plugins.plugin_utils.artifacts import Settings, mirror, names, plan
 
 COLLECTIONS = next(path for path in sys.path if path.endswith("build/collections"))
 ANSIBLE_PLAYBOOK = str(Path(sys.executable).with_name("ansible-playbook"))

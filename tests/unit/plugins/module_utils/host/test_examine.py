@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.cloudbang.platform.plugins.module_utils.preflight import examine as examine_module
-from ansible_collections.cloudbang.platform.plugins.module_utils.preflight.examine import (
+from ansible_collections.cloudbang.platform.plugins.module_utils.host import examine as examine_module
+from ansible_collections.cloudbang.platform.plugins.module_utils.host.examine import (
     disks,
     examine,
     fsync_seconds,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.cloudbang.platform.plugins.module_utils.artifacts import oci
+from ansible_collections.cloudbang.platform.plugins.plugin_utils.artifacts import oci
 
 from .conftest import tar_of
 

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
-from ansible_collections.cloudbang.platform.plugins.module_utils.artifacts import Settings, download, recipes
+from ansible_collections.cloudbang.platform.plugins.plugin_utils.artifacts import Settings, download, recipes
 
 
 @dataclass

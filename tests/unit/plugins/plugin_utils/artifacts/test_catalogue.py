@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 import yaml
 
-from ansible_collections.cloudbang.platform.plugins.module_utils.artifacts import Settings, names, recipes, upstream
-from ansible_collections.cloudbang.platform.plugins.module_utils.artifacts.catalogue import (
+from ansible_collections.cloudbang.platform.plugins.plugin_utils.artifacts import Settings, names, recipes, upstream
+from ansible_collections.cloudbang.platform.plugins.plugin_utils.artifacts.catalogue import (
     DEFAULT_CATALOGUE,
     Catalogue,
     Component,
     fill,
 )
-from ansible_collections.cloudbang.platform.plugins.module_utils.artifacts.errors import ArtifactError
+from ansible_collections.cloudbang.platform.plugins.plugin_utils.artifacts.errors import ArtifactError
 
 SHIPPED = list(yaml.safe_load(Path(DEFAULT_CATALOGUE).read_text())["components"])
 GO_KINDS = ("go-wrapper", "go-module")
