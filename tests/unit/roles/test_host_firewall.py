@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from ansible_collections.cloudbang.platform.plugins.module_utils.apps.arguments import APP
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.arguments import APP
 
 HOST_PORTS = APP["host_ports"]
 ROOT = Path(__file__).resolve().parents[3]
