@@ -47,6 +47,7 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.roll
 )
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.routes_render import Claim, routes_of
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.spec import App
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.types import TYPES
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube import objects
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube.client import ApiError, Kube, KubeError, Unknown
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube.kinds import POD_SECURITY, WORKLOADS, Object
@@ -511,7 +512,7 @@ def _wait(kube: Kube, plan: Plan, release: Release, seconds: float, timeout: flo
             pods = watcher.of("Pod")
             waited = time.monotonic() - started
             verdict = judge([found[key] for key in keys], pods, plan.digest, waited)
-            if verdict.done and plan.stopped and pods and plan.spec["type"] not in ("job", "cron"):
+            if verdict.done and plan.stopped and pods and TYPES[plan.spec["type"]].lasting:
                 verdict = Verdict(False, False, f"{len(pods)} pods are still ending")
             elif not verdict.done and blocked:
                 reason = next(iter(blocked.values()))
@@ -578,7 +579,7 @@ def _failure(
     message = f"{where}: release v{release.version} failed: {verdict.reason}"
     if release.status == "good":
         message = f"{where}: release v{release.version} does not run: {verdict.reason}"
-    elif plan.spec["type"] == "job":
+    elif TYPES[plan.spec["type"]].once:
         message += ". " + _end_job(kube, plan, release, verdict, options)
     else:
         with contextlib.suppress(KubeError):

@@ -20,6 +20,7 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.spec
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.stack_spec import Stack, members
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.template_spec import complete, substitute
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.text_files import read_below, unreadable
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.types import TYPES
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube.client import Kube, KubeError, Unknown
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube.kinds import WORKLOADS
 
@@ -289,7 +290,7 @@ def _back(kube: Kube, app: App, before: Live, settings: dict[str, Any], outcome:
         if done.get("failed"):
             raise KubeError(done["msg"])
         return f"{name} removed"
-    if source.spec["type"] == "job":
+    if TYPES[source.spec["type"]].once:
         return f"{name} is a job, whose run cannot be taken back"
     live = deploy.load(kube, tenant, [name])[name]
     plan = build(

@@ -6,6 +6,8 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from .types import DEFAULT, STRATEGIES, TYPES
+
 Arguments = dict[str, dict[str, Any]]
 
 
@@ -121,7 +123,7 @@ _APP: Arguments = {
     "state": _STATES,
     "image": {"type": "str"},
     "allow_latest": {"type": "bool", "default": False},
-    "type": {"type": "str", "default": "web", "choices": ["web", "worker", "stateful", "cron", "job"]},
+    "type": {"type": "str", "default": DEFAULT, "choices": list(TYPES)},
     "processes": {"type": "list", "elements": "dict", "options": _PROCESS},
     "env": {"type": "dict", "default": {}},
     "secret_env": {"type": "dict", "default": {}, "no_log": True},
@@ -130,7 +132,7 @@ _APP: Arguments = {
     "domains": {"type": "list", "elements": "str", "default": []},
     "ingress_class": {"type": "str"},
     "image_pull_secrets": {"type": "list", "elements": "str", "default": [], "no_log": False},
-    "strategy": {"type": "str", "default": "rolling", "choices": ["rolling", "recreate", "blue_green"]},
+    "strategy": {"type": "str", "default": "rolling", "choices": list(STRATEGIES)},
     "restart_key": {"type": "str", "no_log": False},
     "host_ports": {"type": "str", "default": "20000-24999"},
     "drain": {"type": "int", "default": 5},

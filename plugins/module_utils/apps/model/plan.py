@@ -21,6 +21,7 @@ from .options import Problem
 from .releases import Release, contents, digest_of, expired, new_salt, releases, secrets_of
 from .render import Around, Resources, Route, scaled_resources
 from .spec import MAX_REPLICAS, App, Content, release_spec
+from .types import TYPES
 
 # The kinds an app consists of besides its Secrets, in the order in which they are made.
 KINDS = (*WORKLOADS, "PodDisruptionBudget", "Service", "Ingress", "HorizontalPodAutoscaler")
@@ -169,7 +170,7 @@ class Plan:
     def unsettled(self) -> bool:
         """Whether the newest release has still to be seen running."""
         newest = self.live.newest
-        ended_badly = self.spec["type"] == "job" and newest is not None and newest.status == "failed"
+        ended_badly = TYPES[self.spec["type"]].once and newest is not None and newest.status == "failed"
         return newest is not None and newest.status != "good" and not self.stopped and not ended_badly
 
     @property
@@ -268,7 +269,7 @@ def plan_app(app: App, live: Live) -> Plan:
     newest = live.newest
     salt = newest.salt if newest else new_salt()
     key = live.restart_key if app.restart_key is None else app.restart_key
-    if app.type == "job":
+    if TYPES[app.type].once:
         key = None  # it is part of its release, see below
     if app.image is None:
         if newest is None:
@@ -281,7 +282,7 @@ def plan_app(app: App, live: Live) -> Plan:
     spec, bound = with_bindings(spec, before, app.name, salt, app.bindings, app.unbind)
     wanted += bound
     again = False
-    if app.type == "job":
+    if TYPES[app.type].once:
         # A job that has run is not restarted, it runs again: another key makes another release, and so does a failure.
         kept = newest.spec.get("restart_key") if newest else None
         if app.restart_key is not None or kept is not None:
@@ -399,8 +400,8 @@ def build(
     version = (newest.version if newest else 0) + (1 if new_release else 0)
     held = dict(live.ports.by_holder)
     around = Around(
-        restart_key=None if spec["type"] == "job" else restart_key,
-        resources={} if spec["type"] == "job" else live.resources,
+        restart_key=None if TYPES[spec["type"]].once else restart_key,
+        resources={} if TYPES[spec["type"]].once else live.resources,
         ports=_ports(live, spec, replicas, instances or {}, host_ports),
         stack=stack or live.stack,
     )
@@ -493,7 +494,7 @@ def _present(live: Live, process: str) -> int:
 def _scales(plan: Plan) -> Iterable[Object]:
     live = plan.live
     # A job that failed was stopped by its own deployment: that is not what somebody wanted of the app.
-    given_up = plan.spec["type"] == "job" and live.newest is not None and live.newest.status == "failed"
+    given_up = TYPES[plan.spec["type"]].once and live.newest is not None and live.newest.status == "failed"
     resting = plan.state == "stopped" or (
         plan.state == "present"
         and not given_up

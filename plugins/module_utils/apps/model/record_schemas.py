@@ -25,7 +25,8 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.records import 
 from ansible_collections.cloudbang.platform.plugins.module_utils.texts import shown
 
 from .options import LABEL
-from .spec import ENV_NAME, LASTING, MAX_INSTANCES, MAX_REPLICAS, NODE_LABEL, PORT_NAME, SERVICE_LABEL
+from .spec import ENV_NAME, MAX_INSTANCES, MAX_REPLICAS, NODE_LABEL, PORT_NAME, SERVICE_LABEL
+from .types import ON_HOSTS, STRATEGIES, TYPES
 
 STATUSES = ("pending", "good", "failed", "superseded")
 HEARTBEAT_TEXT = text(12, re.compile(r"[0-9]+\Z"), "seconds since 1970")
@@ -164,7 +165,7 @@ _EDGE = record(
 _FIELDS = record(
     {
         "image": text(4096),
-        "type": choice("web", "worker", "stateful", "cron", "job"),
+        "type": choice(*TYPES),
         "processes": also(sequence(_PROCESS, 1000, 1), _named_once),
         "env": mapping(text(), _VARIABLE),
         "secret_env": mapping(_MARK, _VARIABLE),
@@ -176,7 +177,7 @@ _FIELDS = record(
         "files_secret": maybe(_OBJECT),
     },
     {
-        "strategy": choice("rolling", "recreate", "blue_green"),
+        "strategy": choice(*STRATEGIES),
         "restart_key": maybe(text(253)),
         "bindings": sequence(_EDGE),
     },
@@ -187,13 +188,13 @@ def _fits(value: Any, place: str) -> str:
     """Accept specs whose processes have what their type needs."""
     for position, process in enumerate(value["processes"]):
         where = f"{place}.processes[{position}]"
-        ends = value["type"] not in LASTING
-        if ends and "run" not in process:
+        row = TYPES[value["type"]]
+        if not row.lasting and "run" not in process:
             return f"{where}.run: found nothing, wanted how often it runs, for the type is {value['type']}"
-        if value["type"] == "cron" and "schedule" not in process:
-            return f"{where}.schedule: found nothing, wanted when it starts, for the type is cron"
-        if process.get("host_network") and (value["type"] not in ("web", "worker") or not process["ports"]):
-            return f"{where}.host_network: found it, wanted a web or worker process with ports"
+        if row.scheduled and "schedule" not in process:
+            return f"{where}.schedule: found nothing, wanted when it starts, for the type is {value['type']}"
+        if process.get("host_network") and (not row.host_network or not process["ports"]):
+            return f"{where}.host_network: found it, wanted a {' or '.join(ON_HOSTS)} process with ports"
     if value["files"] and not value["files_secret"]:
         return f"{place}.files_secret: found nothing, wanted the Secret of the files"
     return ""

@@ -17,6 +17,7 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.kube.objects im
 from . import record_schemas
 from .labels import APP, DIGEST, INSTANCE, KIND, PROCESS, RELEASE, RESOURCES, RESTART, STACK, STOPPED, labels
 from .spec import Content, main_process, port_variable
+from .types import TYPES
 
 # Going back applies a release again and needs no old ReplicaSet, so only the one before is kept.
 HISTORY = 1
@@ -48,7 +49,7 @@ class Route(NamedTuple):
 
 def workload_kind(spec: dict[str, Any]) -> str:
     """Return the kind of object that runs the processes of a release."""
-    return {"stateful": "StatefulSet", "cron": "CronJob", "job": "Job"}.get(spec["type"], "Deployment")
+    return TYPES[spec["type"]].workload
 
 
 def render(
@@ -81,7 +82,7 @@ def render(
             for port in process["ports"]
         ]
         # Instances that are more than replicas of each other are found one by one, behind a Service without address.
-        stateful = spec["type"] == "stateful"
+        stateful = workload_kind(spec) == "StatefulSet"
         single = stateful or bool(process.get("host_network"))
         if process is routed or (ports and not single):
             service = head("Service", app if process is routed else name, tenant, marks)

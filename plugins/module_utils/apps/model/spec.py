@@ -24,6 +24,7 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.oci.references 
 from .arguments import APP, PORT, RUN, SCHEDULE, Arguments
 from .options import LABEL, Checker, Problem, check, encodable
 from .schedule import wrong_schedule, wrong_time_zone
+from .types import DEFAULT, ON_HOSTS, TYPES
 
 if TYPE_CHECKING:
     from .bindings import Binding
@@ -35,11 +36,6 @@ ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 MAX_REPLICAS = 10000
 MAX_INSTANCES = 100
 MAX_CONTENT = 1_000_000
-# Names of which Kubernetes makes others: pods' and Jobs' names are labels of at most 63 characters.
-MAX_NAME = {"stateful": 52, "cron": 52, "job": 52}
-STRATEGIES = {"web": ("rolling", "recreate", "blue_green"), "worker": ("rolling", "recreate", "blue_green")}
-# Types whose processes run until they are stopped; the others' run to an end.
-LASTING = ("web", "worker", "stateful")
 NODE_LABEL = re.compile(r"([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?\Z")
 LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?\Z")
 PORT_RANGE = re.compile(r"([0-9]{1,5})-([0-9]{1,5})\Z")
@@ -214,13 +210,13 @@ class AppChecker(Checker):
 
     def process(self, option: str, given: dict[str, Any], app: dict[str, Any]) -> dict[str, Any]:
         name, kind = given["name"] or "", app["type"]
-        longest = MAX_NAME.get(kind, 63)
+        longest = TYPES[kind].longest
         if not LABEL.match(name):
             self.wrong(option + ".name", name, "lowercase letters, digits and - (RFC 1123 label)")
         elif len(app["name"] or "") + 1 + len(name) > longest:
             wanted = f"at most {longest} characters together with the app's name {app['name']} and a dash"
             self.wrong(option + ".name", name, wanted)
-        if kind in LASTING:
+        if TYPES[kind].lasting:
             self.between(option + ".replicas", given["replicas"], 0, MAX_REPLICAS)
         else:
             if given["replicas"] not in (None, 1):
@@ -286,8 +282,9 @@ class AppChecker(Checker):
     def host_network(self, option: str, given: dict[str, Any], process: dict[str, Any], app: dict[str, Any]) -> bool:
         if not given["host_network"]:
             return False
-        if app["type"] not in ("web", "worker"):
-            self.wrong(option, True, f"false, because type is {app['type']}: only web and worker take it")
+        if app["type"] not in ON_HOSTS:
+            takers = " and ".join(ON_HOSTS)
+            self.wrong(option, True, f"false, because type is {app['type']}: only {takers} take it")
         if app["strategy"] == "blue_green":
             self.wrong(option, True, "strategy rolling or recreate: an instance has one port, so two of it cannot run")
         if not process["ports"]:
@@ -304,14 +301,14 @@ class AppChecker(Checker):
 
     def schedule(self, option: str, given: dict[str, Any], kind: str) -> dict[str, Any]:
         """Return when a cron process starts."""
-        if kind != "cron":
+        if not TYPES[kind].scheduled:
             for name in SCHEDULE:
                 if given[name] is not None:
                     self.wrong(f"{option}.{name}", given[name], f"none, because type is {kind}")
             return {}
         text = given["schedule"]
         wanted = (
-            wrong_schedule(text) if text is not None else "when it is to start, such as @daily, because type is cron"
+            wrong_schedule(text) if text is not None else f"when it is to start, such as @daily, because type is {kind}"
         )
         if wanted:
             self.wrong(option + ".schedule", text, wanted)
@@ -331,7 +328,7 @@ class AppChecker(Checker):
 
     def run(self, option: str, given: dict[str, Any], kind: str) -> dict[str, int]:
         """Return how a process that runs to an end does so."""
-        if kind in LASTING:
+        if TYPES[kind].lasting:
             for name in RUN:
                 if given[name] is not None:
                     self.wrong(f"{option}.{name}", given[name], f"none, because type is {kind}")
@@ -344,7 +341,7 @@ class AppChecker(Checker):
         return run
 
     def processes(self, app: dict[str, Any]) -> tuple[tuple[dict[str, Any], ...], dict[str, int]]:
-        given = app["processes"] or [check(_process_options(), {"name": app["type"] or "web"})[0]]
+        given = app["processes"] or [check(_process_options(), {"name": app["type"] or DEFAULT})[0]]
         numbered = [(number, entry) for number, entry in enumerate(given) if entry]
         processes = [self.process(f"processes[{number}]", entry, app) for number, entry in numbered]
         names = [process["name"] for process in processes]
@@ -355,9 +352,9 @@ class AppChecker(Checker):
             if re.sub(r"-[0-9]+\Z", "", name) in set(on_hosts) - {name}:
                 self.wrong(f"processes[{number}].name", name, "another name, for an instance of host_network has it")
         routed = main_process(app["type"], processes)
-        if app["type"] == "web":
+        if TYPES[app["type"]].listens:
             if routed is None:
-                self.wrong("processes", ", ".join(names), "a process with a TCP port, because type is web")
+                self.wrong("processes", ", ".join(names), f"a process with a TCP port, because type is {app['type']}")
             elif routed["readiness"] is None:
                 first = next(port for port in routed["ports"] if port["protocol"] == "TCP")
                 routed["readiness"] = {"tcp": True, "port": first["port"]}
@@ -463,7 +460,7 @@ def port_variable(port: dict[str, Any]) -> str:
 
 def main_process(app_type: str, processes: Iterable[dict[str, Any]]) -> dict[str, Any] | None:
     """Return the process that the app's address and domains lead to: `web`, else the first that has a TCP port."""
-    if app_type not in ("web", "stateful"):
+    if not TYPES[app_type].routed:
         return None
     listening = [entry for entry in processes if any(port["protocol"] == "TCP" for port in entry["ports"])]
     named = [entry for entry in listening if entry["name"] == "web"]
@@ -489,7 +486,7 @@ def names(name: str | None, tenant: str | None, where: str = "") -> list[Problem
 def parse_app(given: dict[str, Any], where: str = "") -> tuple[App | None, list[Problem]]:
     """Return an app from its checked options, or None and the problems."""
     # An option with a value that is none of its choices is reported already, and taken as the default here.
-    given = {**given, "type": given["type"] or "web", "strategy": given["strategy"] or "rolling"}
+    given = {**given, "type": given["type"] or DEFAULT, "strategy": given["strategy"] or "rolling"}
     given["host_ports"] = given["host_ports"] or APP["host_ports"]["default"]
     checker = AppChecker(where)
     checker.problems += names(given["name"], given["tenant"], where)
@@ -502,11 +499,11 @@ def parse_app(given: dict[str, Any], where: str = "") -> tuple[App | None, list[
     replicas: dict[str, int] = {}
     if image is not None:
         processes, replicas = checker.processes(given)
-    if given["domains"] and given["type"] not in ("web", "stateful"):
+    if given["domains"] and not TYPES[given["type"]].routed:
         checker.wrong("domains", given["domains"], f"no domains, because type is {given['type']}")
     elif given["domains"] and image is not None and main_process(given["type"], processes) is None:
         checker.wrong("domains", given["domains"], "a process with a TCP port for them")
-    allowed = STRATEGIES.get(given["type"], ("rolling",))
+    allowed = TYPES[given["type"]].strategies
     if given["strategy"] not in allowed:
         wanted = f"{' or '.join(allowed)}, because type is {given['type']}"
         checker.wrong("strategy", given["strategy"], wanted)
