@@ -16,7 +16,7 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 try:
@@ -44,6 +44,7 @@ PATIENCE = 12.0
 PAUSE = 0.5
 # Answers that say nothing about the request itself: too many, no leader, no backend, too slow.
 BUSY = (429, 500, 502, 503, 504)
+Found = TypeVar("Found")
 # Returns what to add to the message of a refusal, of a status and that message: what is to be done about it.
 Advice = Callable[[int, str], str]
 # A connection to an API that is gone is noticed after about 6 seconds, also when nothing is sent (a watch).
@@ -380,6 +381,16 @@ def _cause(error: BaseException) -> str:
             break
         seen = inner
     return " ".join(str(seen).split()) or type(seen).__name__
+
+
+def if_allowed(read: Callable[[], Found]) -> Found | None:
+    """Return what a read returns, None when the credentials do not allow it."""
+    try:
+        return read()
+    except ApiError as error:
+        if error.status != 403:
+            raise
+        return None
 
 
 def no_advice(status: int, message: str) -> str:

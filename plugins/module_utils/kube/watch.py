@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -14,12 +16,16 @@ from .kinds import Object
 WATCH_SECONDS = 60
 
 
+def nothing() -> None:
+    """Do nothing."""
+
+
 class Watcher:
-    """The pods and other objects that a selector takes in a namespace, kept current by watches until closed."""
+    """The objects of some kinds that a selector takes in a namespace, kept current by watches until closed."""
 
     def __init__(self, kube: Kube, namespace: str, selector: str, kinds: Iterable[str]) -> None:
         self._kube, self._namespace, self._selector = kube, namespace, selector
-        self.kinds = sorted({*kinds, "Pod"})
+        self.kinds = sorted(set(kinds))
         self._changed = threading.Condition()
         self._objects: dict[str, dict[str, Object]] = {kind: {} for kind in self.kinds}
         self._closed = False
@@ -37,8 +43,13 @@ class Watcher:
         with self._changed:
             return list(self._objects[kind].values())
 
-    def wait(self, settled: Callable[[], Any], seconds: float, pulse: Callable[[], None], every: float) -> Any:
-        """Return what `settled` returns as soon as it is true, None after the time; call pulse now and then."""
+    def wait(
+        self, settled: Callable[[], Any], seconds: float, pulse: Callable[[], None] = nothing, every: float = math.inf
+    ) -> Any:
+        """Return what `settled` returns as soon as it is true, None after the time.
+
+        pulse is called every so many seconds meanwhile.
+        """
         end = time.monotonic() + seconds
         next_pulse = time.monotonic() + every
         while True:
@@ -111,3 +122,11 @@ class Watcher:
         if known.get("uid") != meta.get("uid") or known.get("generation", 0) <= meta.get("generation", 0):
             self._objects[kind][meta["name"]] = entry
         self._changed.notify_all()
+
+
+def until(
+    kube: Kube, kind: str, namespace: str, selector: str, settled: Callable[[list[Object]], bool], seconds: float
+) -> bool:
+    """Follow the objects of a kind that a selector takes until they are as wanted; return whether it was in time."""
+    with contextlib.closing(Watcher(kube, namespace, selector, [kind])) as watcher:
+        return bool(watcher.wait(lambda: settled(watcher.of(kind)), seconds))

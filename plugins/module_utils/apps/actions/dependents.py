@@ -18,7 +18,7 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.plan
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.releases import BOUND, Release
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.routes_render import summaries
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.tenant_objects import PEERS
-from ansible_collections.cloudbang.platform.plugins.module_utils.kube.client import ApiError, Kube
+from ansible_collections.cloudbang.platform.plugins.module_utils.kube.client import Kube, if_allowed
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube.kinds import Object
 
 BOUND_RELEASES = f"{KIND}=release,{BOUND}=true"
@@ -46,12 +46,7 @@ class Peers:
         if tenant == other:
             return True
         if self._peers is None:
-            try:
-                found = self._kube.find("Namespace", None, TENANT, metadata=True)
-            except ApiError as error:
-                if error.status != 403:
-                    raise
-                found = []
+            found = if_allowed(lambda: self._kube.find("Namespace", None, TENANT, metadata=True)) or []
             self._peers = {
                 entry["metadata"]["name"]: set((entry["metadata"].get("annotations") or {}).get(PEERS, "").split(","))
                 for entry in found
@@ -67,11 +62,8 @@ def left_behind(kube: Kube, removed: set[Node], going: set[Node], warnings: list
     """
     if not removed:
         return []
-    try:
-        found: list[Object] = kube.find("Secret", None, BOUND_RELEASES)
-    except ApiError as error:
-        if error.status != 403:
-            raise
+    found = if_allowed(lambda: kube.find("Secret", None, BOUND_RELEASES))
+    if found is None:
         warnings.append("bindings of other tenants cannot be seen with these credentials: not checked before removing")
         found = [entry for tenant in sorted({tenant for _name, tenant in removed}) for entry in _own(kube, tenant)]
     hits = {
@@ -145,12 +137,7 @@ class Graph:
         """
         if node in self._wanted:
             return self._wanted[node]
-        try:
-            release = self.release(node)
-        except ApiError as error:
-            if error.status != 403:
-                raise
-            return set()
+        release = if_allowed(lambda: self.release(node))
         found: set[Node] = set()
         for edge in edges_of(release.spec) if release else ():
             target = (edge["target"], edge["tenant"])

@@ -49,7 +49,13 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.rout
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.spec import App
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.types import TYPES
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube import objects
-from ansible_collections.cloudbang.platform.plugins.module_utils.kube.client import ApiError, Kube, KubeError, Unknown
+from ansible_collections.cloudbang.platform.plugins.module_utils.kube.client import (
+    ApiError,
+    Kube,
+    KubeError,
+    Unknown,
+    if_allowed,
+)
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube.kinds import POD_SECURITY, WORKLOADS, Object
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube.watch import Watcher
 
@@ -213,12 +219,7 @@ def _admitted(kube: Kube, plan: Plan, absent: set[str]) -> list[Problem]:
         return []
     level = "baseline"
     if plan.tenant not in absent:
-        try:
-            found = kube.get("Namespace", None, plan.tenant)
-        except ApiError as error:
-            if error.status != 403:
-                raise
-            return []
+        found = if_allowed(lambda: kube.get("Namespace", None, plan.tenant))
         level = ((found or {}).get("metadata", {}).get("labels") or {}).get(POD_SECURITY, "")
     if level not in ("baseline", "restricted"):
         return []
@@ -295,13 +296,13 @@ def _remove(kube: Kube, live: Live, routes: list[Key], options: dict[str, Any], 
         if holder.startswith(f"{live.tenant}/{live.name}/"):
             host_ports.free(kube, number)
     if options["wait"]:
-        kinds = {kind for kind, _name in live.workloads}
+        kinds = {"Pod", *(kind for kind, _name in live.workloads)}
         with contextlib.closing(Watcher(kube, live.tenant, releases.selector([live.name]), kinds)) as watcher:
 
             def gone() -> bool:
                 return not any(watcher.of(kind) for kind in watcher.kinds)
 
-            if not watcher.wait(gone, options["timeout"], nothing, HEARTBEAT_SECONDS):
+            if not watcher.wait(gone, options["timeout"]):
                 left = [pod["metadata"]["name"] for pod in watcher.of("Pod")]
                 raise Failed(
                     f"app {live.tenant}/{live.name}: removed, but after {options['timeout']} s pods are still ending: "
@@ -309,10 +310,6 @@ def _remove(kube: Kube, live: Live, routes: list[Key], options: dict[str, Any], 
                     changed=True,
                 )
     return result
-
-
-def nothing() -> None:
-    return None
 
 
 def deploy(kube: Kube, plan: Plan, options: dict[str, Any], check_mode: bool) -> Result:
@@ -482,11 +479,9 @@ def _headless(service: Object) -> bool:
 
 def unstick(kube: Kube, tenant: str, app: str) -> None:
     """Delete pods of older revisions that are not ready: a StatefulSet would wait for them and never replace them."""
-    with contextlib.closing(Watcher(kube, tenant, releases.selector([app]), ["StatefulSet"])) as watcher:
+    with contextlib.closing(Watcher(kube, tenant, releases.selector([app]), ["StatefulSet", "Pod"])) as watcher:
         # A pod that goes before the controller knows the new template comes back from the old one.
-        watcher.wait(
-            lambda: all(map(observed, watcher.of("StatefulSet"))), HEARTBEAT_SECONDS, nothing, HEARTBEAT_SECONDS
-        )
+        watcher.wait(lambda: all(map(observed, watcher.of("StatefulSet"))), HEARTBEAT_SECONDS)
         newest = {(entry.get("status") or {}).get("updateRevision") for entry in watcher.of("StatefulSet")}
         for pod in watcher.of("Pod"):
             revision = (pod["metadata"].get("labels") or {}).get("controller-revision-hash")
@@ -500,7 +495,7 @@ def _wait(kube: Kube, plan: Plan, release: Release, seconds: float, timeout: flo
     verdict = Verdict(False, False)
     blocked: dict[str, str] = {}
     kinds = {kind for kind, _name in keys}
-    with contextlib.closing(Watcher(kube, plan.tenant, releases.selector([plan.name]), kinds)) as watcher:
+    with contextlib.closing(Watcher(kube, plan.tenant, releases.selector([plan.name]), {"Pod", *kinds})) as watcher:
 
         def settled() -> bool:
             nonlocal verdict

@@ -25,7 +25,7 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.rend
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.rollout import judge
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.routes_render import summaries
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.topology import FORMS, topology
-from ansible_collections.cloudbang.platform.plugins.module_utils.kube.client import ApiError, Kube, KubeError
+from ansible_collections.cloudbang.platform.plugins.module_utils.kube.client import Kube, KubeError, if_allowed
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube.kinds import SCALED, WORKLOADS, Object
 
 from .evidence import ready, warnings_of
@@ -84,12 +84,7 @@ def run(kube: Kube, options: dict[str, Any], check_mode: bool) -> Result:
 
 def _quotas(kube: Kube, tenant: str | None) -> list[Object]:
     """Return the quotas of tenants, none when these credentials do not show them."""
-    try:
-        return kube.find("ResourceQuota", tenant, f"{KIND}=tenant")
-    except ApiError as error:
-        if error.status != 403:
-            raise
-        return []
+    return if_allowed(lambda: kube.find("ResourceQuota", tenant, f"{KIND}=tenant")) or []
 
 
 def _describe(

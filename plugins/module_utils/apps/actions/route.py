@@ -7,7 +7,6 @@ A route is no part of a release: deploying, going back and scaling leave it alon
 from __future__ import annotations
 
 import base64
-import time
 from collections.abc import Iterable
 from typing import Any
 
@@ -26,6 +25,7 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.rout
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.routes_spec import AppRoute, Backend, Port
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube.client import ApiError, Kube, KubeError, Unknown
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube.kinds import Object
+from ansible_collections.cloudbang.platform.plugins.module_utils.kube.watch import until
 
 from . import route_claims
 from .tenant import Change
@@ -34,7 +34,6 @@ MANAGER = "cloudbang-route"
 SERVICE = "kubernetes.io/service-name"
 GATEWAY = "cloudbang"
 PORTS = {"TCP": PREFIX + "tcp-ports", "UDP": PREFIX + "udp-ports"}
-WATCH_SECONDS = 60
 
 Result = dict[str, Any]
 Key = tuple[str, str]
@@ -321,26 +320,15 @@ def _confirm(kube: Kube, route: AppRoute, allocated: Allocation, before: dict[Ke
 
 def _wait(kube: Kube, tenant: str, services: list[str], timeout: float) -> list[str]:
     """Wait until each Service has a ready endpoint; return those that have none when the time is over."""
-    end = time.monotonic() + timeout
-    selector = f"{SERVICE} in ({','.join(services)})"
-    while True:
-        slices, version = kube.list_version("EndpointSlice", tenant, selector)
-        found = {entry["metadata"]["name"]: entry for entry in slices}
-        missing = _without_endpoint(services, found.values())
-        left = end - time.monotonic()
-        if not missing or left <= 0:
-            return missing
-        seconds = max(1, min(WATCH_SECONDS, round(left)))
-        for event in kube.watch("EndpointSlice", tenant, selector, version, seconds):
-            entry = event.get("object") or {}
-            if event.get("type") == "DELETED":
-                found.pop(entry["metadata"]["name"], None)
-            elif event.get("type") in ("ADDED", "MODIFIED"):
-                found[entry["metadata"]["name"]] = entry
-            else:
-                continue
-            if not _without_endpoint(services, found.values()):
-                return []
+    missing = services
+
+    def settled(slices: list[Object]) -> bool:
+        nonlocal missing
+        missing = _without_endpoint(services, slices)
+        return not missing
+
+    until(kube, "EndpointSlice", tenant, f"{SERVICE} in ({','.join(services)})", settled, timeout)
+    return missing
 
 
 def _without_endpoint(services: Iterable[str], slices: Iterable[Object]) -> list[str]:

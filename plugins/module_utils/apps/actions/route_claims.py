@@ -13,7 +13,7 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.rout
     claims,
     in_the_way,
 )
-from ansible_collections.cloudbang.platform.plugins.module_utils.kube.client import ApiError, Kube
+from ansible_collections.cloudbang.platform.plugins.module_utils.kube.client import ApiError, Kube, if_allowed
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube.kinds import Object
 
 # The kinds of objects by which the gateway takes requests for a domain.
@@ -27,11 +27,9 @@ def everywhere(kube: Kube, kind: str, tenants: Iterable[str]) -> tuple[list[Obje
     With credentials that may not see all, those of the tenants, and False. A kind that the cluster does not have has
     no objects.
     """
-    try:
-        return _find(kube, kind, None), True
-    except ApiError as error:
-        if error.status != 403:
-            raise
+    seen = if_allowed(lambda: _find(kube, kind, None))
+    if seen is not None:
+        return seen, True
     found: list[Object] = []
     for tenant in sorted(set(tenants)):
         found += _find(kube, kind, tenant)

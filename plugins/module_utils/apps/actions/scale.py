@@ -20,7 +20,7 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.plan
     remembered,
     size,
 )
-from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.releases import HEARTBEAT_SECONDS, MANAGER
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.releases import MANAGER
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.render import (
     Resources,
     bounds_of,
@@ -33,7 +33,7 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.kube.client imp
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube.kinds import SCALED, Object
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube.watch import Watcher
 
-from .deploy import SCALE_MANAGER, Failed, deploy, load, nothing, unstick
+from .deploy import SCALE_MANAGER, Failed, deploy, load, unstick
 from .evidence import EVENTS, warnings_of
 
 Result = dict[str, Any]
@@ -263,7 +263,7 @@ def _wait(kube: Kube, live: Live, steps: list[Step], timeout: float) -> Verdict:
     started = time.monotonic()
     verdict = Verdict(False, False)
     kinds = {step.workload["kind"] for step in steps}
-    with contextlib.closing(Watcher(kube, live.tenant, releases.selector([live.name]), kinds)) as watcher:
+    with contextlib.closing(Watcher(kube, live.tenant, releases.selector([live.name]), {"Pod", *kinds})) as watcher:
 
         def settled() -> bool:
             nonlocal verdict
@@ -278,6 +278,6 @@ def _wait(kube: Kube, live: Live, steps: list[Step], timeout: float) -> Verdict:
             verdict = judge(found, watcher.of("Pod"), None, time.monotonic() - started)
             return verdict.done or verdict.failed
 
-        if not watcher.wait(settled, timeout, nothing, HEARTBEAT_SECONDS):
+        if not watcher.wait(settled, timeout):
             verdict = verdict._replace(reason=f"not ready after {timeout:.0f} s: {verdict.reason}")
     return verdict

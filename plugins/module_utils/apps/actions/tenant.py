@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -57,21 +56,18 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.tena
     tenant_of,
 )
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube.client import (
-    BUSY,
     MERGE,
-    PAUSE,
     ApiError,
     Kube,
     KubeError,
     Unknown,
-    Unreachable,
 )
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube.kinds import Object, path
+from ansible_collections.cloudbang.platform.plugins.module_utils.kube.watch import until
 
 from .route_claims import KINDS as CLAIMING
 from .route_claims import in_tenant
 
-WATCH_SECONDS = 60
 # Requests about one tenant that are under way at the same time.
 PARALLEL = 8
 TOKENS = "type=kubernetes.io/service-account-token"
@@ -417,49 +413,18 @@ def _wait_for_quota(kube: Kube, tenant: Tenant, live: dict[Key, Object], timeout
         hard = ((found or {}).get("spec") or {}).get("hard")
         return found is not None and (found.get("status") or {}).get("hard") == hard
 
-    selector = f"{KIND}=tenant"
     if f"ResourceQuota {NAME} changed" not in result["changes"] and counted(live.get(("ResourceQuota", NAME))):
         return
-    if not until(kube, "ResourceQuota", tenant.name, (NAME, selector), counted, timeout):
+
+    def in_force(entries: list[Object]) -> bool:
+        return counted(next((entry for entry in entries if entry["metadata"]["name"] == NAME), None))
+
+    if not until(kube, "ResourceQuota", tenant.name, f"{KIND}=tenant", in_force, timeout):
         result["failed"] = True
         result["msg"] = (
             f"tenant: {tenant.name}: ResourceQuota {NAME} is not in force after {timeout} s; "
             "wanted: kube-controller-manager to run"
         )
-
-
-def until(
-    kube: Kube,
-    kind: str,
-    namespace: str,
-    name: tuple[str, str],
-    settled: Callable[[Object | None], bool],
-    timeout: float,
-) -> bool:
-    """Follow an object, given by name and label selector, until it is as wanted; return whether it was in time.
-
-    `settled` gets None when the object is gone.
-    """
-    end = time.monotonic() + timeout
-    while True:
-        items, version = kube.list_version(kind, namespace, name[1])
-        if settled(next((entry for entry in items if entry["metadata"]["name"] == name[0]), None)):
-            return True
-        left = end - time.monotonic()
-        if left <= 0:
-            return False
-        try:
-            for event in kube.watch(kind, namespace, name[1], version, max(1, min(WATCH_SECONDS, round(left)))):
-                entry = event.get("object") or {}
-                about = event.get("type") in ("ADDED", "MODIFIED", "DELETED") and entry["metadata"]["name"] == name[0]
-                if about and settled(None if event["type"] == "DELETED" else entry):
-                    return True
-        except Unreachable:
-            pass
-        except ApiError as error:
-            if error.status not in (410, *BUSY):
-                raise
-        time.sleep(PAUSE)
 
 
 def _remove(
@@ -495,12 +460,12 @@ def _remove(
             return result
         last: Object = space
 
-        def gone(entry: Object | None) -> bool:
+        def gone(entries: list[Object]) -> bool:
             nonlocal last
-            last = entry or last
-            return entry is None
+            last = next(iter(entries), last)
+            return not entries
 
-        if not until(kube, "Namespace", name, (name, f"{NAMESPACE_NAME}={name}"), gone, options["timeout"]):
+        if not until(kube, "Namespace", name, f"{NAMESPACE_NAME}={name}", gone, options["timeout"]):
             reasons = "; ".join(holders(last)) or "the API does not say by what"
             made = [str(change) for change in changes]
             result.update(failed=True, changed=bool(made), changes=made, holders=holders(last))

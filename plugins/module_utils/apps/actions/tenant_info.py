@@ -27,7 +27,7 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.tena
 )
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.tenant_quota import COUNT
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.tenant_spec import LIMITS, QUOTA, RESOURCES
-from ansible_collections.cloudbang.platform.plugins.module_utils.kube.client import ApiError, Kube
+from ansible_collections.cloudbang.platform.plugins.module_utils.kube.client import Kube, if_allowed
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube.kinds import Object
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube.quantities import quantity
 
@@ -55,10 +55,10 @@ def run(kube: Kube, options: dict[str, Any], check_mode: bool) -> Result:
     listed["Pod"] = kube.find("Pod", name, APP)
     listed |= {kind: kube.find(kind, name) for kind in ("RoleBinding", "Role")}
     # Only those who read Secrets at all see which of them have tokens.
-    listed["Secret"] = _seen(kube, "Secret", name, metadata=True, fieldSelector=TOKENS) or []
-    nodes = _seen(kube, "Node", None, LOADBALANCER)
+    listed["Secret"] = if_allowed(lambda: kube.find("Secret", name, metadata=True, fieldSelector=TOKENS)) or []
+    nodes = if_allowed(lambda: kube.find("Node", None, LOADBALANCER))
     gateways = None if nodes is None else gateways_of(nodes)
-    known = _seen(kube, "Namespace", None, TENANT)
+    known = if_allowed(lambda: kube.find("Namespace", None, TENANT))
     names = None if known is None else {entry["metadata"]["name"] for entry in known}
     tenants = []
     for space in sorted(spaces, key=lambda entry: str(entry["metadata"]["name"])):
@@ -68,16 +68,6 @@ def run(kube: Kube, options: dict[str, Any], check_mode: bool) -> Result:
         }
         tenants.append(describe(space, own, gateways, names))
     return {"changed": False, "tenants": tenants}
-
-
-def _seen(kube: Kube, kind: str, tenant: str | None, selector: str | None = None, **query: Any) -> list[Object] | None:
-    """Return objects of a tenant or of the cluster, None when these credentials do not show them."""
-    try:
-        return kube.find(kind, tenant, selector, **query)
-    except ApiError as error:
-        if error.status != 403:
-            raise
-        return None
 
 
 def describe(

@@ -39,8 +39,9 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.kube.client imp
     connect,
 )
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube.kinds import Object, path
+from ansible_collections.cloudbang.platform.plugins.module_utils.kube.watch import until
 
-from .tenant import Result, until
+from .tenant import Result
 
 SIGNER = "kubernetes.io/kube-apiserver-client"
 # Marks a kubeconfig as made here, and remembers what for. Clients ignore extensions.
@@ -232,18 +233,17 @@ def _certificate(kube: Kube, options: dict[str, Any], seconds: int) -> Credentia
     }
     last: Object = {}
 
-    def answered(found: Object | None) -> bool:
+    def answered(entries: list[Object]) -> bool:
         nonlocal last
-        last = (found or {}).get("status") or {}
+        last = entries[0].get("status") or {} if entries else {}
         failed = any(entry["type"] in ("Failed", "Denied") for entry in last.get("conditions") or [])
-        return found is None or failed or bool(last.get("certificate"))
+        return not entries or failed or bool(last.get("certificate"))
 
     kube.create(request, MANAGER)
     try:
         where = path("CertificateSigningRequest", None, name) + "/approval"
         kube.request("PATCH", where, {}, {"status": {"conditions": [approval]}}, content_type=MERGE)
-        selector = f"{PREFIX}request={name[-10:]}"
-        until(kube, "CertificateSigningRequest", "", (name, selector), answered, options["timeout"])
+        until(kube, "CertificateSigningRequest", "", f"{PREFIX}request={name[-10:]}", answered, options["timeout"])
     finally:
         kube.delete("CertificateSigningRequest", None, name)
     if not last.get("certificate"):
