@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+from ansible_collections.cloudbang.platform.plugins.module_utils.errors import PlatformError
 
-class ArtifactError(Exception):
+
+class ArtifactError(PlatformError):
     """A file could not be had: says which, from where, what was found, what was wanted and what to do next.
 
     final: no other source may stand in for this one, as when a published file was changed.

@@ -21,6 +21,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.cloudbang.platform.plugins.module_utils.errors import PlatformError
+
 Progress = Callable[[str], None]
 
 # Part of every key: raised when the code below makes something else of the same recipe.
@@ -37,7 +39,7 @@ KEYRINGS = tuple(
 _ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
 
 
-class DebianError(Exception):
+class DebianError(PlatformError):
     """A root file system could not be made. The text says what was run and how it ended."""
 
 

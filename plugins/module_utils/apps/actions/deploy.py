@@ -48,6 +48,7 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.roll
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.routes_render import Claim, routes_of
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.spec import App
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.types import TYPES
+from ansible_collections.cloudbang.platform.plugins.module_utils.errors import PlatformError
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube import objects
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube.client import (
     ApiError,
@@ -71,7 +72,7 @@ PARALLEL = 32
 Result = dict[str, Any]
 
 
-class Failed(Exception):
+class Failed(PlatformError):
     """An app could not be brought to its state; `details` go into its result."""
 
     def __init__(self, message: str, **details: Any) -> None:
@@ -79,7 +80,7 @@ class Failed(Exception):
         super().__init__(message)
 
 
-class Stuck(Exception):
+class Stuck(PlatformError):
     """A step of a rollout does not get where it should."""
 
     def __init__(self, verdict: Verdict) -> None:
