@@ -36,14 +36,14 @@ import yaml
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
-from ansible_collections.cloudbang.platform.plugins.module_utils.artifacts import gobuild, resolve
-from ansible_collections.cloudbang.platform.plugins.module_utils.artifacts.catalogue import (
+from ansible_collections.cloudbang.platform.plugins.plugin_utils.artifacts import gobuild, resolve
+from ansible_collections.cloudbang.platform.plugins.plugin_utils.artifacts.catalogue import (
     DEFAULT_CATALOGUE,
     Catalogue,
     Component,
 )
-from ansible_collections.cloudbang.platform.plugins.module_utils.artifacts.errors import ArtifactError
-from ansible_collections.cloudbang.platform.plugins.module_utils.artifacts.store import Store
+from ansible_collections.cloudbang.platform.plugins.plugin_utils.artifacts.errors import ArtifactError
+from ansible_collections.cloudbang.platform.plugins.plugin_utils.artifacts.store import Store
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = ROOT / "tests" / "audit-sources.yml"

@@ -9,7 +9,8 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
-from ansible_collections.cloudbang.platform.plugins.module_utils.artifacts import (
+from ansible_collections.cloudbang.platform.plugins.module_utils.texts import visible
+from ansible_collections.cloudbang.platform.plugins.plugin_utils.artifacts import (
     ArtifactError,
     Settings,
     bundle,
@@ -17,9 +18,8 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.artifacts impor
     names,
     plan,
 )
-from ansible_collections.cloudbang.platform.plugins.module_utils.artifacts.mirror import manifest_sha256
-from ansible_collections.cloudbang.platform.plugins.module_utils.artifacts.resolve import NAMES as SETTINGS
-from ansible_collections.cloudbang.platform.plugins.module_utils.texts import visible
+from ansible_collections.cloudbang.platform.plugins.plugin_utils.artifacts.mirror import manifest_sha256
+from ansible_collections.cloudbang.platform.plugins.plugin_utils.artifacts.resolve import NAMES as SETTINGS
 
 OPTIONS = {
     "names": {"type": "list", "elements": "str"},

@@ -14,16 +14,16 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
-from ansible_collections.cloudbang.platform.plugins.module_utils.artifacts.errors import ArtifactError
-from ansible_collections.cloudbang.platform.plugins.module_utils.artifacts.store import Store
-from ansible_collections.cloudbang.platform.plugins.module_utils.debian import (
+from ansible_collections.cloudbang.platform.plugins.module_utils.texts import visible
+from ansible_collections.cloudbang.platform.plugins.plugin_utils.artifacts.errors import ArtifactError
+from ansible_collections.cloudbang.platform.plugins.plugin_utils.artifacts.store import Store
+from ansible_collections.cloudbang.platform.plugins.plugin_utils.debian.rootfs import (
     DebianError,
     bootstrap,
     check_recipe,
     digest,
     pack,
 )
-from ansible_collections.cloudbang.platform.plugins.module_utils.texts import visible
 
 LABEL = "cloudbang.lab.recipe"
 SPACE_B = 3 << 30

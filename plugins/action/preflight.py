@@ -20,16 +20,16 @@ from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
-from ansible_collections.cloudbang.platform.plugins.module_utils.preflight import options
-from ansible_collections.cloudbang.platform.plugins.module_utils.preflight.checks_goodnet import used as uses_goodnet
-from ansible_collections.cloudbang.platform.plugins.module_utils.preflight.checks_ports import ways
-from ansible_collections.cloudbang.platform.plugins.module_utils.preflight.inventory import (
+from ansible_collections.cloudbang.platform.plugins.plugin_utils.preflight import options
+from ansible_collections.cloudbang.platform.plugins.plugin_utils.preflight.checks_goodnet import used as uses_goodnet
+from ansible_collections.cloudbang.platform.plugins.plugin_utils.preflight.checks_ports import ways
+from ansible_collections.cloudbang.platform.plugins.plugin_utils.preflight.inventory import (
     ERROR,
     Inventory,
     Problem,
     as_address,
 )
-from ansible_collections.cloudbang.platform.plugins.module_utils.preflight.run import condensed, demote, evaluate, table
+from ansible_collections.cloudbang.platform.plugins.plugin_utils.preflight.run import condensed, demote, evaluate, table
 
 ARGUMENTS = {"stage", "ignore", "report"}
 STAGES = ("inventory", "hosts")

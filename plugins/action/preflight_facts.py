@@ -9,7 +9,7 @@ from typing import Any
 from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.cloudbang.platform.plugins.module_utils.preflight.checks_ports import (
+from ansible_collections.cloudbang.platform.plugins.plugin_utils.preflight.checks_ports import (
     FELIX,
     GOODNET,
     PORTS,

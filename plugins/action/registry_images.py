@@ -8,7 +8,7 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.cloudbang.platform.plugins.module_utils.artifacts import ArtifactError
+from ansible_collections.cloudbang.platform.plugins.plugin_utils.artifacts import ArtifactError
 from ansible_collections.cloudbang.platform.plugins.plugin_utils.sending import artifacts_of, image_digest, send_blobs
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.cloudbang.platform.plugins.module_utils.apps.admission import manifests
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.admission import manifests
 
 
 def admission_policies(registry: str, shared: Sequence[str]) -> list[dict[str, Any]]:

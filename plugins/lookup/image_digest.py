@@ -43,7 +43,7 @@ from typing import Any
 from ansible.errors import AnsibleError
 from ansible.plugins.lookup import LookupBase
 
-from ansible_collections.cloudbang.platform.plugins.module_utils.artifacts import ArtifactError
+from ansible_collections.cloudbang.platform.plugins.plugin_utils.artifacts import ArtifactError
 from ansible_collections.cloudbang.platform.plugins.plugin_utils.sending import cached_or_made, image_digest
 
 UNKNOWN = "sha256:" + "0" * 64

@@ -621,8 +621,7 @@ unknown:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.cloudbang.platform.plugins.module_utils.apps.arguments import argument_spec
-from ansible_collections.cloudbang.platform.plugins.module_utils.apps.runner import run
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.runner import argument_spec, run
 
 
 def main() -> None:

@@ -69,6 +69,8 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.cloudbang.platform.plugins.module_utils.host.kubectl import kubectl
+
 NAMESPACE = "cloudbang-goodnet"
 SETTINGS = "goodnet-settings"
 TENANTS = "goodnet-tenants"
@@ -152,16 +154,11 @@ class Cluster:
         self.module = module
         self.deadline = time.monotonic() + module.params["timeout"]
 
-    def kubectl(self, *arguments: str, data: str | None = None) -> tuple[int, str, str]:
-        command = ["/usr/local/bin/kubectl", f"--kubeconfig={self.module.params['kubeconfig']}", *arguments]
-        code, out, err = self.module.run_command(command, data=data)
-        return int(code), str(out), str(err)
-
     def get(self, name: str) -> dict[str, Any] | None:
         """Return a ConfigMap, None when there is none; patiently, as the API may be coming up."""
         while True:
             what = ("get", "configmap", name, f"--namespace={NAMESPACE}", "--ignore-not-found", "--output=json")
-            code, out, err = self.kubectl(*what)
+            code, out, err = kubectl(self.module, *what)
             if code == 0:
                 return dict(json.loads(out)) if out.strip() else None
             if time.monotonic() > self.deadline:
@@ -175,7 +172,7 @@ class Cluster:
         metadata = (found or {}).get("metadata") or {"name": name, "namespace": NAMESPACE}
         body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}
         verb = "replace" if found else "create"
-        code, _out, err = self.kubectl(verb, "--filename=-", data=json.dumps(body))
+        code, _out, err = kubectl(self.module, verb, "--filename=-", data=json.dumps(body))
         if code and not any(
             word in err for word in ("Conflict", "conflict", "AlreadyExists", "object has been modified")
         ):

@@ -67,13 +67,9 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.cloudbang.platform.plugins.module_utils.host.kubectl import kubectl
+
 IGNORED = ("managedFields", "resourceVersion", "generation", "creationTimestamp", "uid")
-
-
-def run(module: AnsibleModule, text: str, *arguments: str) -> tuple[int, str, str]:
-    command = ["/usr/local/bin/kubectl", f"--kubeconfig={module.params['kubeconfig']}", *arguments]
-    code, out, err = module.run_command(command, data=text)
-    return int(code), str(out), str(err)
 
 
 def objects(out: str) -> dict[str, dict[str, Any]]:
@@ -95,7 +91,7 @@ def patiently(module: AnsibleModule, text: str, *arguments: str) -> str:
     """Run kubectl until the API takes it or the time is up."""
     deadline = time.monotonic() + module.params["timeout"]
     while True:
-        code, out, err = run(module, text, *arguments)
+        code, out, err = kubectl(module, *arguments, data=text)
         if code == 0:
             return out
         if time.monotonic() > deadline:
@@ -118,7 +114,7 @@ def main() -> None:
     text = module.params["manifest"] or ""
     if not os.path.exists(module.params["kubeconfig"]) and module.check_mode:
         module.exit_json(changed=True, objects=[])
-    _code, out, _err = run(module, text, "get", "--ignore-not-found", "--output=json", "--filename=-")
+    _code, out, _err = kubectl(module, "get", "--ignore-not-found", "--output=json", "--filename=-", data=text)
     before = objects(out)
     if module.params["state"] == "absent":
         if before and not module.check_mode:
@@ -126,7 +122,7 @@ def main() -> None:
         module.exit_json(changed=bool(before), objects=sorted(before))
     arguments = ["apply", "--server-side", "--force-conflicts", "--field-manager=cloudbang", "--output=json"]
     if module.check_mode:
-        code, out, _err = run(module, text, *arguments, "--dry-run=server", "--filename=-")
+        code, out, _err = kubectl(module, *arguments, "--dry-run=server", "--filename=-", data=text)
         # A dry run refuses objects whose namespace or kind does not exist yet: those would be made.
         changed = code != 0 or objects(out) != before
         module.exit_json(changed=changed, objects=[])

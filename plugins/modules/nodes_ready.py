@@ -52,11 +52,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-
-def kubectl(module: AnsibleModule, *arguments: str) -> tuple[int, str, str]:
-    command = ["/usr/local/bin/kubectl", f"--kubeconfig={module.params['kubeconfig']}", *arguments]
-    code, out, err = module.run_command(command)
-    return int(code), str(out), str(err)
+from ansible_collections.cloudbang.platform.plugins.module_utils.host.kubectl import kubectl
 
 
 def nodes(module: AnsibleModule) -> tuple[dict[str, dict[str, Any]], str]:

@@ -71,7 +71,7 @@ facts:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.cloudbang.platform.plugins.module_utils.preflight.examine import examine
+from ansible_collections.cloudbang.platform.plugins.module_utils.host.examine import examine
 
 
 def main() -> None:

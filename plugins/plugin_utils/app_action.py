@@ -9,9 +9,12 @@ from typing import Any
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
-from ansible_collections.cloudbang.platform.plugins.module_utils.apps.arguments import AUTH_NAMES, from_environment
-from ansible_collections.cloudbang.platform.plugins.module_utils.apps.options import Invalid, plain
-from ansible_collections.cloudbang.platform.plugins.module_utils.apps.parse import parse, written_out
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.arguments import (
+    AUTH_NAMES,
+    from_environment,
+)
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.options import Invalid, plain
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.parse import parse, written_out
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.runner import run
 
 

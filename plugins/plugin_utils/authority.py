@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
+from ansible_collections.cloudbang.platform.plugins.module_utils.errors import PlatformError
+
 MISSING: ImportError | None = None
 try:
     import bcrypt
@@ -28,7 +30,7 @@ AUTHORITY_DAYS = 3650
 BACKDATED = timedelta(hours=1)  # a host whose clock is a little behind must not see a certificate from the future
 
 
-class AuthorityError(Exception):
+class AuthorityError(PlatformError):
     """A key or certificate that cannot be used; the message says which, why and what to do."""
 
 

@@ -11,7 +11,8 @@ from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.plugins.loader import lookup_loader
 from ansible.utils.display import Display
 
-from ansible_collections.cloudbang.platform.plugins.module_utils.artifacts import (
+from ansible_collections.cloudbang.platform.plugins.module_utils.texts import visible
+from ansible_collections.cloudbang.platform.plugins.plugin_utils.artifacts import (
     Artifact,
     ArtifactError,
     Settings,
@@ -19,9 +20,8 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.artifacts impor
     oci,
     plan,
 )
-from ansible_collections.cloudbang.platform.plugins.module_utils.artifacts.store import require_intact
-from ansible_collections.cloudbang.platform.plugins.module_utils.preflight.checks_secrets import AUTHORITIES
-from ansible_collections.cloudbang.platform.plugins.module_utils.texts import visible
+from ansible_collections.cloudbang.platform.plugins.plugin_utils.artifacts.store import require_intact
+from ansible_collections.cloudbang.platform.plugins.plugin_utils.preflight.checks_secrets import AUTHORITIES
 
 if TYPE_CHECKING:
     from ansible.plugins.action import ActionBase

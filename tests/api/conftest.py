@@ -33,7 +33,9 @@ COLLECTIONS = ROOT / "build" / "collections"
 if str(COLLECTIONS) not in sys.path:
     sys.path.insert(0, str(COLLECTIONS))
 
-from ansible_collections.cloudbang.platform.plugins.module_utils.apps import admission, client, render
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model import admission
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.labels import TENANT
+from ansible_collections.cloudbang.platform.plugins.module_utils.kube import client, kinds
 
 BINARIES = ("etcd", "kube-apiserver", "kube-controller-manager")
 START_SECONDS = 90
@@ -148,7 +150,7 @@ def _binaries() -> dict[str, str]:
     given = os.environ.get("CLOUDBANG_TEST_BINARIES")
     if given:
         return {name: str(Path(given) / name) for name in BINARIES}
-    from ansible_collections.cloudbang.platform.plugins.module_utils.artifacts import Settings, ensure
+    from ansible_collections.cloudbang.platform.plugins.plugin_utils.artifacts import Settings, ensure
 
     found = ensure(list(BINARIES), Settings.from_vars({}), print)
     return {name: str(found[name].path) for name in BINARIES}
@@ -254,7 +256,7 @@ def _wall(kube: client.Kube) -> None:
         kube.request("PATCH", policy_path(entry), query, entry, content_type=client.APPLY)
     metadata = {"name": "walls", "labels": {"cloudbang.platform/tenant": "walls"}}
     space = {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}
-    kube.request("POST", client.path("Namespace", None), {}, space)
+    kube.request("POST", kinds.path("Namespace", None), {}, space)
     end = time.monotonic() + START_SECONDS
     while not _in_force(kube, "walls"):
         if time.monotonic() > end:
@@ -266,7 +268,7 @@ def _wall(kube: client.Kube) -> None:
 def _in_force(kube: client.Kube, namespace: str) -> bool:
     container = {"name": "main", "image": "x/y:1"}
     pod: dict[str, Any] = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "probe"}}
-    where, query = client.path("Pod", namespace), {"dryRun": "All"}
+    where, query = kinds.path("Pod", namespace), {"dryRun": "All"}
     try:
         made = kube.request("POST", where, query, {**pod, "spec": {"containers": [container]}})
     except client.ApiError:
@@ -283,7 +285,7 @@ def _in_force(kube: client.Kube, namespace: str) -> bool:
 
 def namespace_of(tenant: str) -> dict[str, Any]:
     """Return the namespace of a tenant without walls."""
-    labels = {"app.kubernetes.io/managed-by": "cloudbang", render.TENANT: tenant, render.POD_SECURITY: "baseline"}
+    labels = {"app.kubernetes.io/managed-by": "cloudbang", TENANT: tenant, kinds.POD_SECURITY: "baseline"}
     return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": tenant, "labels": labels}}
 
 
@@ -292,7 +294,7 @@ def make_tenant(api: Api, name: str, annotations: dict[str, str], labels: dict[s
     space = namespace_of(name)
     space["metadata"]["annotations"] = annotations
     space["metadata"]["labels"].update(labels or {})
-    api.kube.request("POST", client.path("Namespace", None), {}, space)
+    api.kube.request("POST", kinds.path("Namespace", None), {}, space)
 
 
 class Nodes(threading.Thread):
@@ -351,7 +353,7 @@ class Nodes(threading.Thread):
             "conditions": conditions,
             "containerStatuses": [container],
         }
-        where = client.path("Pod", pod["metadata"]["namespace"], pod["metadata"]["name"]) + "/status"
+        where = kinds.path("Pod", pod["metadata"]["namespace"], pod["metadata"]["name"]) + "/status"
         try:
             self._kube.request("PATCH", where, {}, {"status": status}, content_type=client.MERGE)
         except client.ApiError as error:

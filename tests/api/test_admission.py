@@ -11,15 +11,15 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.cloudbang.platform.plugins.module_utils.apps import (
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps import runner
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model import (
     admission,
-    client,
-    runner,
     tenant_annotations,
     tenant_objects,
 )
-from ansible_collections.cloudbang.platform.plugins.module_utils.apps.arguments import argument_spec
-from ansible_collections.cloudbang.platform.plugins.module_utils.artifacts import Settings, ensure
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.runner import argument_spec
+from ansible_collections.cloudbang.platform.plugins.module_utils.kube import client, kinds
+from ansible_collections.cloudbang.platform.plugins.plugin_utils.artifacts import Settings, ensure
 
 from .conftest import REGISTRY, Api, Nodes, policy_path
 from .test_routes import _define
@@ -201,7 +201,7 @@ class Team:
 
 def annotate(api: Api, namespace: str, annotations: dict[str, str], labels: dict[str, str] | None = None) -> None:
     change: Object = {"metadata": {"annotations": annotations, "labels": labels or {}}}
-    path = client.path("Namespace", None, namespace)
+    path = kinds.path("Namespace", None, namespace)
     api.kube.request("PATCH", path, {}, change, content_type=client.MERGE)
 
 
@@ -406,14 +406,14 @@ def test_a_privileged_tenant_gets_volumes_and_capabilities_and_nothing_else(team
 def test_pods_of_controllers_are_judged_and_daemons_keep_their_tolerations(team: Team, api: Api, tenant: str) -> None:
     """An object from before the policies is scaled, and then its controller tells why there is no pod."""
     space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": tenant}}
-    api.kube.request("POST", client.path("Namespace", None), {}, space)
+    api.kube.request("POST", kinds.path("Namespace", None), {}, space)
     soon(lambda: api.kube.get("ServiceAccount", tenant, "default"))
     old = maker("Deployment", pod(OTHERS), "old")
     old["spec"]["replicas"] = 0
     api.kube.request("POST", where("Deployment", tenant), {}, old)
     annotate(api, tenant, {}, {"cloudbang.platform/tenant": tenant})
     node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "walls-node"}}
-    api.kube.request("POST", client.path("Node", None), {}, node)
+    api.kube.request("POST", kinds.path("Node", None), {}, node)
     try:
         api.kube.request("POST", where("DaemonSet", tenant), {}, maker("DaemonSet", pod(), "daemon"))
         scale = {"spec": {"replicas": 1}}
@@ -783,9 +783,9 @@ def test_the_worst_of_what_a_role_writes_is_refused(team: Team, role: str, group
 
 
 def test_members_cannot_change_the_walls(team: Team) -> None:
-    kinds = ("validatingadmissionpolic", "mutatingadmissionpolic")
+    written = ("validatingadmissionpolic", "mutatingadmissionpolic")
     for who in ("developer", "owner"):
-        for kind in kinds:
+        for kind in written:
             for plural in (f"{kind}ies", f"{kind}ybindings"):
                 path = f"/apis/admissionregistration.k8s.io/v1/{plural}"
                 kube = team.clients[who]
@@ -800,7 +800,7 @@ def test_members_cannot_change_the_walls(team: Team) -> None:
         for change in ({"labels": {"cloudbang.platform/tenant": None}}, {"annotations": {"a": "b"}}):
             refused(
                 lambda one=change, by=team.clients[who]: by.request(
-                    "PATCH", client.path("Namespace", None, TEAM), DRY, {"metadata": one}, content_type=client.MERGE
+                    "PATCH", kinds.path("Namespace", None, TEAM), DRY, {"metadata": one}, content_type=client.MERGE
                 ),
                 "cannot patch",
             )
@@ -827,7 +827,7 @@ OLD: list[tuple[Object, Object]] = [
 def test_what_was_there_before_can_still_be_scaled_and_removed(team: Team, api: Api, tenant: str) -> None:
     """Made before the namespace was a tenant's, as what is older than the policies."""
     space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": tenant}}
-    api.kube.request("POST", client.path("Namespace", None), {}, space)
+    api.kube.request("POST", kinds.path("Namespace", None), {}, space)
     soon(lambda: api.kube.get("ServiceAccount", tenant, "default"))
     for wanted, _change in OLD:
         api.kube.request("POST", where(wanted["kind"], tenant), {}, wanted)

@@ -8,7 +8,10 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.cloudbang.platform.plugins.module_utils.apps import client, deploy, ledger, parse, plan, runner
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps import runner
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.actions import deploy, release_store
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model import parse, plan, releases
+from ansible_collections.cloudbang.platform.plugins.module_utils.kube import client, kinds
 
 from .conftest import Api, Nodes
 
@@ -110,7 +113,7 @@ def test_life_of_an_app(api: Api, nodes: Nodes, tenant: str) -> None:
     assert good("app", gone)["changed"]
     assert not good("app", gone)["changed"]
     assert info(api, tenant)["status"] == "absent"
-    left = api.kube.find("Secret", tenant, ledger.selector(["shop"]))
+    left = api.kube.find("Secret", tenant, releases.selector(["shop"]))
     assert left == []
 
 
@@ -148,13 +151,13 @@ def test_drift_is_repaired_without_a_release(api: Api, nodes: Nodes, tenant: str
     options = app(api, tenant)
     good("app", options)
     api.kube.delete("Service", tenant, "shop")
-    where = client.path("Deployment", tenant, "shop-web")
+    where = kinds.path("Deployment", tenant, "shop-web")
     change = {"spec": {"template": {"spec": {"terminationGracePeriodSeconds": 9}}}}
     api.kube.request("PATCH", where, {"fieldManager": "someone"}, change, content_type=client.MERGE)
     extra = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "old", "labels": {}}, "spec": {}}
     extra["metadata"]["labels"] = {"cloudbang.platform/app": "shop"}
     extra["spec"] = {"ports": [{"port": 1}]}
-    api.kube.request("POST", client.path("Service", tenant), {}, extra)
+    api.kube.request("POST", kinds.path("Service", tenant), {}, extra)
     assert len(good("app", options, check=True)["apps"][0]["drift"]) == 3
     repaired = good("app", options)
     assert repaired["apps"][0]["action"] == "repaired" and repaired["apps"][0]["release"] == 1
@@ -164,7 +167,7 @@ def test_drift_is_repaired_without_a_release(api: Api, nodes: Nodes, tenant: str
 
 def test_reading_at_a_moment(api: Api, nodes: Nodes, tenant: str) -> None:
     good("app", app(api, tenant))
-    _entries, now = api.kube.list_version("Secret", tenant, ledger.selector(["shop"], "release"))
+    _entries, now = api.kube.list_version("Secret", tenant, releases.selector(["shop"], "release"))
     newest = api.kube.find("Deployment", tenant)
     assert len(newest) == 2 and api.kube.find("Deployment", tenant, after=now) == newest
     # A moment that this API server does not know yet.
@@ -212,7 +215,7 @@ def test_releases_are_kept_up_to_a_number(api: Api, nodes: Nodes, tenant: str) -
     for number in range(1, 6):
         good("app", {**options, "image": f"x/y:{number}", "env": {"N": number}})
     assert list(statuses(api, tenant)) == [3, 4, 5]
-    assert len(api.kube.find("Secret", tenant, ledger.selector(["shop"], "content"))) == 4
+    assert len(api.kube.find("Secret", tenant, releases.selector(["shop"], "content"))) == 4
     for version, text in (("1", "found 1, wanted one of v3"), ("9", "found 9")):
         result = go("app_release", api.options(name="shop", tenant=tenant, version=version))
         assert result["failed"] and text in result["msg"]
@@ -224,12 +227,12 @@ def test_two_deployments_at_once(api: Api, nodes: Nodes, tenant: str) -> None:
     live = deploy.load(api.kube, tenant, ["shop"])["shop"]
     newest = live.newest
     assert newest is not None
-    made = ledger.create(api.kube, "shop", tenant, 2, "0" * 16, newest.salt, newest.spec, {})
-    with pytest.raises(ledger.LedgerError, match=r"v2 has just been made by \S+ at 2"):
-        ledger.create(api.kube, "shop", tenant, 2, "1" * 16, newest.salt, newest.spec, {})
+    made = release_store.create(api.kube, "shop", tenant, 2, "0" * 16, newest.salt, newest.spec, {})
+    with pytest.raises(releases.LedgerError, match=r"v2 has just been made by \S+ at 2"):
+        release_store.create(api.kube, "shop", tenant, 2, "1" * 16, newest.salt, newest.spec, {})
     result = go("app", options)
     assert result["failed"] and "is being rolled out by" in result["msg"]
-    api.kube.patch_metadata("Secret", tenant, made.name, {"annotations": {ledger.HEARTBEAT: "1"}}, "test")
+    api.kube.patch_metadata("Secret", tenant, made.name, {"annotations": {releases.HEARTBEAT: "1"}}, "test")
     assert good("app", options)["apps"][0]["release"] == 3
     assert statuses(api, tenant) == {1: "good", 2: "superseded", 3: "good"}
 
@@ -243,7 +246,7 @@ def test_a_repair_does_not_undo_a_release_that_was_made_meanwhile(
     seen = deploy.load(api.kube, tenant, ["shop"])
     newest = seen["shop"].newest
     assert newest is not None
-    ledger.create(api.kube, "shop", tenant, 2, "0" * 16, newest.salt, newest.spec, {})
+    release_store.create(api.kube, "shop", tenant, 2, "0" * 16, newest.salt, newest.spec, {})
     with monkeypatch.context() as patched:
         patched.setattr(deploy, "load", lambda *_all: seen)
         result = go("app", options)
@@ -258,7 +261,7 @@ def test_unfinished_run_is_finished_by_the_next(api: Api, nodes: Nodes, tenant: 
     wanted = parse.parse("app", newer)["wanted"][0]
     live = deploy.load(api.kube, tenant, ["shop"])["shop"]
     made = plan.plan_app(wanted, live)
-    ledger.create(api.kube, "shop", tenant, 2, made.digest, made.salt, made.spec, made.replicas)
+    release_store.create(api.kube, "shop", tenant, 2, made.digest, made.salt, made.spec, made.replicas)
     result = good("app", newer)
     assert result["changed"] and result["apps"][0]["release"] == 2
     assert statuses(api, tenant) == {1: "good", 2: "good"}
@@ -266,7 +269,7 @@ def test_unfinished_run_is_finished_by_the_next(api: Api, nodes: Nodes, tenant: 
 
 
 def test_quota_is_the_reason(api: Api, nodes: Nodes, tenant: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ansible_collections.cloudbang.platform.plugins.module_utils.apps.rollout.PATIENCE", 1.0)
+    monkeypatch.setattr("ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.rollout.PATIENCE", 1.0)
     options = app(api, tenant)
     good("app", options)
     quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "q"}, "spec": {"hard": {"pods": "3"}}}
@@ -289,7 +292,7 @@ def test_refused_before_any_change(api: Api, nodes: Nodes, tenant: str) -> None:
         "metadata": {"name": "shop-web"},
         "spec": {"ports": [{"port": 1}]},
     }
-    api.kube.request("POST", client.path("Service", tenant), {}, service)
+    api.kube.request("POST", kinds.path("Service", tenant), {}, service)
     result = go("app", taken)
     assert result["failed"] and "a Service shop-web that no app made" in result["msg"]
     pair = [
@@ -314,14 +317,14 @@ def test_refused_before_any_change(api: Api, nodes: Nodes, tenant: str) -> None:
             "maxReplicas": 3,
         },
     }
-    api.kube.request("POST", client.path("HorizontalPodAutoscaler", tenant), {}, scaler)
+    api.kube.request("POST", kinds.path("HorizontalPodAutoscaler", tenant), {}, scaler)
     result = go("app_scale", api.options(name="shop", tenant=tenant, process="web", replicas=1))
     assert result["failed"] and "HorizontalPodAutoscaler h" in result["msg"]
 
 
 def test_namespace_that_is_being_deleted(api: Api, nodes: Nodes, tenant: str) -> None:
     space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": tenant}}
-    api.kube.request("POST", client.path("Namespace", None), {}, space)
+    api.kube.request("POST", kinds.path("Namespace", None), {}, space)
     keeper = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "k", "finalizers": ["example.org/hold"]}}
     maps = f"/api/v1/namespaces/{tenant}/configmaps"
     api.kube.request("POST", maps, {}, keeper)

@@ -13,7 +13,10 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.cloudbang.platform.plugins.module_utils.apps import client, deploy, ledger, runner
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps import runner
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.actions import deploy, release_store
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model import releases
+from ansible_collections.cloudbang.platform.plugins.module_utils.kube import client, kinds
 
 from .conftest import ROOT, Api, Authority, Nodes
 
@@ -49,20 +52,20 @@ class World:
         self.good("app", there(name="busy", image="x/y:1", type="worker"))
         live = deploy.load(api.kube, TENANT, ["busy"])["busy"].newest
         assert live is not None
-        self.running = ledger.create(api.kube, "busy", TENANT, 2, "0" * 16, live.salt, live.spec, {})
+        self.running = release_store.create(api.kube, "busy", TENANT, 2, "0" * 16, live.salt, live.spec, {})
         service = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "taken"}}
-        api.kube.request("POST", client.path("Service", TENANT), {}, {**service, "spec": {"ports": [{"port": 1}]}})
+        api.kube.request("POST", kinds.path("Service", TENANT), {}, {**service, "spec": {"ports": [{"port": 1}]}})
         target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "shop-queue"}
         scaler = {"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "metadata": {"name": "busy-hours"}}
         api.kube.request(
             "POST",
-            client.path("HorizontalPodAutoscaler", TENANT),
+            kinds.path("HorizontalPodAutoscaler", TENANT),
             {},
             {**scaler, "spec": {"scaleTargetRef": target, "maxReplicas": 3}},
         )
         self.maps = f"/api/v1/namespaces/{ENDING}/configmaps"
         space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": ENDING}}
-        api.kube.request("POST", client.path("Namespace", None), {}, space)
+        api.kube.request("POST", kinds.path("Namespace", None), {}, space)
         held = {"name": "k", "finalizers": ["example.org/hold"]}
         api.kube.request("POST", self.maps, {}, {"apiVersion": "v1", "kind": "ConfigMap", "metadata": held})
         api.kube.delete("Namespace", None, ENDING)
@@ -90,7 +93,7 @@ class World:
     def close(self) -> None:
         release = {"metadata": {"finalizers": None}}
         self.api.kube.request("PATCH", f"{self.maps}/k", {}, release, content_type=client.MERGE)
-        ledger.mark(self.api.kube, self.running, "failed")
+        release_store.mark(self.api.kube, self.running, "failed")
 
 
 @pytest.fixture(scope="module")
@@ -179,7 +182,7 @@ def test_refused_before_any_change(
     ("module", "more"), [("app", {"image": "x/y:2", "type": "worker"}), ("app_release", {"version": 1})]
 )
 def test_refused_while_another_rolls_out(world: World, module: str, more: dict[str, Any]) -> None:
-    ledger.beat(world.api.kube, world.running)
+    release_store.beat(world.api.kube, world.running)
     before = world.state()
     result = runner.run(module, world.api.options(**there(name="busy", **more)))
     assert result.get("failed") and not result["changed"], result
@@ -247,7 +250,7 @@ def test_secrets_with_strange_characters_arrive_as_they_are(
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    [content] = api.kube.find("Secret", tenant, ledger.selector(["shop"], "content"))
+    [content] = api.kube.find("Secret", tenant, releases.selector(["shop"], "content"))
     assert {name: base64.b64decode(value).decode() for name, value in content["data"].items()} == STRANGE
 
 

@@ -15,8 +15,8 @@ import jinja2
 import pytest
 import yaml
 
-from ansible_collections.cloudbang.platform.plugins.module_utils.apps import client
-from ansible_collections.cloudbang.platform.plugins.module_utils.artifacts import Settings, ensure
+from ansible_collections.cloudbang.platform.plugins.module_utils.kube import client
+from ansible_collections.cloudbang.platform.plugins.plugin_utils.artifacts import Settings, ensure
 
 from .conftest import Api
 

@@ -16,10 +16,11 @@ from typing import Any, NamedTuple
 import pytest
 import yaml
 
-from ansible_collections.cloudbang.platform.plugins.module_utils.apps import runner, stack_record
-from ansible_collections.cloudbang.platform.plugins.module_utils.apps.arguments import arguments
-from ansible_collections.cloudbang.platform.plugins.module_utils.apps.render import PATHS
-from ansible_collections.cloudbang.platform.plugins.module_utils.artifacts import Settings, ensure
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps import runner
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.actions import stack_record
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.arguments import arguments
+from ansible_collections.cloudbang.platform.plugins.module_utils.kube.kinds import PATHS
+from ansible_collections.cloudbang.platform.plugins.plugin_utils.artifacts import Settings, ensure
 
 from .conftest import ROOT, Api, Authority, Nodes
 from .test_routes import _define, issue

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.cloudbang.platform.plugins.module_utils.apps import client, runner
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps import runner
+from ansible_collections.cloudbang.platform.plugins.module_utils.kube import client
 
 from .conftest import ROOT, Api, Authority, Nodes
 

@@ -10,7 +10,14 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.cloudbang.platform.plugins.module_utils.apps import ledger, render
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model import releases
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.labels import (
+    APP,
+    KIND,
+    RESOURCES,
+    STACK,
+    STOPPED,
+)
 
 from .conftest import Api, Nodes, namespace_of
 from .test_stacks import apps, go, good, refused
@@ -38,7 +45,7 @@ def attacker(api: Api, nodes: Nodes, victim: str) -> Iterator[str]:
 def forge(api: Api, tenant: str, kept: Any, name: str = "bad.v1", app: str = "bad", **labels: str) -> None:
     """Write a Secret that says it is a release, as anybody may who writes Secrets in a tenant."""
     data = kept if isinstance(kept, bytes) else json.dumps(kept).encode()
-    marks = {render.APP: app, render.KIND: "release", ledger.BOUND: "true", **labels}
+    marks = {APP: app, KIND: "release", releases.BOUND: "true", **labels}
     body: dict[str, Any] = {
         "apiVersion": "v1",
         "kind": "Secret",
@@ -50,7 +57,7 @@ def forge(api: Api, tenant: str, kept: Any, name: str = "bad.v1", app: str = "ba
 
 def copied(api: Api, victim: str, **spec: Any) -> dict[str, Any]:
     """Return what is kept of the victim's release, as that of another app, with changes of its content."""
-    [found] = api.kube.find("Secret", victim, ledger.selector(["vic"], "release"))
+    [found] = api.kube.find("Secret", victim, releases.selector(["vic"], "release"))
     kept: dict[str, Any] = json.loads(base64.b64decode(found["data"]["release"]))
     kept.update(app="bad", version=1)
     kept["spec"].update(spec)
@@ -147,7 +154,7 @@ def test_a_forged_release_in_the_way_of_the_next_is_named(api: Api, nodes: Nodes
     ids=["large", "other", "damaged"],
 )
 def test_a_forged_stack_is_an_error_of_that_stack_alone(api: Api, attacker: str, data: bytes, found: str) -> None:
-    marks = {render.KIND: "stack", render.STACK: "shop"}
+    marks = {KIND: "stack", STACK: "shop"}
     secret: dict[str, Any] = {
         "apiVersion": "v1",
         "kind": "Secret",
@@ -165,9 +172,9 @@ def test_a_forged_stack_is_an_error_of_that_stack_alone(api: Api, attacker: str,
 def test_objects_of_an_app_without_what_this_collection_writes(
     api: Api, nodes: Nodes, victim: str, attacker: str
 ) -> None:
-    marks = {render.APP: "odd"}
+    marks = {APP: "odd"}
     container = {"name": "c", "image": "x/y:1"}
-    notes = {render.RESOURCES: "[" * 100_000, render.STOPPED: "-7"}
+    notes = {RESOURCES: "[" * 100_000, STOPPED: "-7"}
     objects: list[dict[str, Any]] = [
         {
             "apiVersion": "networking.k8s.io/v1",
@@ -198,7 +205,7 @@ def test_a_template_that_somebody_has_changed_is_named(api: Api) -> None:
     body = {
         "apiVersion": "v1",
         "kind": "ConfigMap",
-        "metadata": {"name": "shop.1", "namespace": "cloudbang-templates", "labels": {render.KIND: "template"}},
+        "metadata": {"name": "shop.1", "namespace": "cloudbang-templates", "labels": {KIND: "template"}},
         "data": {"template": '{"name": "shop", "version": "1", "stack": {"apps": [1]}}', "images": "{}"},
     }
     api.kube.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "cloudbang-templates"}}, "test")

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.cloudbang.platform.plugins.module_utils.apps import client
-from ansible_collections.cloudbang.platform.plugins.module_utils.artifacts import Settings, ensure
+from ansible_collections.cloudbang.platform.plugins.module_utils.kube import kinds
+from ansible_collections.cloudbang.platform.plugins.plugin_utils.artifacts import Settings, ensure
 
 from .conftest import ROOT, Api, Nodes
 from .test_apps import SECRET, good, info
@@ -72,7 +72,7 @@ class Team:
                 "ports": [{"name": "p8000", "port": 8000}],
                 "endpoints": [{"addresses": ["10.244.0.9"], "conditions": {"ready": True}}],
             }
-            api.kube.request("POST", client.path("EndpointSlice", name), {}, ready)
+            api.kube.request("POST", kinds.path("EndpointSlice", name), {}, ready)
 
     def run(self, name: str, *arguments: str) -> tuple[int, int, str]:
         """Return the exit code of a playbook, its number of changes and what it said."""

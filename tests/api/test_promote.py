@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.cloudbang.platform.plugins.module_utils.apps import client, ledger
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.actions import release_store
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model import releases
+from ansible_collections.cloudbang.platform.plugins.module_utils.kube import client, kinds
 
 from .conftest import Api, Nodes
 from .test_apps import SECRET, app, go, good, info, statuses
@@ -164,8 +166,8 @@ def test_a_promotion_that_fails_goes_back_and_shows_no_secret(
     live = f"{tenant}-live"
     good("app", app(api, live))
     good("app", {**app(api, tenant), "image": "x/crash:1", "state": "stopped", "wait": False})
-    release = ledger.releases(api.kube.find("Secret", tenant, ledger.selector(["shop"], "release")), "shop")[0]
-    ledger.mark(api.kube, release, "good")
+    release = releases.releases(api.kube.find("Secret", tenant, releases.selector(["shop"], "release")), "shop")[0]
+    release_store.mark(api.kube, release, "good")
     # Without kubelets nobody has written a log.
     monkeypatch.setattr(client.Kube, "logs", lambda *_all, **_more: f"cannot log in with {SECRET}")
     result = go("app_release", promotion(api, tenant))
@@ -178,10 +180,10 @@ def test_a_tenant_that_is_deleted_or_not_shown(api: Api, nodes: Nodes, tenant: s
     live = f"{tenant}-live"
     good("app", app(api, tenant))
     space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": live, "finalizers": ["example.org/hold"]}}
-    api.kube.request("POST", client.path("Namespace", None), {}, space)
+    api.kube.request("POST", kinds.path("Namespace", None), {}, space)
     api.kube.delete("Namespace", None, live)
     refused(go("app_release", promotion(api, tenant)), "Terminating")
-    where = client.path("Namespace", None, live)
+    where = kinds.path("Namespace", None, live)
     api.kube.request("PATCH", where, {}, {"metadata": {"finalizers": None}}, content_type=client.MERGE)
     certificate, key = api.authority.issue("nobody")
     path = api.write_kubeconfig("nobody.conf", api.authority.pem, certificate, key)

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.cloudbang.platform.plugins.module_utils.apps import client, plan, render, tenant_annotations
-from ansible_collections.cloudbang.platform.plugins.module_utils.apps.parse import parse
-from ansible_collections.cloudbang.platform.plugins.module_utils.apps.plan import Live
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model import plan, render, tenant_annotations
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.parse import parse
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.plan import Live
+from ansible_collections.cloudbang.platform.plugins.module_utils.kube import client, kinds, objects
 
 from .conftest import Api, make_tenant
 
@@ -131,7 +132,7 @@ def space(api: Api) -> None:
 
 def refused(api: Api, wanted: dict[str, Any]) -> str:
     """Return why the API does not take an object, nothing when it does."""
-    where = client.path(wanted["kind"], TENANT, wanted["metadata"]["name"])
+    where = kinds.path(wanted["kind"], TENANT, wanted["metadata"]["name"])
     query = {"fieldManager": "test", "force": "true", "dryRun": "All", "fieldValidation": "Strict"}
     try:
         api.kube.request("PATCH", where, query, wanted, content_type=client.APPLY)
@@ -149,6 +150,6 @@ def test_what_is_accepted_is_accepted_by_the_api(api: Api, space: None, options:
     problems = [refused(api, render.content(app.name, TENANT, entry)) for entry in made.contents]
     for entry in made.applies:
         scale = scales.get((entry["kind"], entry["metadata"]["name"]))
-        wanted = {**entry, "spec": render.merged(entry["spec"], scale["spec"])} if scale else entry
+        wanted = {**entry, "spec": objects.merged(entry["spec"], scale["spec"])} if scale else entry
         problems.append(refused(api, wanted))
     assert not any(problems), problems

@@ -33,10 +33,14 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from ansible_collections.cloudbang.platform.plugins.module_utils.apps import client, parse, render, routes, runner
-from ansible_collections.cloudbang.platform.plugins.module_utils.apps.options import Invalid
-from ansible_collections.cloudbang.platform.plugins.module_utils.apps.routes_render import port_of
-from ansible_collections.cloudbang.platform.plugins.module_utils.artifacts import Settings, ensure
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps import runner
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.actions import route
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model import labels, parse
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.options import Invalid
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.routes_render import port_of
+from ansible_collections.cloudbang.platform.plugins.module_utils.kube import client
+from ansible_collections.cloudbang.platform.plugins.module_utils.kube.objects import head
+from ansible_collections.cloudbang.platform.plugins.plugin_utils.artifacts import Settings, ensure
 
 from .conftest import ROOT, Api, Authority, Nodes, _builder, _free_ports, _key_pem, _pem
 
@@ -179,7 +183,7 @@ class World:
         space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": tenant}}
         self.api.kube.apply(space, "test")
         name = more.get("service", app)
-        service = render.head("Service", name, tenant, render.labels(app, tenant, process))
+        service = head("Service", name, tenant, labels.labels(app, tenant, process))
         layer = "UDP" if protocol == "UDP" else "TCP"
         service["spec"] = {"ports": [{"name": "main", "port": 8000, "protocol": layer}]}
         self.api.kube.apply(service, "test")
@@ -462,7 +466,7 @@ def _page(port: int, path: str, **headers: str) -> tuple[int, str]:
 
 
 def _router(kind: str, name: str, tenant: str, **spec: Any) -> dict[str, Any]:
-    entry: dict[str, Any] = render.head(kind, name, tenant, {})
+    entry: dict[str, Any] = head(kind, name, tenant, {})
     entry["spec"] = spec
     return entry
 
@@ -625,7 +629,7 @@ def test_ports_asked_for_at_the_same_time(gateway: World, tenant: str) -> None:
     def ask(number: int) -> tuple[list[int], str]:
         """Return the ports that a route was told are its own, or why it has none."""
         try:
-            result = routes.run(clients[number], {**given[number], "hidden": []}, False)
+            result = route.run(clients[number], {**given[number], "hidden": []}, False)
         except Invalid as error:
             return [], str(error)
         if result.get("failed"):
@@ -808,7 +812,7 @@ def test_refused_options(gateway: World, tenant: str) -> None:
     for more, text in table:
         refused({**gateway.route(tenant), **more}, text)
     assert objects(gateway, tenant) == []
-    taken = render.head("IngressRoute", "shop-http", tenant, {})
+    taken = head("IngressRoute", "shop-http", tenant, {})
     taken["spec"] = {"routes": [{"kind": "Rule", "match": "Host(`x.invalid`)"}]}
     gateway.api.kube.apply(taken, "test")
     refused(gateway.route(tenant, domains=[domain]), "a IngressRoute shop-http in its namespace that is not of this")
@@ -817,7 +821,7 @@ def test_refused_options(gateway: World, tenant: str) -> None:
 
 def test_credentials_that_see_one_tenant(gateway: World, tenant: str) -> None:
     gateway.offer(tenant, "shop")
-    binding = render.head("RoleBinding", "one", tenant, {})
+    binding = head("RoleBinding", "one", tenant, {})
     binding["roleRef"] = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"}
     binding["subjects"] = [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "one"}]
     gateway.api.kube.apply(binding, "test")

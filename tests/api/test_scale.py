@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from ansible_collections.cloudbang.platform.plugins.module_utils.apps import client
+from ansible_collections.cloudbang.platform.plugins.module_utils.kube import client, kinds
 
 from .conftest import Api, Nodes
 from .test_types import app, bad, good, info, names, settled
@@ -83,7 +83,7 @@ def test_autoscaler(api: Api, nodes: Nodes, tenant: str) -> None:
     assert info(api, tenant)["processes"]["web"]["autoscale"] == {"min": 3, "max": 5, "cpu": 70}
     # The autoscaler acts: without metrics it still keeps to its bounds.
     target = scaler["spec"]["scaleTargetRef"]["name"]
-    where_scaled = client.path("Deployment", tenant, target) + "/scale"
+    where_scaled = kinds.path("Deployment", tenant, target) + "/scale"
     api.kube.request("PATCH", where_scaled, {}, {"spec": {"replicas": 4}}, content_type=client.MERGE)
     assert scale(api, tenant, **where, autoscale=False)["web"]["replicas"] == 4
     assert names(api, "HorizontalPodAutoscaler", tenant) == []
@@ -133,7 +133,7 @@ def test_resources(api: Api, nodes: Nodes, tenant: str) -> None:
 def allow_host_network(api: Api, tenant: str) -> None:
     marks = {"pod-security.kubernetes.io/enforce": "privileged"}
     space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": tenant, "labels": marks}}
-    api.kube.request("POST", client.path("Namespace", None), {}, space)
+    api.kube.request("POST", kinds.path("Namespace", None), {}, space)
 
 
 def ports(api: Api, tenant: str) -> dict[str, int]:
@@ -210,7 +210,7 @@ def test_endpoints_have_the_real_ports(api: Api, nodes: Nodes, tenant: str) -> N
     api.kube.request("POST", "/api/v1/nodes", {}, node)
     pods = api.kube.find("Pod", tenant)
     for pod in pods:
-        where = client.path("Pod", tenant, pod["metadata"]["name"])
+        where = kinds.path("Pod", tenant, pod["metadata"]["name"])
         target = {"apiVersion": "v1", "kind": "Node", "name": tenant}
         binding = {
             "apiVersion": "v1",
@@ -238,7 +238,7 @@ def test_endpoints_have_the_real_ports(api: Api, nodes: Nodes, tenant: str) -> N
             )
     assert found == {"shop": wanted, "shop-web": wanted}
     for pod in pods:
-        api.kube.request("DELETE", client.path("Pod", tenant, pod["metadata"]["name"]), {"gracePeriodSeconds": "0"})
+        api.kube.request("DELETE", kinds.path("Pod", tenant, pod["metadata"]["name"]), {"gracePeriodSeconds": "0"})
     api.kube.request("DELETE", f"/api/v1/nodes/{tenant}")
 
 

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 import yaml
 
-from ansible_collections.cloudbang.platform.plugins.module_utils.apps import client, runner
-from ansible_collections.cloudbang.platform.plugins.module_utils.artifacts import Settings, ensure
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps import runner
+from ansible_collections.cloudbang.platform.plugins.module_utils.kube import client, kinds
+from ansible_collections.cloudbang.platform.plugins.plugin_utils.artifacts import Settings, ensure
 
 from .conftest import ROOT, Api, Nodes, namespace_of
 from .test_routes import _define
@@ -328,7 +329,7 @@ def test_stacks_that_are_refused(api: Api, nodes: Nodes, tenant: str) -> None:
 
 def test_namespace_that_is_being_deleted(api: Api, nodes: Nodes, tenant: str) -> None:
     space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": tenant}}
-    api.kube.request("POST", client.path("Namespace", None), {}, space)
+    api.kube.request("POST", kinds.path("Namespace", None), {}, space)
     keeper = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "k", "finalizers": ["example.org/hold"]}}
     maps = f"/api/v1/namespaces/{tenant}/configmaps"
     api.kube.request("POST", maps, {}, keeper)
@@ -389,7 +390,7 @@ def test_routes_of_a_stack(api: Api, nodes: Nodes, tenant: str) -> None:
     found = ensure(["traefik-crds"], Settings.from_vars({}), print)
     _define(api, Path(found["traefik-crds"].path).read_text("utf-8"))
     space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": tenant}}
-    api.kube.request("POST", client.path("Namespace", None), {}, space)
+    api.kube.request("POST", kinds.path("Namespace", None), {}, space)
     ready = {
         "apiVersion": "discovery.k8s.io/v1",
         "kind": "EndpointSlice",
@@ -398,7 +399,7 @@ def test_routes_of_a_stack(api: Api, nodes: Nodes, tenant: str) -> None:
         "endpoints": [{"addresses": ["192.0.2.7"], "conditions": {"ready": True}}],
         "ports": [{"name": "http", "port": 8080}],
     }
-    api.kube.request("POST", client.path("EndpointSlice", tenant), {}, ready)
+    api.kube.request("POST", kinds.path("EndpointSlice", tenant), {}, ready)
 
     def hosts() -> list[str]:
         rules = [entry["spec"]["routes"][0]["match"] for entry in api.kube.find("IngressRoute", tenant)]

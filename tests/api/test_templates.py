@@ -18,8 +18,10 @@ import bcrypt
 import pytest
 import urllib3
 
-from ansible_collections.cloudbang.platform.plugins.module_utils.apps import registry, runner, templates
-from ansible_collections.cloudbang.platform.plugins.module_utils.artifacts import Settings, ensure
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps import runner
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.actions import template
+from ansible_collections.cloudbang.platform.plugins.module_utils.oci import layout, references, registry
+from ansible_collections.cloudbang.platform.plugins.plugin_utils.artifacts import Settings, ensure
 
 from .conftest import Api, Nodes, _free_ports
 from .test_stacks import SECRET, as_checked, environment, good, info, refused
@@ -77,7 +79,7 @@ def _wait_for(url: str) -> None:
 
 def publish(url: str, image: str, index: bool = False) -> str:
     """Put an image of one layer into a registry and return its digest; or an index of it."""
-    parts = registry.reference(image)
+    parts = references.reference(image)
     there = registry.Registry(parts.host, url)
 
     def blob(data: bytes) -> dict[str, Any]:
@@ -91,18 +93,18 @@ def publish(url: str, image: str, index: bool = False) -> str:
     config = blob(json.dumps({"os": "linux", "architecture": "amd64", "image": image}).encode())
     manifest: dict[str, Any] = {
         "schemaVersion": 2,
-        "mediaType": registry.MANIFESTS[0],
+        "mediaType": layout.MANIFESTS[0],
         "config": {"mediaType": "application/vnd.oci.image.config.v1+json", **config},
         "layers": [{"mediaType": "application/vnd.oci.image.layer.v1.tar+gzip", **layer}],
     }
     body = json.dumps(manifest).encode()
     digest = "sha256:" + hashlib.sha256(body).hexdigest()
-    there.put_manifest(parts.repository, digest if index else parts.tag, body, registry.MANIFESTS[0])
+    there.put_manifest(parts.repository, digest if index else parts.tag, body, layout.MANIFESTS[0])
     if index:
-        entry = {"mediaType": registry.MANIFESTS[0], "digest": digest, "size": len(body)}
-        body = json.dumps({"schemaVersion": 2, "mediaType": registry.INDEXES[0], "manifests": [entry]}).encode()
+        entry = {"mediaType": layout.MANIFESTS[0], "digest": digest, "size": len(body)}
+        body = json.dumps({"schemaVersion": 2, "mediaType": layout.INDEXES[0], "manifests": [entry]}).encode()
         digest = "sha256:" + hashlib.sha256(body).hexdigest()
-        there.put_manifest(parts.repository, parts.tag, body, registry.INDEXES[0])
+        there.put_manifest(parts.repository, parts.tag, body, layout.INDEXES[0])
     return digest
 
 
@@ -295,7 +297,7 @@ def test_archives_that_are_refused(api: Api, nodes: Nodes, tenant: str, tmp_path
         damaged.write_bytes(data)
         refused("app_template", options, str(damaged))
     assert registry.Registry("third.example:5000", registries[1]).resolve(f"{tenant}/web", "1") is None
-    assert api.kube.get("ConfigMap", templates.NAMESPACE, f"{tenant}.1.0.0") is None
+    assert api.kube.get("ConfigMap", template.NAMESPACE, f"{tenant}.1.0.0") is None
     wrong = {**options, "archive": str(archive), "version": "2"}
     wrong["name"] = tenant
     refused("app_template", wrong, "version: found 1.0.0 in")

@@ -17,8 +17,11 @@ import jinja2
 import pytest
 import yaml
 
-from ansible_collections.cloudbang.platform.plugins.module_utils.apps import client, runner, tenant_kubeconfig
-from ansible_collections.cloudbang.platform.plugins.module_utils.apps.render import PATHS
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps import runner
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.actions import tenant_kubeconfig
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.refusals import advice
+from ansible_collections.cloudbang.platform.plugins.module_utils.kube import client, kinds
+from ansible_collections.cloudbang.platform.plugins.module_utils.kube.kinds import PATHS
 
 from .conftest import ROOT, Api, Nodes
 
@@ -97,7 +100,7 @@ def pod(name: str, **container: Any) -> dict[str, Any]:
 def start(kube: client.Kube, tenant: str, wanted: dict[str, Any]) -> dict[str, Any]:
     """Make a pod as soon as the namespace's default service account is there, which its controller makes."""
     soon(lambda: kube.get("ServiceAccount", tenant, "default"))
-    return kube.request("POST", client.path("Pod", tenant), {}, wanted)
+    return kube.request("POST", kinds.path("Pod", tenant), {}, wanted)
 
 
 def full(api: Api, tenant: str, **more: Any) -> dict[str, Any]:
@@ -205,7 +208,7 @@ def test_what_somebody_changed_comes_back(api: Api, tenant: str) -> None:
     good("tenant", options)
     api.kube.delete("NetworkPolicy", tenant, "cloudbang-tenant")
     wide = {"spec": {"hard": {"pods": "1000"}}}
-    where = client.path("ResourceQuota", tenant, "cloudbang-tenant")
+    where = kinds.path("ResourceQuota", tenant, "cloudbang-tenant")
     api.kube.request("PATCH", where, {}, wide, content_type=client.MERGE)
     api.kube.delete("RoleBinding", tenant, "cloudbang-tenant-owner")
     stolen = {
@@ -215,7 +218,7 @@ def test_what_somebody_changed_comes_back(api: Api, tenant: str) -> None:
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view"},
         "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "eve"}],
     }
-    api.kube.request("POST", client.path("RoleBinding", tenant), {}, stolen)
+    api.kube.request("POST", kinds.path("RoleBinding", tenant), {}, stolen)
     problems = good("tenant_info", api.options(name=tenant))["tenants"][0]["problems"]
     assert any("no NetworkPolicy" in text for text in problems)
     assert not any("peers" in text for text in problems)
@@ -306,7 +309,7 @@ def test_what_members_may_do(api: Api, tenant: str, tmp_path: Path) -> None:
         assert len(info["members"]) == 3 and info["problems"] == []
     refused("tenant_info", {"kubeconfig": str(paths["owner"]), "name": tenant + "-b"}, "not allowed (403)")
     refused("tenant_info", {"kubeconfig": str(paths["owner"])}, "not allowed (403)")
-    owner = client.connect({"kubeconfig": str(paths["owner"])})
+    owner = client.connect({"kubeconfig": str(paths["owner"])}, advice)
     binding = {
         "apiVersion": f"{RBAC}/v1",
         "kind": "RoleBinding",
@@ -315,12 +318,12 @@ def test_what_members_may_do(api: Api, tenant: str, tmp_path: Path) -> None:
         "subjects": [{"apiGroup": RBAC, "kind": "User", "name": "friend"}],
     }
     with pytest.raises(client.ApiError, match="wanted: ask an administrator to do it, or for a role in this tenant"):
-        owner.request("POST", client.path("RoleBinding", tenant), {}, binding)
+        owner.request("POST", kinds.path("RoleBinding", tenant), {}, binding)
     route = {"apiVersion": "traefik.io/v1alpha1", "kind": "IngressRoute", "metadata": {"name": "r"}}
     for path in (paths["owner"], paths["developer"]):
-        kube = client.connect({"kubeconfig": str(path)})
+        kube = client.connect({"kubeconfig": str(path)}, advice)
         with pytest.raises(client.ApiError, match="only administrators make routes: use domains of the app"):
-            kube.request("POST", client.path("IngressRoute", tenant), {}, route)
+            kube.request("POST", kinds.path("IngressRoute", tenant), {}, route)
     assert good("tenant", api.options(name=tenant, members=members[1:]))["changed"]
     soon(lambda: not allowed(paths["owner"], "get", "pods", tenant))
     assert allowed(paths["developer"], "get", "pods", tenant)
@@ -364,7 +367,7 @@ def test_tenant_with_apps_is_kept_unless_forced(api: Api, nodes: Nodes, tenant: 
         "metadata": {"name": "data"},
         "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}},
     }
-    api.kube.request("POST", client.path("PersistentVolumeClaim", tenant), {}, claim)
+    api.kube.request("POST", kinds.path("PersistentVolumeClaim", tenant), {}, claim)
     options = api.options(name=tenant, state="absent", timeout=60)
     refused("tenant", options, f"app shop; volume claim data in tenant {tenant}")
     assert converge("tenant", {**options, "force": True})["changes"] == [
@@ -396,7 +399,7 @@ def test_what_holds_a_tenant_is_named(api: Api, tenant: str) -> None:
 
 def test_namespace_of_others_is_only_taken_over_when_told(api: Api, tenant: str) -> None:
     space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": tenant, "labels": {"team": "x"}}}
-    api.kube.request("POST", client.path("Namespace", None), {}, space)
+    api.kube.request("POST", kinds.path("Namespace", None), {}, space)
     for state in ("present", "absent"):
         refused("tenant", api.options(name=tenant, state=state), f"namespace {tenant}, which is not that of a tenant")
     assert good("tenant_info", api.options(name=tenant))["tenants"] == []
@@ -559,8 +562,8 @@ def test_no_tenant_has_ports_of_the_hosts_or_more_objects_than_counted(api: Api,
     good("tenant", api.options(name=tenant, members=[member("dev", "developer")], objects={"Service": 2, "jobs": 0}))
     path = login(api, tenant, "dev", tmp_path)
     soon(lambda: allowed(path, "create", "services", tenant))
-    kube = client.connect({"kubeconfig": str(path)})
-    where = client.path("Service", tenant)
+    kube = client.connect({"kubeconfig": str(path)}, advice)
+    where = kinds.path("Service", tenant)
     for kind in ("NodePort", "LoadBalancer"):
         with pytest.raises(client.ApiError, match=r"exceeded quota: cloudbang-tenant.*quota and objects of the tenant"):
             kube.request("POST", where, {}, service("open", type=kind))
@@ -572,7 +575,7 @@ def test_no_tenant_has_ports_of_the_hosts_or_more_objects_than_counted(api: Api,
     containers = [{"name": "main", "image": "x/y:1"}]
     job["spec"] = {"template": {"spec": {"restartPolicy": "Never", "containers": containers}}}
     with pytest.raises(client.ApiError, match=r"requested: count/jobs\.batch=1"):
-        kube.request("POST", client.path("Job", tenant), {}, job)
+        kube.request("POST", kinds.path("Job", tenant), {}, job)
     info = good("tenant_info", api.options(name=tenant))["tenants"][0]
     assert info["objects"]["services"] == {"hard": "2", "used": "2"}
     assert "objects.services: 2 of 2 used" in info["problems"]
@@ -638,7 +641,7 @@ def bind(api: Api, tenant: str, name: str, role: dict[str, str], *users: str) ->
     binding = {"apiVersion": f"{RBAC}/v1", "kind": "RoleBinding", "metadata": {"name": name}}
     binding["roleRef"] = {"apiGroup": RBAC, **role}
     binding["subjects"] = [{"apiGroup": RBAC, "kind": "User", "name": user} for user in users]
-    api.kube.request("POST", client.path("RoleBinding", tenant), {}, binding)
+    api.kube.request("POST", kinds.path("RoleBinding", tenant), {}, binding)
 
 
 def subjects(api: Api, tenant: str, name: str) -> list[str] | None:
@@ -649,18 +652,18 @@ def subjects(api: Api, tenant: str, name: str) -> list[str] | None:
 def test_only_the_module_makes_members(api: Api, tenant: str) -> None:
     options = api.options(name=tenant, members=[member("ann", "owner")])
     space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": tenant}}
-    api.kube.request("POST", client.path("Namespace", None), {}, space)
+    api.kube.request("POST", kinds.path("Namespace", None), {}, space)
     token = {"apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/service-account-token"}
     token["metadata"] = {"name": "forever", "annotations": {"kubernetes.io/service-account.name": "default"}}
     soon(lambda: api.kube.get("ServiceAccount", tenant, "default"))
-    api.kube.request("POST", client.path("Secret", tenant), {}, token)
+    api.kube.request("POST", kinds.path("Secret", tenant), {}, token)
     adopted = good("tenant", {**options, "adopt": True})
     assert any("Secret forever has a token of a service account" in text for text in adopted["warnings"])
     bind(api, tenant, "friends", {"kind": "ClusterRole", "name": "cloudbang:tenant-owner"}, "friend")
     bind(api, tenant, "watch", {"kind": "ClusterRole", "name": "view"}, "auditor")
     role = {"apiVersion": f"{RBAC}/v1", "kind": "Role", "metadata": {"name": "all"}}
     role["rules"] = [{"apiGroups": [""], "resources": ["pods"], "verbs": ["get"]}]
-    api.kube.request("POST", client.path("Role", tenant), {}, role)
+    api.kube.request("POST", kinds.path("Role", tenant), {}, role)
     problems = good("tenant_info", api.options(name=tenant))["tenants"][0]["problems"]
     assert [text.partition(" ")[0] for text in problems] == ["members:", "RoleBinding", "Role", "Secret"]
     assert "RoleBinding friends, which makes User friend a member" in problems[0] and "task again" in problems[0]
@@ -701,10 +704,10 @@ def test_names_of_another_tenant_are_reserved(api: Api, tenant: str) -> None:
     good("tenant", api.options(name=tenant))
     assert annotation(api, tenant, "reserved-names") is None
     for name in ("staging-shop", "shop"):
-        api.kube.request("POST", client.path("Service", tenant), {}, service(name))
+        api.kube.request("POST", kinds.path("Service", tenant), {}, service(name))
     ingress = {"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": {"name": "staging-web"}}
     ingress["spec"] = {"defaultBackend": {"service": {"name": "shop", "port": {"number": 80}}}}
-    api.kube.request("POST", client.path("Ingress", tenant), {}, ingress)
+    api.kube.request("POST", kinds.path("Ingress", tenant), {}, ingress)
     refused(
         "tenant", api.options(name=longer), f"Service staging-shop of tenant {tenant}, which the gateway would take"
     )
@@ -718,10 +721,10 @@ def test_names_of_another_tenant_are_reserved(api: Api, tenant: str) -> None:
     good("tenant", api.options(name=tenant, network="open"))
     assert annotation(api, tenant, "reserved-names") == "staging-"
     # Whoever takes it away does so until the next run of any tenant.
-    where = client.path("Namespace", None, tenant)
+    where = kinds.path("Namespace", None, tenant)
     wiped = {"metadata": {"annotations": {"cloudbang.platform/reserved-names": None}}}
     api.kube.request("PATCH", where, {}, wiped, content_type=client.MERGE)
-    api.kube.request("POST", client.path("Service", tenant), {}, service("staging"))
+    api.kube.request("POST", kinds.path("Service", tenant), {}, service("staging"))
     for name in (longer, f"v{tenant}"):
         # What is there already holds up no task, least of all that of a third tenant.
         done = good("tenant", api.options(name=name), check=True)
@@ -773,14 +776,14 @@ def test_requests_of_a_tenant_are_a_flow_of_their_own(api: Api, tenant: str, tmp
         return str(found["metadata"]["uid"])
 
     own, other = uid(f"cloudbang-tenant-{tenant}"), uid(f"cloudbang-tenant-w{tenant}")
-    pods = client.path("Pod", tenant)
+    pods = kinds.path("Pod", tenant)
     soon(lambda: flow_of(dev, pods) == own and flow_of(boss, pods) == uid("cloudbang-administrators"), 30)
-    for request in (pods, client.path("Namespace", None, tenant)):
+    for request in (pods, kinds.path("Namespace", None, tenant)):
         assert flow_of(dev, request) == own
-    for request in (pods, client.path("Pod", f"w{tenant}"), PATHS["Node"], "/api", "/version"):
+    for request in (pods, kinds.path("Pod", f"w{tenant}"), PATHS["Node"], "/api", "/version"):
         assert flow_of(robot, request) == own
         assert flow_of(boss, request) == uid("cloudbang-administrators")
-    assert flow_of(dev, client.path("Pod", f"w{tenant}")) == other
+    assert flow_of(dev, kinds.path("Pod", f"w{tenant}")) == other
     assert flow_of(dev, PATHS["Node"]) == uid("global-default")
     levels = {entry["metadata"]["name"]: entry["spec"]["limited"] for entry in shared if "limited" in entry["spec"]}
     flow = api.kube.get("FlowSchema", None, f"cloudbang-tenant-{tenant}")

@@ -8,13 +8,10 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.cloudbang.platform.plugins.module_utils.apps import (
-    client,
-    deploy,
-    rollout,
-    runner,
-    tenant_annotations,
-)
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps import runner
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.actions import deploy
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model import rollout, tenant_annotations
+from ansible_collections.cloudbang.platform.plugins.module_utils.kube import client, kinds
 
 from .conftest import Api, Nodes, make_tenant
 
@@ -362,7 +359,7 @@ def test_pods_that_are_refused(
 ) -> None:
     monkeypatch.setattr(rollout, "PATIENCE", 1.0)
     space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": tenant}}
-    api.kube.request("POST", client.path("Namespace", None), {}, space)
+    api.kube.request("POST", kinds.path("Namespace", None), {}, space)
     quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "q"}, "spec": {"hard": {"pods": "0"}}}
     api.kube.request("POST", f"/api/v1/namespaces/{tenant}/resourcequotas", {}, quota)
     message = bad("app", app(api, tenant, type=kind, image=image))

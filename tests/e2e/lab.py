@@ -22,7 +22,7 @@ from typing import Any
 import yaml
 from kubernetes import client, config
 
-from ansible_collections.cloudbang.platform.plugins.module_utils.artifacts import Settings, ensure
+from ansible_collections.cloudbang.platform.plugins.plugin_utils.artifacts import Settings, ensure
 
 ROOT = Path(__file__).resolve().parents[2]
 DIRECTORY = Path(os.environ.get("CLOUDBANG_LAB", ROOT / "build" / "lab")).resolve()

@@ -1,9 +1,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Applications on Kubernetes: specification, rendering, releases, rollout and the logic of the app modules.
+"""Applications on Kubernetes, in three rooms. Imports go one way, from each to those below it.
 
-`arguments` has the options, `options` checks them against it, `parse` has the further checks of each module. `spec`,
-`render`, `plan` and the judging in `rollout` are pure; `client` talks to the API; `ledger` keeps the releases.
-`runner` names the file that carries out each module.
+`runner` takes the options of a module and returns its result; it is the only file that knows of modules.
+`actions` talk to the API.
+`model` is pure: what apps, releases, routes, stacks, templates and tenants are, and which changes a plan makes of them.
 """
-
-from __future__ import annotations

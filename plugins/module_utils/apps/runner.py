@@ -9,12 +9,26 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-from ..texts import visible
-from . import bindings, deploy, info, release, routes, scale, stack, templates, tenant_info, tenant_kubeconfig, tenants
-from .client import Kube, KubeError, Unknown, connect
-from .ledger import LedgerError
-from .options import FALSE, TRUE, Invalid, shown
-from .parse import parse
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.actions import (
+    bind,
+    deploy,
+    info,
+    release,
+    route,
+    scale,
+    stack,
+    template,
+    tenant,
+    tenant_info,
+    tenant_kubeconfig,
+)
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.arguments import arguments
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.options import FALSE, TRUE, Invalid
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.parse import parse
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.refusals import advice
+from ansible_collections.cloudbang.platform.plugins.module_utils.errors import PlatformError
+from ansible_collections.cloudbang.platform.plugins.module_utils.kube.client import Kube, Unknown, connect
+from ansible_collections.cloudbang.platform.plugins.module_utils.texts import shown, visible
 
 MASK = "********"
 SHORT = 3
@@ -31,15 +45,27 @@ _MODULES: dict[str, Callable[[Kube, dict[str, Any], bool], Result]] = {
     "app": deploy.run,
     "app_scale": scale.run,
     "app_release": release.run,
-    "app_binding": bindings.run,
+    "app_binding": bind.run,
     "app_stack": stack.run,
-    "app_template": templates.run,
+    "app_template": template.run,
     "app_info": info.run,
-    "app_route": routes.run,
-    "tenant": tenants.run,
+    "app_route": route.run,
+    "tenant": tenant.run,
     "tenant_kubeconfig": tenant_kubeconfig.run,
     "tenant_info": tenant_info.run,
 }
+
+
+def argument_spec(module: str) -> dict[str, Any]:
+    """Return the options of a module as AnsibleModule wants them: "env" becomes a fallback."""
+    from ansible.module_utils.basic import env_fallback
+
+    spec: dict[str, Any] = {}
+    for name, option in arguments(module).items():
+        spec[name] = {key: value for key, value in option.items() if key != "env"}
+        if "env" in option:
+            spec[name]["fallback"] = (env_fallback, [option["env"]])
+    return spec
 
 
 def silent(message: str) -> None:
@@ -61,7 +87,7 @@ def run(
         # What a module learns to be secret only while it runs, it adds here.
         options["hidden"] = hidden
         options["progress"] = lambda message: progress(visible(message))
-        kube = connect(options)
+        kube = connect(options, advice)
         result = _MODULES[module](kube, options, check_mode)
     except Invalid as error:
         result = {
@@ -70,7 +96,7 @@ def run(
             "msg": f"{module}: {len(error.problems)} problem(s) with the options: {error}",
             "problems": [problem._asdict() for problem in error.problems],
         }
-    except (KubeError, LedgerError) as error:
+    except PlatformError as error:
         result = {"failed": True, "changed": False, "msg": f"{module}: {error}"}
         if isinstance(error, Unknown):
             result["unknown"] = True

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from goodnet import cluster, tenants
 
-from ansible_collections.cloudbang.platform.plugins.module_utils.artifacts import Settings, ensure
+from ansible_collections.cloudbang.platform.plugins.plugin_utils.artifacts import Settings, ensure
 
 from ..conftest import Api
 from .conftest import ROOT

@@ -15,7 +15,7 @@ import pytest
 import yaml
 from support.host_ports import CLOSED, KUBELET
 
-from ansible_collections.cloudbang.platform.plugins.module_utils.apps.arguments import APP
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.arguments import APP
 
 HOST_PORTS = APP["host_ports"]
 ROOT = Path(__file__).resolve().parents[3]

@@ -18,7 +18,7 @@ import yaml
 from ansible.errors import AnsibleError
 
 from ansible_collections.cloudbang.platform.plugins.lookup import image_digest
-from ansible_collections.cloudbang.platform.plugins.module_utils.artifacts import Settings, mirror, oci, plan
+from ansible_collections.cloudbang.platform.plugins.plugin_utils.artifacts import Settings, mirror, oci, plan
 
 ROLES = Path(__file__).resolve().parents[3] / "roles"
 COLLECTIONS = next(path for path in sys.path if path.endswith("build/collections"))

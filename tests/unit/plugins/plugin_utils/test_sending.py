@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from ansible_collections.cloudbang.platform.plugins.module_utils.preflight.checks_secrets import AUTHORITIES
+from ansible_collections.cloudbang.platform.plugins.plugin_utils.preflight.checks_secrets import AUTHORITIES
 from ansible_collections.cloudbang.platform.plugins.plugin_utils.sending import not_made_yet
 
 

@@ -15,21 +15,21 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.cloudbang.platform.plugins.module_utils.apps import (
-    edges,
-    ledger,
+from ansible_collections.cloudbang.platform.plugins.module_utils import records
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.actions import stack_record, template
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model import (
+    bindings,
+    labels,
     plan,
-    records,
+    releases,
     render,
-    stack_record,
     template_spec,
-    templates,
 )
-from ansible_collections.cloudbang.platform.plugins.module_utils.apps.history import history
-from ansible_collections.cloudbang.platform.plugins.module_utils.apps.options import Invalid
-from ansible_collections.cloudbang.platform.plugins.module_utils.apps.parse import parse
-from ansible_collections.cloudbang.platform.plugins.module_utils.apps.plan import Live
-from ansible_collections.cloudbang.platform.plugins.module_utils.apps.spec import release_spec
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.history import history
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.options import Invalid
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.parse import parse
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.plan import Live
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.spec import release_spec
 
 APPS: dict[str, dict[str, Any]] = {
     "web": {
@@ -64,12 +64,12 @@ def content(kind: str = "web", **more: Any) -> dict[str, Any]:
     [app] = parse("app", {"name": "shop", "tenant": "acme", "image": "x/y:1", "type": kind, **APPS[kind]})["wanted"]
     spec, _contents = release_spec(app, "5a17")
     if kind != "job":
-        bound = [edges.Binding("app", "acme", "db", {"DB_HOST": "db"}, {"DB_PASSWORD": "hidden"})]
-        spec, _contents = edges.with_bindings(spec, [], "shop", "5a17", bound)
+        bound = [bindings.Binding("app", "acme", "db", {"DB_HOST": "db"}, {"DB_PASSWORD": "hidden"})]
+        spec, _contents = bindings.with_bindings(spec, [], "shop", "5a17", bound)
     made = {
         "app": "shop",
         "version": 3,
-        "digest": ledger.digest_of(spec, "5a17"),
+        "digest": releases.digest_of(spec, "5a17"),
         "salt": "5a17",
         "spec": spec,
         "replicas": app.replicas,
@@ -97,7 +97,7 @@ def secret(kept: Any, **meta: Any) -> dict[str, Any]:
 def refused(entry: Any) -> str:
     """Return the one warning about a release that is not used."""
     said: list[str] = []
-    assert ledger.read(entry, said.append) is None
+    assert releases.read(entry, said.append) is None
     [warning] = said
     return warning
 
@@ -105,7 +105,7 @@ def refused(entry: Any) -> str:
 @pytest.mark.parametrize("kind", sorted(APPS))
 def test_what_is_written_is_read(kind: str) -> None:
     kept = content(kind)
-    release = ledger.read(secret(kept))
+    release = releases.read(secret(kept))
     assert release is not None and release.spec == kept["spec"] and release.name == "shop.v3"
     use(release)
 
@@ -170,9 +170,9 @@ def test_forged_releases_are_named_and_not_used(path: tuple[Any, ...], value: An
         ({"data": {"release": "A" * (5 << 20)}}, "found 5242880 characters"),
         (secret(content(), name="shop.v4"), "found release v3 of app shop, wanted it in shop.v3"),
         (secret(content(), name="other.v3"), "wanted it in shop.v3"),
-        (secret(content(), labels={ledger.STATUS: "great"}), "label cloudbang.platform/status: found"),
-        (secret(content(), annotations={ledger.HEARTBEAT: "nan"}), "annotation cloudbang.platform/heartbeat"),
-        (secret(content(), annotations={ledger.HEARTBEAT: "9" * 400}), "annotation cloudbang.platform/heartbeat"),
+        (secret(content(), labels={releases.STATUS: "great"}), "label cloudbang.platform/status: found"),
+        (secret(content(), annotations={releases.HEARTBEAT: "nan"}), "annotation cloudbang.platform/heartbeat"),
+        (secret(content(), annotations={releases.HEARTBEAT: "9" * 400}), "annotation cloudbang.platform/heartbeat"),
     ],
 )
 def test_secrets_without_a_usable_release_are_named(entry: Any, found: str) -> None:
@@ -190,7 +190,7 @@ def test_many_values_are_refused() -> None:
     assert "found more than 200000 values" in refused(secret(kept))
 
 
-def use(release: ledger.Release) -> None:
+def use(release: releases.Release) -> None:
     """Do with a release all that the modules do before they ask the API."""
     live = Live(release.app, release.tenant, releases=[release])
     assert history([release])[0]["version"] == release.version
@@ -203,11 +203,11 @@ def use(release: ledger.Release) -> None:
     plan.missing_contents(made)
     plan.removal(live)
     plan.garbage(live, 1)
-    edges.clashes("app", release.spec)
-    [edges.summary(edge) for edge in edges.edges_of(release.spec)]
+    bindings.clashes("app", release.spec)
+    [bindings.summary(edge) for edge in bindings.edges_of(release.spec)]
     binding = {"kind": "app", "target": release.app, "target_tenant": "acme", "scheme": "http"}
     empty = dict.fromkeys(("process", "prefix", "mapping", "credentials", "credentials_from"))
-    edges.resolve({**empty, **binding}, "x", "acme", release.spec, {})
+    bindings.resolve({**empty, **binding}, "x", "acme", release.spec, {})
 
 
 json_values = st.recursive(
@@ -229,7 +229,7 @@ def test_a_release_with_anything_in_it_is_usable_or_not_used(data: st.DataObject
     for _change in range(changes):
         spoil(data, kept)
     said: list[str] = []
-    release = ledger.read(secret(kept), said.append)
+    release = releases.read(secret(kept), said.append)
     if release is None:
         assert len(said) == 1
     else:
@@ -263,12 +263,12 @@ def test_readers_take_any_json(value: Any) -> None:
     said: list[str] = []
     packed = {"metadata": value, "data": {"release": base64.b64encode(json.dumps(value).encode()).decode()}}
     for entry in (value, packed, secret(value)):
-        assert ledger.read(entry, said.append) is None
+        assert releases.read(entry, said.append) is None
     assert len(said) == 3
     for entry in (value, {"data": value}, {"data": {"stack": packed["data"]["release"]}}):
         assert records.read("Secret", entry, stack_record.recorded) is None
-        assert records.read("ConfigMap", entry, templates.kept_in) is None
-    noted = {"metadata": {"annotations": {render.RESOURCES: json.dumps(value)}}}
+        assert records.read("ConfigMap", entry, template.kept_in) is None
+    noted = {"metadata": {"annotations": {labels.RESOURCES: json.dumps(value)}}}
     found = render.scaled_resources(noted)
     assert set(found) <= {"requests", "limits"}
     plan.exceeded(plan.effective({"limits": {"cpu": "1"}}, found), "x", "y")
@@ -360,11 +360,11 @@ def test_only_json_is_parsed(text: Any) -> None:
 
 @pytest.mark.parametrize("heartbeat", [1_000_000.0 + 100, 1_000_000.0 - 100])
 def test_a_heartbeat_of_the_past_or_the_future_is_nobodys(heartbeat: float) -> None:
-    entry = secret(content(), annotations={ledger.HEARTBEAT: f"{heartbeat:.0f}"})
-    ledger.refuse_concurrent(ledger.read(entry), 1_000_000.0)
-    now = ledger.read(secret(content(), annotations={ledger.HEARTBEAT: "1000000"}))
-    with pytest.raises(ledger.LedgerError, match="is being rolled out"):
-        ledger.refuse_concurrent(now, 1_000_000.0)
+    entry = secret(content(), annotations={releases.HEARTBEAT: f"{heartbeat:.0f}"})
+    releases.refuse_concurrent(releases.read(entry), 1_000_000.0)
+    now = releases.read(secret(content(), annotations={releases.HEARTBEAT: "1000000"}))
+    with pytest.raises(releases.LedgerError, match="is being rolled out"):
+        releases.refuse_concurrent(now, 1_000_000.0)
 
 
 def test_an_ingress_without_a_host_and_a_count_that_is_none_do_no_harm() -> None:
@@ -372,5 +372,5 @@ def test_an_ingress_without_a_host_and_a_count_that_is_none_do_no_harm() -> None
     live.objects["Ingress", "shop"] = {"spec": {"rules": [{}, {"host": "a.example.org"}]}}
     assert live.route.domains == ("a.example.org",)
     for count in ("-1", "9" * 30, "x", "²"):
-        entry = {"kind": "Deployment", "spec": {"replicas": 0}, "metadata": {"annotations": {render.STOPPED: count}}}
+        entry = {"kind": "Deployment", "spec": {"replicas": 0}, "metadata": {"annotations": {labels.STOPPED: count}}}
         assert plan.remembered(entry) is None

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.cloudbang.platform.plugins.module_utils.apps import client, runner
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps import runner
+from ansible_collections.cloudbang.platform.plugins.module_utils.kube import client
 
 CODE = "\x1b]0;PWNED\x07"
 
@@ -21,7 +22,7 @@ class Fake:
 
 def run(monkeypatch: pytest.MonkeyPatch, act: Any, progress: Any = runner.silent) -> dict[str, Any]:
     """Run app_info, whose work is done by a function of client and options."""
-    monkeypatch.setattr(runner, "connect", lambda _options: Fake())
+    monkeypatch.setattr(runner, "connect", lambda _options, _advice: Fake())
     monkeypatch.setitem(runner._MODULES, "app_info", lambda kube, options, _check: act(kube, options))
     return runner.run("app_info", {}, False, progress)
 

@@ -1,0 +1,120 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What M(cloudbang.platform.app_binding) does: give an app the address and credentials of others, in one release."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from typing import Any
+
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.bindings import (
+    Binding,
+    Node,
+    edges_of,
+    key_of,
+    resolve,
+    summary,
+)
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.options import Invalid, Problem
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.plan import plan_bindings
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.releases import Release
+from ansible_collections.cloudbang.platform.plugins.module_utils.kube.client import ApiError, Kube
+
+from .dependents import Graph
+from .deploy import Failed, conflicts, deploy, load
+
+Result = dict[str, Any]
+Key = tuple[str, str, str]
+
+
+def run(kube: Kube, options: dict[str, Any], check_mode: bool) -> Result:
+    """Bring the bindings of an app to their states."""
+    name, tenant = options["name"], options["tenant"]
+    live = load(kube, tenant, [name])[name]
+    newest = live.newest
+    if newest is None:
+        raise Invalid([Problem("name", f"no app {name} in tenant {tenant}", "an app that was deployed")])
+    entries: list[tuple[str, dict[str, Any]]] = options["entries"]
+    unbind = [key_of_options(entry, tenant) for _where, entry in entries if entry["state"] == "absent"]
+    present = [(where, entry) for where, entry in entries if entry["state"] == "present"]
+    kept = [edge for edge in edges_of(newest.spec) if key_of(edge) not in unbind]
+    wanted = {(edge["target"], edge["tenant"]) for edge in kept}
+    wanted |= {(entry["target"], entry["target_tenant"] or tenant) for _where, entry in present}
+    graph = Graph(kube, {(name, tenant): wanted})
+    bindings, problems = resolve_all(kube, graph, present, tenant)
+    options["hidden"] += [value for binding in bindings for value in binding.secret_env.values()]
+    problems += graph.cycles()
+    if problems:
+        raise Invalid(problems)
+    plan = plan_bindings(live, newest, bindings, unbind, options["keep_releases"])
+    warnings: list[str] = []
+    problems = conflicts(kube, [plan], set(), warnings)
+    if problems:
+        raise Invalid(problems)
+    try:
+        outcome = deploy(kube, plan, options, check_mode)
+    except Failed as error:
+        outcome = {"failed": True, "msg": str(error), **error.details}
+    diff = outcome.pop("diff")
+    result: Result = {
+        "changed": outcome["changed"],
+        "app": {
+            "name": name,
+            "tenant": tenant,
+            **outcome,
+            "bindings": [summary(edge) for edge in edges_of(plan.spec)],
+        },
+        "diff": [diff] if diff["before"] != diff["after"] else [],
+    }
+    for key in ("failed", "msg", "unknown"):
+        if outcome.get(key):
+            result[key] = result["app"].pop(key)
+    return result
+
+
+def key_of_options(entry: dict[str, Any], tenant: str) -> Key:
+    """Return what the edge of a binding's options is known by."""
+    return entry["kind"], entry["target_tenant"] or tenant, entry["target"]
+
+
+def resolve_all(
+    kube: Kube,
+    graph: Graph,
+    entries: list[tuple[str, dict[str, Any]]],
+    tenant: str,
+    planned: Mapping[Node, tuple[dict[str, Any], dict[str, str]]] | None = None,
+) -> tuple[list[Binding], list[Problem]]:
+    """Return the bindings of checked options, given with their place, and what keeps them from being made.
+
+    planned has the spec and environment of the targets that the same task deploys.
+    """
+    bindings: list[Binding] = []
+    problems: list[Problem] = []
+    for where, entry in entries:
+        target = (entry["target"], entry["target_tenant"] or tenant)
+        if planned and target in planned:
+            spec, environment = planned[target]
+        else:
+            release = graph.release(target)
+            if release is None:
+                option = f"{where}.target" if where else "target"
+                found = f"no app {target[0]} in tenant {target[1]}"
+                problems.append(Problem(option, found, "an app that was deployed"))
+                continue
+            spec = release.spec
+            environment = _environment(kube, release) if entry["credentials_from"] else {}
+        binding, found_problems = resolve(entry, where, target[1], spec, environment)
+        problems += found_problems
+        if binding is not None:
+            bindings.append(binding)
+    return bindings, problems
+
+
+def _environment(kube: Kube, release: Release) -> dict[str, str]:
+    """Return the environment that a release gives itself."""
+    name = release.spec.get("env_secret")
+    secret = kube.get("Secret", release.tenant, name) if name else None
+    if name and secret is None:
+        raise ApiError(404, f"app {release.tenant}/{release.app}: its Secret {name} is gone; deploy it again")
+    data: dict[str, str] = (secret or {}).get("data") or {}
+    return {key: base64.b64decode(value).decode("utf-8", "replace") for key, value in data.items()}

@@ -1,0 +1,637 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What `app` does: look, decide, deploy, wait, and go back when the new release does not run."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model import releases, render
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.bindings import clashes
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.host_ports import Ports
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.labels import APP
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.options import Invalid, Problem
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.plan import (
+    KINDS,
+    SWITCHED,
+    Key,
+    Live,
+    Plan,
+    beyond_limits,
+    difference,
+    digest_on,
+    garbage,
+    missing_contents,
+    place,
+    plan_app,
+    plan_release,
+    removal,
+    removal_difference,
+    size,
+    with_history,
+)
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.releases import (
+    HEARTBEAT_SECONDS,
+    MANAGER,
+    LedgerError,
+    Release,
+)
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.rollout import (
+    Verdict,
+    judge,
+    observed,
+    refused,
+)
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.routes_render import Claim, routes_of
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.spec import App
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.types import TYPES
+from ansible_collections.cloudbang.platform.plugins.module_utils.errors import PlatformError
+from ansible_collections.cloudbang.platform.plugins.module_utils.kube import objects
+from ansible_collections.cloudbang.platform.plugins.module_utils.kube.client import (
+    ApiError,
+    Kube,
+    KubeError,
+    Unknown,
+    if_allowed,
+)
+from ansible_collections.cloudbang.platform.plugins.module_utils.kube.kinds import POD_SECURITY, WORKLOADS, Object
+from ansible_collections.cloudbang.platform.plugins.module_utils.kube.watch import Watcher
+
+from . import host_ports, release_store
+from .dependents import left_behind, routed_to
+from .evidence import evidence, ready, secrets_in
+from .route_claims import of_routes, taken
+from .tenant import make as make_tenant
+
+SCALE_MANAGER = "cloudbang-scale"
+PARALLEL = 32
+
+Result = dict[str, Any]
+
+
+class Failed(PlatformError):
+    """An app could not be brought to its state; `details` go into its result."""
+
+    def __init__(self, message: str, **details: Any) -> None:
+        self.details = details
+        super().__init__(message)
+
+
+class Stuck(PlatformError):
+    """A step of a rollout does not get where it should."""
+
+    def __init__(self, verdict: Verdict) -> None:
+        self.verdict = verdict
+        super().__init__(verdict.reason)
+
+
+def run(kube: Kube, options: dict[str, Any], check_mode: bool) -> Result:
+    """Bring the apps of a task to their states."""
+    apps: list[App] = options["wanted"]
+    tenants: dict[str, list[App]] = {}
+    for app in apps:
+        tenants.setdefault(app.tenant, []).append(app)
+    lives: dict[str, Live] = {}
+    for tenant, members in tenants.items():
+        found = load(kube, tenant, [app.name for app in members])
+        lives.update({f"{tenant}/{name}": live for name, live in found.items()})
+    if any(process.get("host_network") for app in apps for process in app.processes):
+        share_ports(kube, lives.values())
+    warnings: list[str] = []
+    problems, absent = namespaces(kube, lives.values())
+    plans: dict[str, Plan] = {}
+    for app in apps:
+        live = lives[app.key]
+        if app.state == "absent":
+            continue
+        if app.image is None and live.newest is None:
+            problems.append(
+                Problem(f"app {app.key}: image", "no release of it", "an image, or an app that was deployed")
+            )
+            continue
+        plans[app.key] = plan_app(app, live)
+    problems += conflicts(kube, plans.values(), absent, warnings)
+    going = {(app.name, app.tenant) for app in apps if app.state == "absent"}
+    removed = {(app.name, app.tenant) for app in apps if app.state == "absent" and not app.force}
+    removed = {node for node in removed if lives[f"{node[1]}/{node[0]}"].exists}
+    problems += left_behind(kube, removed, going, warnings)
+    ending = sorted({app.tenant for app in apps if app.state == "absent" and lives[app.key].exists})
+    routes = {tenant: of_routes(kube, tenant) for tenant in ending}
+    problems += routed_to({node: lives[f"{node[1]}/{node[0]}"] for node in removed}, going, routes)
+    if problems:
+        raise Invalid(problems)
+    if not check_mode:
+        for tenant in sorted(absent):
+            if any(app.state != "absent" for app in tenants[tenant]):
+                make_tenant(kube, tenant)
+
+    def act(app: App) -> Result:
+        plan = plans.get(app.key)
+        if plan is None:
+            own = routes_of(routes.get(app.tenant, []), app.name)
+            return _remove(kube, lives[app.key], own, options, check_mode)
+        return deploy(kube, plan, options, check_mode)
+
+    return _collect("app", apps, act, warnings)
+
+
+def load(kube: Kube, tenant: str, names: Iterable[str]) -> dict[str, Live]:
+    """Read all there is of a tenant's apps, in one request per kind, and who holds which port in the hosts' network."""
+    names = list(names)
+    chosen = releases.selector(names)
+    released, now = kube.list_version("Secret", tenant, releases.selector(names, "release"))
+    lives = with_history(names, tenant, released, kube.warn)
+    for kind in possible_kinds(lives.values()):
+        place(lives, kind, kube.find(kind, tenant, chosen, after=now))
+    place(lives, "content", kube.find("Secret", tenant, releases.selector(names, "content"), metadata=True, after=now))
+    if any(on_hosts(release.spec) for live in lives.values() for release in live.releases):
+        share_ports(kube, lives.values())
+    return lives
+
+
+def possible_kinds(lives: Iterable[Live]) -> list[str]:
+    """Return the kinds that apps can have objects of.
+
+    A release is recorded before its objects are made, and forgotten after what no later one has is deleted.
+    """
+    workloads: set[str] = set()
+    for live in lives:
+        ran = [render.workload_kind(release.spec) for release in live.releases]
+        workloads.update(ran or WORKLOADS)
+    return [kind for kind in KINDS if kind not in WORKLOADS or kind in workloads]
+
+
+def on_hosts(content: dict[str, Any]) -> bool:
+    """Say whether a release has processes in the hosts' network."""
+    return any(process.get("host_network") for process in content.get("processes", []))
+
+
+def share_ports(kube: Kube, lives: Iterable[Live]) -> None:
+    """Give apps one view of who holds which port, so that two plans do not choose the same one."""
+    held = Ports(host_ports.load(kube))
+    for live in lives:
+        live.ports = held
+
+
+def _collect(module: str, apps: list[App], act: Callable[[App], Result], warnings: list[str]) -> Result:
+    """Act on each app, in parallel, and put the outcomes together; one failure does not stop the others."""
+
+    def attempt(app: App) -> Result:
+        base: Result = {"name": app.name, "tenant": app.tenant, "changed": False}
+        try:
+            return {**base, **act(app)}
+        except Failed as error:
+            return {**base, "failed": True, "msg": str(error), **error.details}
+        except Unknown as error:
+            return {**base, "failed": True, "unknown": True, "msg": f"app {app.key}: {error}"}
+        except (KubeError, LedgerError) as error:
+            message = str(error)
+            return {**base, "failed": True, "msg": message if app.name in message else f"app {app.key}: {message}"}
+
+    if len(apps) == 1:
+        outcomes = [attempt(apps[0])]
+    else:
+        with ThreadPoolExecutor(max_workers=min(PARALLEL, len(apps))) as pool:
+            outcomes = list(pool.map(attempt, apps))
+    diffs = [outcome.pop("diff") for outcome in outcomes if "diff" in outcome]
+    result: Result = {
+        "changed": any(outcome["changed"] for outcome in outcomes),
+        "apps": outcomes,
+        "diff": [entry for entry in diffs if entry["before"] != entry["after"]],
+    }
+    if warnings:
+        result["warnings"] = warnings
+    failed = [outcome for outcome in outcomes if outcome.get("failed")]
+    if failed:
+        result["failed"] = True
+        result["msg"] = "; ".join(outcome["msg"] for outcome in failed)
+        if any(outcome.get("unknown") for outcome in failed):
+            result["unknown"] = True
+    return result
+
+
+def _admitted(kube: Kube, plan: Plan, absent: set[str]) -> list[Problem]:
+    """Return what keeps the processes in the hosts' network out of the namespace."""
+    processes = [process["name"] for process in plan.spec["processes"] if process.get("host_network")]
+    if not processes:
+        return []
+    level = "baseline"
+    if plan.tenant not in absent:
+        found = if_allowed(lambda: kube.get("Namespace", None, plan.tenant))
+        level = ((found or {}).get("metadata", {}).get("labels") or {}).get(POD_SECURITY, "")
+    if level not in ("baseline", "restricted"):
+        return []
+    where = f"app {plan.tenant}/{plan.name}: processes.{processes[0]}.host_network"
+    wanted = "a tenant with pod_security: privileged, for the others do not allow the hosts' network"
+    made = "the namespace, which will be made, enforces" if plan.tenant in absent else "its namespace enforces"
+    return [Problem(where, f"that {made} the Pod Security standard {level}", wanted)]
+
+
+def namespaces(kube: Kube, lives: Iterable[Live]) -> tuple[list[Problem], set[str]]:
+    """Return what is wrong with the namespaces of apps, and the tenants that have none yet."""
+    problems: list[Problem] = []
+    absent: set[str] = set()
+    for tenant in sorted({live.tenant for live in lives if not live.workloads}):
+        try:
+            found = kube.get("Namespace", None, tenant)
+        except ApiError as error:
+            if error.status != 403:
+                raise
+            continue  # a member of the tenant may work in the namespace without seeing it
+        if found is None:
+            absent.add(tenant)
+        elif found["metadata"].get("deletionTimestamp"):
+            wanted = "a namespace that is not being deleted; wait until it is gone"
+            problems.append(Problem(f"tenant {tenant}", "a namespace in state Terminating", wanted))
+    return problems, absent
+
+
+def conflicts(kube: Kube, plans: Iterable[Plan], absent: set[str], warnings: list[str]) -> list[Problem]:
+    """Return what stands in the way of plans: names taken by others, domains of others, content that is gone."""
+    problems: list[Problem] = []
+    claims: list[tuple[str, Claim]] = []
+    names: dict[tuple[str, str, str], str] = {}
+    for plan in plans:
+        where = f"app {plan.tenant}/{plan.name}"
+        problems += _admitted(kube, plan, absent)
+        problems += beyond_limits(plan)
+        for name in missing_contents(plan):
+            problems.append(Problem(where, f"no Secret {name}, which v{plan.source} refers to", "it to exist"))
+        problems += clashes(where, plan.spec)
+        for entry in plan.applies:
+            key = (entry["kind"], entry["metadata"]["name"])
+            if key in plan.live.objects:
+                continue
+            other_app = names.setdefault((plan.tenant, *key), plan.name)
+            if other_app != plan.name:
+                found = f"a {key[0]} {key[1]} that app {other_app} of this task makes too"
+                problems.append(Problem(where, found, "names that do not meet"))
+            if plan.tenant in absent:
+                continue
+            other = kube.get(key[0], plan.tenant, key[1])
+            if other is not None:
+                owner = (other["metadata"].get("labels") or {}).get(APP)
+                of = f"of app {owner}" if owner else "that no app made"
+                problems.append(Problem(where, f"a {key[0]} {key[1]} {of} in its namespace", "the name to be free"))
+        owner = ("Ingress", plan.name)
+        for domain in sorted(set(plan.route.domains) - set(plan.live.route.domains)):
+            claims.append((f"{where}: domains", Claim(plan.tenant, owner, plan.name, domain)))
+    return problems + taken(kube, claims, warnings)
+
+
+def _remove(kube: Kube, live: Live, routes: list[Key], options: dict[str, Any], check_mode: bool) -> Result:
+    """Delete an app with its history and its routes."""
+    found = [*routes, *removal(live)]
+    if not found:
+        return {"changed": False, "action": "none"}
+    releases.refuse_concurrent(live.newest, kube.now())
+    result: Result = {"changed": True, "action": "removed", "diff": removal_difference(live, found)}
+    if check_mode:
+        return result
+    for kind, name in found:
+        kube.delete(kind, live.tenant, name)
+    for holder, number in live.ports.by_holder.items():
+        if holder.startswith(f"{live.tenant}/{live.name}/"):
+            host_ports.free(kube, number)
+    if options["wait"]:
+        kinds = {"Pod", *(kind for kind, _name in live.workloads)}
+        with contextlib.closing(Watcher(kube, live.tenant, releases.selector([live.name]), kinds)) as watcher:
+
+            def gone() -> bool:
+                return not any(watcher.of(kind) for kind in watcher.kinds)
+
+            if not watcher.wait(gone, options["timeout"]):
+                left = [pod["metadata"]["name"] for pod in watcher.of("Pod")]
+                raise Failed(
+                    f"app {live.tenant}/{live.name}: removed, but after {options['timeout']} s pods are still ending: "
+                    + ", ".join(left),
+                    changed=True,
+                )
+    return result
+
+
+def deploy(kube: Kube, plan: Plan, options: dict[str, Any], check_mode: bool) -> Result:
+    """Carry out a plan, wait for the rollout, and go back when it fails."""
+    newest = plan.live.newest
+    result: Result = {
+        "changed": plan.changed,
+        "action": _action(plan),
+        "release": plan.version,
+        "previous_release": newest.version if newest else None,
+        "digest": plan.digest,
+        "image": plan.spec["image"],
+        "drift": plan.drift,
+        "replicas": plan.counts(),
+        "diff": difference(plan),
+    }
+    if check_mode or not (plan.changed or plan.unsettled):
+        return result
+    if plan.changed and plan.new_release:
+        _settle(kube, plan, newest)
+    release = _claim(kube, plan)
+    try:
+        verdict = _roll_out(kube, plan, release, options["timeout"], options["wait"])
+    except ApiError as error:
+        causes = f" ({'; '.join(error.causes)})" if error.causes else ""
+        raise _failure(kube, plan, release, Verdict(False, True, f"{error}{causes}"), options, result) from error
+    if not options["wait"]:
+        _prune(kube, plan)
+        _let_go(kube, plan, release)
+        return result
+    if not verdict.done:
+        raise _failure(kube, plan, release, verdict, options, result)
+    if plan.stopped:
+        _let_go(kube, plan, release)
+    elif release.status != "good":
+        release_store.mark(kube, release, "good")
+        result["changed"] = True
+    if plan.blue_green and not plan.stopped and any(kind in WORKLOADS for kind, _name in plan.prunes):
+        time.sleep(plan.spec["drain"])
+    _prune(kube, plan)
+    _tidy(kube, plan)
+    return result
+
+
+def _action(plan: Plan) -> str:
+    if plan.new_release:
+        return {"rollback": "rolled_back", "promote": "promoted"}.get(plan.action, "deployed")
+    if plan.live.restart_key != plan.restart_key:
+        return "restarted"
+    if plan.applies or plan.contents or plan.prunes or plan.scalers or plan.claims or plan.frees:
+        return "repaired"
+    if plan.scales:
+        return plan.state if plan.state in ("started", "stopped") else "repaired"
+    return "none"
+
+
+def _settle(kube: Kube, plan: Plan, newest: Release | None) -> None:
+    """Give the newest release a final status before another one follows it."""
+    releases.refuse_concurrent(newest, kube.now())
+    if newest is None or newest.status != "pending":
+        return
+    workloads = list(plan.live.workloads.values())
+    its_own = all(digest_on(entry) == newest.digest for entry in workloads)
+    if workloads and its_own and any(map(size, workloads)) and judge(workloads, [], None, 0).done:
+        release_store.mark(kube, newest, "good")
+    else:
+        release_store.mark(kube, newest, "superseded", "replaced before it was seen running")
+
+
+def _claim(kube: Kube, plan: Plan) -> Release:
+    """Return the release a plan is for, made now when it is new: that is the lock, so it comes before any change."""
+    if plan.new_release:
+        return release_store.create(
+            kube,
+            plan.name,
+            plan.tenant,
+            plan.version,
+            plan.digest,
+            plan.salt,
+            plan.spec,
+            plan.replicas,
+            plan.action,
+            plan.source,
+            plan.from_tenant,
+            plan.from_app,
+        )
+    if plan.live.newest is None:
+        raise AssertionError("a plan that makes no release goes on with the newest, and there is none")
+    # Releases are read before objects: what looks like drift may be what a newer release has made since.
+    release_store.refuse_newer(kube, plan.live.newest)
+    return plan.live.newest
+
+
+def _let_go(kube: Kube, plan: Plan, release: Release) -> None:
+    """End the lock on a release that was not seen running."""
+    if plan.new_release:
+        release_store.mark(kube, release, "pending")
+
+
+def _roll_out(kube: Kube, plan: Plan, release: Release, timeout: float, wait: bool) -> Verdict:
+    """Make the changes of a plan, in an order that harms nobody, and wait where the next step or the caller wants it.
+
+    Not waiting makes all changes at once, and the verdict says nothing.
+    """
+    end = time.monotonic() + timeout
+
+    def arrive(keys: list[Key]) -> Verdict:
+        verdict = _wait(kube, plan, release, max(end - time.monotonic(), 1.0), timeout, keys)
+        if not verdict.done:
+            raise Stuck(verdict)
+        return verdict
+
+    try:
+        for number, holder in plan.claims.items():
+            host_ports.claim(kube, number, holder)
+        for given in plan.contents:
+            kube.apply(render.content(plan.name, plan.tenant, given), MANAGER)
+        for kind, name in plan.prunes:
+            if kind == "Job":
+                # Two releases of a job do not run at the same time.
+                kube.delete(kind, plan.tenant, name)
+        scales = {(entry["kind"], entry["metadata"]["name"]): entry for entry in plan.scales}
+        later = [entry for entry in plan.applies if plan.blue_green and entry["kind"] in SWITCHED]
+        for entry in plan.applies:
+            if entry in later:
+                continue
+            key = (entry["kind"], entry["metadata"]["name"])
+            _apply(kube, plan, entry, scales.pop(key, None))
+            if wait and key in plan.one_by_one and key in plan.live.objects:
+                arrive([key])
+        for entry in scales.values():
+            kube.apply(entry, SCALE_MANAGER)
+        if any(kind == "StatefulSet" for kind, _name in plan.keys):
+            unstick(kube, plan.tenant, plan.name)
+        if plan.stopped:
+            # Nothing of it is to run: what it replaces goes now, and not when its successor is ready.
+            _prune(kube, plan)
+        if later:
+            arrive(plan.keys)
+        for entry in later:
+            _apply(kube, plan, entry, None)
+        for entry in plan.scalers:
+            kube.apply(entry, SCALE_MANAGER)
+        return arrive(plan.keys) if wait else Verdict(False, False)
+    except Stuck as stuck:
+        return stuck.verdict
+
+
+def _apply(kube: Kube, plan: Plan, entry: Object, scale: Object | None) -> None:
+    """Apply an object for the deployer, and what the scale manager owns of it."""
+    key = (entry["kind"], entry["metadata"]["name"])
+    found = plan.live.objects.get(key)
+    if found is None and scale is not None:
+        # It starts in its size: scaling it a moment later would start other pods first.
+        kube.apply({**entry, "spec": objects.merged(entry["spec"], scale["spec"])}, MANAGER)
+    else:
+        if found is not None and key[0] == "Service" and _headless(found) != _headless(entry):
+            kube.delete(key[0], plan.tenant, key[1])
+        kube.apply(entry, MANAGER)
+    if scale is not None:
+        kube.apply(scale, SCALE_MANAGER)
+
+
+def _headless(service: Object) -> bool:
+    return bool((service.get("spec") or {}).get("clusterIP") == "None")
+
+
+def unstick(kube: Kube, tenant: str, app: str) -> None:
+    """Delete pods of older revisions that are not ready: a StatefulSet would wait for them and never replace them."""
+    with contextlib.closing(Watcher(kube, tenant, releases.selector([app]), ["StatefulSet", "Pod"])) as watcher:
+        # A pod that goes before the controller knows the new template comes back from the old one.
+        watcher.wait(lambda: all(map(observed, watcher.of("StatefulSet"))), HEARTBEAT_SECONDS)
+        newest = {(entry.get("status") or {}).get("updateRevision") for entry in watcher.of("StatefulSet")}
+        for pod in watcher.of("Pod"):
+            revision = (pod["metadata"].get("labels") or {}).get("controller-revision-hash")
+            if revision and revision not in newest and not ready(pod) and not pod["metadata"].get("deletionTimestamp"):
+                kube.delete("Pod", tenant, pod["metadata"]["name"])
+
+
+def _wait(kube: Kube, plan: Plan, release: Release, seconds: float, timeout: float, keys: list[Key]) -> Verdict:
+    """Wait until workloads of a plan run what they should, or cannot."""
+    started, began = time.monotonic(), kube.now()
+    verdict = Verdict(False, False)
+    blocked: dict[str, str] = {}
+    kinds = {kind for kind, _name in keys}
+    with contextlib.closing(Watcher(kube, plan.tenant, releases.selector([plan.name]), {"Pod", *kinds})) as watcher:
+
+        def settled() -> bool:
+            nonlocal verdict
+            found = {(kind, _name_of(entry)): entry for kind in kinds for entry in watcher.of(kind)}
+            gone = [key for key in keys if key not in found]
+            if gone:
+                verdict = Verdict(False, False, f"{' '.join(gone[0])} is missing: removed while it was rolled out?")
+                return False
+            pods = watcher.of("Pod")
+            waited = time.monotonic() - started
+            verdict = judge([found[key] for key in keys], pods, plan.digest, waited)
+            if verdict.done and plan.stopped and pods and TYPES[plan.spec["type"]].lasting:
+                verdict = Verdict(False, False, f"{len(pods)} pods are still ending")
+            elif not verdict.done and blocked:
+                reason = next(iter(blocked.values()))
+                verdict = verdict._replace(reason=reason, failed=verdict.failed or refused(reason, waited))
+            return verdict.done or verdict.failed
+
+        def pulse() -> None:
+            with contextlib.suppress(KubeError):
+                if release.status == "pending":
+                    release_store.beat(kube, release)
+                if kinds & {"StatefulSet", "Job"}:
+                    # Only a Deployment says in its status that its pods are refused.
+                    blocked.update(_refusals(kube, plan, began))
+
+        if not watcher.wait(settled, seconds, pulse, HEARTBEAT_SECONDS):
+            verdict = verdict._replace(reason=f"not ready after {timeout:.0f} s: {verdict.reason}")
+    return verdict
+
+
+def _name_of(entry: Object) -> str:
+    name: str = entry["metadata"]["name"]
+    return name
+
+
+def _refusals(kube: Kube, plan: Plan, since: float) -> dict[str, str]:
+    """Return why the API refuses pods of a plan's workloads, by workload."""
+    names = {name for _kind, name in plan.keys}
+    return {
+        event["involvedObject"]["name"]: f"{event['involvedObject']['name']}: FailedCreate: {event.get('message')}"
+        for event in kube.find("Event", plan.tenant, fieldSelector="reason=FailedCreate")
+        if event["involvedObject"].get("name") in names
+        and (event.get("lastTimestamp") or "") >= releases.timestamp(since - HEARTBEAT_SECONDS)
+    }
+
+
+def _prune(kube: Kube, plan: Plan) -> None:
+    for kind, name in plan.prunes:
+        kube.delete(kind, plan.tenant, name)
+    for number in plan.frees:
+        host_ports.free(kube, number)
+
+
+def _tidy(kube: Kube, plan: Plan) -> None:
+    """Remove releases beyond those kept and the contents only they referred to; never a reason to fail."""
+    if not plan.new_release:
+        return
+    with contextlib.suppress(KubeError):
+        live = load(kube, plan.tenant, [plan.name])[plan.name]
+        old, unused = garbage(live, plan.keep)
+        for release in old:
+            kube.delete("Secret", plan.tenant, release.name)
+        for name in unused:
+            kube.delete("Secret", plan.tenant, name)
+
+
+def _failure(
+    kube: Kube, plan: Plan, release: Release, verdict: Verdict, options: dict[str, Any], result: Result
+) -> Failed:
+    """Record a failed rollout, go back when that is wanted and possible, and return the error to raise."""
+    where = f"app {plan.tenant}/{plan.name}"
+    events, log = evidence(kube, plan, verdict)
+    options["hidden"] += secrets_in(kube, plan)
+    details: Result = {**result, "changed": True, "reason": verdict.reason, "events": events, "log": log}
+    message = f"{where}: release v{release.version} failed: {verdict.reason}"
+    if release.status == "good":
+        message = f"{where}: release v{release.version} does not run: {verdict.reason}"
+    elif TYPES[plan.spec["type"]].once:
+        message += ". " + _end_job(kube, plan, release, verdict, options)
+    else:
+        with contextlib.suppress(KubeError):
+            release_store.mark(kube, release, "failed", verdict.reason)
+        if options.get("on_failure", "rollback") == "rollback" and not plan.stopped:
+            message += ". " + _go_back(kube, plan, release, options, details)
+    if events:
+        message += ". Events: " + " | ".join(events[-3:])
+    if log:
+        message += ". Last log lines: " + " | ".join(log.splitlines()[-5:])
+    return Failed(message, **details)
+
+
+def _end_job(kube: Kube, plan: Plan, release: Release, verdict: Verdict, options: dict[str, Any]) -> str:
+    """Record a job that failed or takes too long; say what was done. What it has done cannot be taken back."""
+    keep = options.get("on_failure") == "keep"
+    with contextlib.suppress(KubeError):
+        if keep and not verdict.failed:
+            _let_go(kube, plan, release)
+            return "It is left running, and the next run waits for it"
+        release_store.mark(kube, release, "failed", verdict.reason)
+        if not keep:
+            for entry in plan.wanted:
+                kube.apply(render.scale(entry, 0), SCALE_MANAGER)
+            return "It is stopped, and the next run starts it again, as a new release"
+    return "The next run starts it again, as a new release"
+
+
+def _go_back(kube: Kube, plan: Plan, release: Release, options: dict[str, Any], details: Result) -> str:
+    """Return to the last release that ran, or remove what a first release made; say what was done."""
+    try:
+        live = load(kube, plan.tenant, [plan.name])[plan.name]
+        if live.newest is None or live.newest.version != release.version:
+            return "Another release was made meanwhile: left to it"
+        good = releases.last_good(live.releases, release.version)
+        if good is None:
+            for kind, name in removal(live):
+                if kind != "Secret":
+                    kube.delete(kind, plan.tenant, name)
+            for number in plan.claims:
+                host_ports.free(kube, number)
+            details["release"] = None
+            return "No earlier release ran: its objects are removed, the record of the release stays"
+        back = plan_release(live, good, plan.keep)
+        gone = missing_contents(back)
+        if gone:
+            return f"v{good.version} cannot come back, for its Secret {gone[0]} is gone: left as it is"
+        made = _claim(kube, back)
+        details["release"], details["rolled_back_to"] = made.version, good.version
+        verdict = _roll_out(kube, back, made, options["timeout"], True)
+        if not verdict.done:
+            release_store.mark(kube, made, "failed", verdict.reason)
+            return f"Going back to v{good.version} (as v{made.version}) did not succeed either: {verdict.reason}"
+        release_store.mark(kube, made, "good")
+        _prune(kube, back)
+        return f"Back on v{good.version}, as release v{made.version}"
+    except (KubeError, LedgerError) as error:
+        details["unknown"] = isinstance(error, Unknown)
+        return f"Going back did not succeed: {error}"

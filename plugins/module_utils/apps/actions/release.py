@@ -1,0 +1,154 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What `app_release` does: bring the content of an earlier release back, or that of another app's release over."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model import releases
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.bindings import (
+    Binding,
+    Edge,
+    edges_of,
+    with_bindings,
+)
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.options import Invalid, Problem
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.plan import (
+    Live,
+    Plan,
+    plan_promotion,
+    plan_release,
+)
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.releases import LedgerError, Release
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.spec import Content
+from ansible_collections.cloudbang.platform.plugins.module_utils.kube.client import Kube
+
+from .dependents import Graph
+from .deploy import Failed, conflicts, deploy, load, namespaces, on_hosts, share_ports
+from .tenant import make as make_tenant
+
+Result = dict[str, Any]
+
+
+def run(kube: Kube, options: dict[str, Any], check_mode: bool) -> Result:
+    """Make the content of another release the active one, by a new release."""
+    name, tenant = options["name"], options["tenant"]
+    live = load(kube, tenant, [name])[name]
+    absent: set[str] = set()
+    problems: list[Problem] = []
+    warnings: list[str] = []
+    if options["state"] == "promote":
+        problems, absent = namespaces(kube, [live])
+        source, plan = _promotion(kube, live, options)
+        targets = {(edge["target"], edge["tenant"]) for edge in edges_of(plan.spec)}
+        problems += Graph(kube, {(name, tenant): targets}).cycles() if targets else []
+        unbound = ", ".join(sorted(_targets(source.spec) - _targets(plan.spec)))
+        if unbound and options["scope"] == "all":
+            there = f"which {source.app} is in tenant {source.tenant}"
+            warnings.append(f"app {tenant}/{name}: not bound to {unbound}, {there}; app_binding does that")
+    else:
+        source, plan = _rollback(live, options)
+    problems += conflicts(kube, [plan], absent, warnings)
+    if plan.blue_green and not options["wait"]:
+        found = f"false, and v{source.version} is blue_green"
+        problems.append(Problem("wait", found, "true: blue_green waits to switch"))
+    if problems:
+        raise Invalid(problems)
+    if absent and not check_mode:
+        make_tenant(kube, tenant)
+    try:
+        outcome = deploy(kube, plan, options, check_mode)
+    except Failed as error:
+        outcome = {"failed": True, "msg": str(error), **error.details}
+    diff = outcome.pop("diff")
+    result: Result = {
+        "changed": outcome["changed"],
+        "app": {
+            "name": name,
+            "tenant": tenant,
+            **outcome,
+            "from_version": source.version,
+            "from_tenant": plan.from_tenant,
+            "from_app": plan.from_app,
+        },
+        "diff": [diff] if diff["before"] != diff["after"] else [],
+    }
+    if warnings:
+        result["warnings"] = warnings
+    for key in ("failed", "msg", "unknown"):
+        if outcome.get(key):
+            result[key] = result["app"].pop(key)
+    return result
+
+
+def _rollback(live: Live, options: dict[str, Any]) -> tuple[Release, Plan]:
+    try:
+        source = releases.target(live.releases, options["version"] or "last_good")
+    except LedgerError as error:
+        raise LedgerError(f"app {live.tenant}/{live.name}: {error}") from error
+    if live.newest is not None and live.newest.digest == source.digest:
+        source = live.newest
+    return source, plan_release(live, source, options["keep_releases"])
+
+
+def _promotion(kube: Kube, live: Live, options: dict[str, Any]) -> tuple[Release, Plan]:
+    """Return the release of the other app that is meant, and the plan that brings it over.
+
+    With its content comes the key of its fingerprints, so both releases have the same digest unless names or bindings
+    differ. Bindings are those of a tenant: within one they come along, from another they do not.
+    """
+    name, origin, there = options["name"], options["from_tenant"], options["from_app"]
+    history = releases.releases(kube.find("Secret", origin, releases.selector([there], "release")), there, kube.warn)
+    try:
+        source = releases.promotable(history, options["version"])
+    except LedgerError as error:
+        raise LedgerError(f"app {origin}/{there}: {error}") from error
+    if options["scope"] == "image":
+        if live.newest is None:
+            found = f"image, and no release of app {live.tenant}/{name}"
+            raise Invalid([Problem("scope", found, "all, or an app that was deployed")])
+        spec, salt = {**live.newest.spec, "image": source.spec["image"]}, live.newest.salt
+        contents: list[Content] = []
+    else:
+        salt = source.salt
+        if origin == live.tenant:
+            bindings = [_binding(kube, origin, there, edge) for edge in edges_of(source.spec)]
+            spec, contents = with_bindings(source.spec, [], name, salt, bindings)
+        else:
+            edges = edges_of(live.newest.spec) if live.newest else []
+            same_key = live.newest is not None and live.newest.salt == salt
+            bindings = [] if same_key else [_binding(kube, live.tenant, name, edge) for edge in edges]
+            spec, contents = with_bindings(source.spec, edges, name, salt, bindings)
+        for key in ("env_secret", "files_secret"):
+            called = source.spec[key]
+            if called:
+                spec[key] = name + called.removeprefix(there)
+                if spec[key] not in live.contents:
+                    contents.append(_content(kube, origin, there, called)._replace(name=spec[key]))
+    if on_hosts(spec):
+        share_ports(kube, [live])
+    return source, plan_promotion(live, source, spec, salt, contents, options["keep_releases"])
+
+
+def _targets(spec: dict[str, Any]) -> set[str]:
+    return {edge["target"] for edge in edges_of(spec)}
+
+
+def _content(kube: Kube, tenant: str, app: str, name: str) -> Content:
+    """Return what a Secret of a release has. Invalid when it is gone."""
+    secret = kube.get("Secret", tenant, name)
+    if secret is None:
+        raise Invalid([Problem(f"app {tenant}/{app}", f"no Secret {name}, which its release refers to", "it to exist")])
+    return Content(name, {key: base64.b64decode(value) for key, value in (secret.get("data") or {}).items()})
+
+
+def _binding(kube: Kube, tenant: str, app: str, edge: Edge) -> Binding:
+    """Return the binding that made an edge of an app."""
+    data = _content(kube, tenant, app, edge["secret"]).data
+    gone = sorted(set(edge["secret_env"]) - set(data))
+    if gone:
+        found = f"no {gone[0]} in Secret {edge['secret']}, which its release refers to"
+        raise Invalid([Problem(f"app {tenant}/{app}", found, "it there: bind the app again")])
+    secret_env = {name: data[name].decode("utf-8", "replace") for name in edge["secret_env"]}
+    return Binding(edge["kind"], edge["tenant"], edge["target"], edge["env"], secret_env)

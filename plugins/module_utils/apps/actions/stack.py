@@ -1,0 +1,377 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What M(cloudbang.platform.app_stack) does: deploy several apps in their order, and all or none of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model import compose, releases
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.bindings import Binding, Node, edges_of
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.labels import APP, STACK
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.options import Invalid, Problem
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.parse import parse
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.plan import Live, build
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.releases import LedgerError, Release
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.spec import App, release_spec
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.stack_spec import Stack, members
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.template_spec import complete, substitute
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.text_files import read_below, unreadable
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.types import TYPES
+from ansible_collections.cloudbang.platform.plugins.module_utils.kube.client import Kube, KubeError, Unknown
+from ansible_collections.cloudbang.platform.plugins.module_utils.kube.kinds import WORKLOADS
+
+from . import deploy, stack_record, stack_routes
+from .bind import key_of_options, resolve_all
+from .dependents import Graph, left_behind
+from .stack_record import Record
+from .template import find as find_template
+
+Result = dict[str, Any]
+
+
+def run(kube: Kube, options: dict[str, Any], check_mode: bool) -> Result:
+    """Bring a stack to its state."""
+    record = stack_record.read(kube, options["tenant"], options["name"])
+    if options["state"] == "absent":
+        return _remove(kube, options, record, check_mode)
+    return _deploy(kube, options, record, check_mode)
+
+
+def _deploy(kube: Kube, options: dict[str, Any], record: Record, check_mode: bool) -> Result:
+    name, tenant = options["name"], options["tenant"]
+    warnings: list[str] = []
+    stack, origin, generated = _wanted(kube, options, record, warnings)
+    lives = deploy.load(kube, tenant, [app.name for app in stack.apps])
+    apps = _bound(kube, stack, options, lives, record)
+    options["hidden"] += [value for app in apps for value in app.secrets]
+    others = {app.name for app in apps}
+    left = sorted(_members(kube, tenant, name, record) - others)
+    new_record: Record = {
+        "apps": sorted({*others, *([] if options["prune"] else left)}),
+        "levels": stack.levels,
+        "bindings": sorted([entry["app"], *key_of_options(entry, tenant)] for _where, entry in stack.bindings),
+        "routes": stack_routes.names(stack.routes),
+        "spec": stack.given,
+        "origin": origin,
+        "generated": generated,
+    }
+    # While the run is under way the record has what was and what is to be, so that one that is killed loses nothing.
+    under_way = {
+        **new_record,
+        "apps": sorted({*others, *left}),
+        "routes": sorted({*stack_routes.names(stack.routes), *record.get("routes", [])}),
+        "bindings": sorted(
+            [*new_record["bindings"], *(old for old in record.get("bindings", []) if old not in new_record["bindings"])]
+        ),
+    }
+    stack_record.secret_of(name, tenant, under_way)
+    gone = {(member, tenant) for member in left} if options["prune"] else set()
+    stay = gone | {(app.name, tenant) for app in apps}
+    problems = left_behind(kube, set() if options["force"] else gone, stay, warnings)
+    if problems:
+        raise Invalid(problems)
+    settings = {**options, "on_failure": "rollback"}
+    removals = [_absent(tenant, member) for member in left] if options["prune"] else []
+    checked = deploy.run(kube, {**settings, "wanted": [*apps, *removals]}, True)
+    warnings += checked.pop("warnings", [])
+    old_routes = sorted(set(record.get("routes", [])) - set(new_record["routes"]))
+    if not options["prune"]:
+        new_record["routes"] = under_way["routes"]
+    no_routes = old_routes if options["prune"] else []
+    coming = any(not live.workloads for live in lives.values())
+    routed = stack_routes.settle(kube, stack.routes, no_routes, options, True, coming)
+    kept = record == new_record
+    result: Result = {
+        "changed": checked["changed"] or not kept or any(entry["changed"] for entry in routed),
+        "stack": {"name": name, "tenant": tenant, "levels": stack.levels, "left": [] if removals else left, **origin},
+        "apps": checked["apps"],
+        "routes": routed,
+        "diff": [*checked["diff"], *(entry for outcome in routed for entry in outcome.pop("diff"))],
+    }
+    if warnings:
+        result["warnings"] = warnings
+    if check_mode:
+        return result
+    if not kept:
+        stack_record.write(kube, name, tenant, under_way)
+    outcomes: dict[str, Result] = {}
+    failure = _levels(kube, stack, apps, settings, outcomes)
+    if failure is None:
+        routed = stack_routes.settle(kube, stack.routes, no_routes, options, False)
+        result["routes"] = [{key: value for key, value in entry.items() if key != "diff"} for entry in routed]
+        failure = next((entry for entry in routed if entry.get("failed")), None)
+        if failure is not None and options["on_failure"] == "rollback":
+            said = stack_routes.restore(kube, routed, record, options)
+            failure = {**failure, "msg": failure["msg"] + (f". {said}" if said else "")}
+    else:
+        result["routes"] = []
+    if failure is None:
+        if removals:
+            done = deploy.run(kube, {**settings, "wanted": removals}, False)
+            outcomes.update({entry["name"]: entry for entry in done["apps"]})
+            failure = done if done.get("failed") else None
+        if not kept and failure is None:
+            stack_record.write(kube, name, tenant, new_record)
+    elif options["on_failure"] == "rollback":
+        failure = _roll_back(kube, stack.levels, {app.name: app for app in apps}, lives, settings, outcomes, failure)
+        if record:
+            stack_record.write(kube, name, tenant, record)
+        else:
+            kube.delete("Secret", tenant, stack_record.name_of(name))
+    order = [app.name for app in (*apps, *removals)]
+    skipped = {"tenant": tenant, "changed": False, "action": "skipped"}
+    result["apps"] = [outcomes.get(member, {"name": member, **skipped}) for member in order]
+    result["changed"] = not kept or any(entry["changed"] for entry in (*result["apps"], *result["routes"]))
+    if failure is not None:
+        result.update({key: failure[key] for key in ("failed", "msg", "unknown") if key in failure})
+        result["msg"] = f"stack {tenant}/{name}: {result['msg']}"
+    return result
+
+
+def _wanted(
+    kube: Kube, options: dict[str, Any], record: Record, warnings: list[str]
+) -> tuple[Stack, dict[str, Any], dict[str, str]]:
+    """Return the stack from the task, a compose file or a template, where it is from, and generated secrets to keep."""
+    if options.get("members") is not None:
+        return options["members"], {}, {}
+    origin: dict[str, Any] = {}
+    generated: dict[str, str] = {}
+    if options["compose"] is not None:
+        options["hidden"] += [str(value) for value in options["compose"]["secret_variables"].values()]
+        spec = _from_compose(options["compose"], warnings)
+        spec["bindings"], where = options["bindings"], "compose"
+        spec["routes"] = options["routes"]
+    else:
+        wanted = options["template"]
+        template, images = find_template(kube, wanted["name"], wanted["version"])
+        origin = {"template": {"name": template.name, "version": template.version, "digest": template.digest}}
+        same = (record.get("origin") or {}).get("template", {}).get("name") == template.name
+        kept = record.get("generated", {}) if same else {}
+        values, problems = complete(template, wanted["parameters"], wanted["secret_parameters"], kept)
+        if problems:
+            raise Invalid(problems)
+        options["hidden"] += values.secrets
+        spec, where = substitute(template.stack, values.values), f"template {template.name} {template.version}"
+        for app in spec.get("apps") or []:
+            app["image"] = images.get(app.get("image"), app.get("image"))
+        generated = values.generated
+    stack, problems = members(spec, options["tenant"], parse)
+    if stack is None:
+        raise Invalid(problem._replace(option=f"{where}: {problem.option}") for problem in problems)
+    return stack, origin, generated
+
+
+def _from_compose(given: dict[str, Any], warnings: list[str]) -> dict[str, Any]:
+    """Return the spec that a compose file describes."""
+    where, content, directory = "compose.content", given["content"], None
+    allowed = list(given["allow_paths"])
+    if given["path"] is not None:
+        where, directory = given["path"], os.path.dirname(os.path.abspath(given["path"]))
+        allowed.insert(0, directory)
+        try:
+            content = read_below(where, allowed)
+        except (OSError, ValueError) as error:
+            raise Invalid([unreadable("compose.path", where, error, "a docker compose file")]) from error
+    spec, told, problems = compose.convert(
+        content,
+        where,
+        lambda path: read_below(path, allowed),
+        directory,
+        given["variables"],
+        given["secret_variables"],
+    )
+    if problems:
+        raise Invalid(problems)
+    warnings += told
+    return spec
+
+
+def _bound(
+    kube: Kube, stack: Stack, options: dict[str, Any], lives: dict[str, Live], record: Record
+) -> tuple[App, ...]:
+    """Return the apps with their stack and bindings. Bindings that no run of this stack has made stay."""
+    name, tenant = options["name"], options["tenant"]
+    problems = [
+        Problem(f"app {tenant}/{app.name}", f"a member of the stack {other}", "an app of no other stack")
+        for app in stack.apps
+        for other in [lives[app.name].stack]
+        if other not in (None, name)
+    ]
+    by_app: dict[str, list[tuple[str, dict[str, Any]]]] = {}
+    for where, entry in stack.bindings:
+        by_app.setdefault(entry["app"], []).append((where, entry))
+    planned = {(app.name, tenant): (release_spec(app, "")[0], {**app.env, **app.secret_env}) for app in stack.apps}
+    made = {(entry[0], tuple(entry[1:])) for entry in record.get("bindings", [])}
+    wanted: dict[Node, set[Node]] = {}
+    unbind: dict[str, list[tuple[str, str, str]]] = {}
+    for app in stack.apps:
+        newest = lives[app.name].newest
+        edges = edges_of(newest.spec) if newest else []
+        keys = [(edge["kind"], edge["tenant"], edge["target"]) for edge in edges]
+        listed = [key_of_options(entry, tenant) for _where, entry in by_app.get(app.name, [])]
+        unbind[app.name] = [key for key in keys if (app.name, key) in made and key not in listed]
+        staying = {*keys, *listed} - set(unbind[app.name])
+        wanted[app.name, tenant] = {(target, of) for _kind, of, target in staying}
+    graph = Graph(kube, wanted)
+    bindings: dict[str, list[Binding]] = {}
+    for app in stack.apps:
+        bindings[app.name], found = resolve_all(kube, graph, by_app.get(app.name, []), tenant, planned)
+        problems += found
+    problems += graph.cycles()
+    if problems:
+        raise Invalid(problems)
+    return tuple(
+        dataclasses.replace(app, stack=name, bindings=tuple(bindings[app.name]), unbind=tuple(unbind[app.name]))
+        for app in stack.apps
+    )
+
+
+def _levels(
+    kube: Kube, stack: Stack, apps: Iterable[App], settings: dict[str, Any], outcomes: dict[str, Result]
+) -> Result | None:
+    """Deploy level after level; return the result of the one that failed."""
+    by_name = {app.name: app for app in apps}
+    for level in stack.levels:
+        try:
+            done = deploy.run(kube, {**settings, "wanted": [by_name[member] for member in level]}, False)
+        except (KubeError, LedgerError, Invalid) as error:
+            return {"failed": True, "msg": str(error), **({"unknown": True} if isinstance(error, Unknown) else {})}
+        outcomes.update({entry["name"]: entry for entry in done["apps"]})
+        if done.get("failed"):
+            return done
+    return None
+
+
+def _roll_back(
+    kube: Kube,
+    levels: list[list[str]],
+    apps: dict[str, App],
+    before: dict[str, Live],
+    settings: dict[str, Any],
+    outcomes: dict[str, Result],
+    failure: Result,
+) -> Result:
+    """Bring every member back to what it ran before, the last one first, and return the failure with what was done."""
+    said = []
+    for level in reversed(levels):
+        names = [name for name in level if outcomes.get(name, {}).get("changed")]
+
+        def back(name: str) -> str:
+            try:
+                return _back(kube, apps[name], before[name], settings, outcomes[name])
+            except (KubeError, LedgerError, deploy.Failed) as error:
+                outcomes[name]["failed"] = True
+                return f"{name} did not come back: {error}"
+
+        said += [text for text in _parallel(back, names) if text]
+    unknown = failure.get("unknown") or any(entry.get("unknown") for entry in outcomes.values())
+    told = f"{failure['msg']}. Back: {'; '.join(said)}" if said else failure["msg"]
+    return {"failed": True, "msg": told, **({"unknown": True} if unknown else {})}
+
+
+def _parallel(act: Callable[[str], str], names: list[str]) -> list[str]:
+    if len(names) < 2:
+        return [act(name) for name in names]
+    with ThreadPoolExecutor(max_workers=min(deploy.PARALLEL, len(names))) as pool:
+        return list(pool.map(act, names))
+
+
+def _back(kube: Kube, app: App, before: Live, settings: dict[str, Any], outcome: Result) -> str:
+    """Bring one app back to what it ran before, and say so."""
+    name, tenant = before.name, before.tenant
+    source = _ran(before)
+    if source is None:
+        done = deploy.run(kube, {**settings, "wanted": [_absent(tenant, name)]}, False)
+        outcome["action"], outcome["release"] = "removed", None
+        if done.get("failed"):
+            raise KubeError(done["msg"])
+        return f"{name} removed"
+    if TYPES[source.spec["type"]].once:
+        return f"{name} is a job, whose run cannot be taken back"
+    live = deploy.load(kube, tenant, [name])[name]
+    plan = build(
+        live,
+        "present",
+        source.spec,
+        source.salt,
+        [],
+        before.route,
+        source.replicas,
+        app.keep_releases,
+        "rollback",
+        source.version,
+        restart_key=before.restart_key,
+    )
+    done = deploy.deploy(kube, plan, {**settings, "on_failure": "keep"}, False)
+    outcome["release"], outcome["rolled_back_to"] = done["release"], source.version
+    return f"{name} on v{source.version}"
+
+
+def _ran(live: Live) -> Release | None:
+    """Return the release that an app ran: the newest that is known to have run, else the newest."""
+    newest = live.newest
+    if newest is None:
+        return None
+    return releases.last_good(live.releases, newest.version + 1) or (newest if live.workloads else None)
+
+
+def _remove(kube: Kube, options: dict[str, Any], record: Record, check_mode: bool) -> Result:
+    """Remove the members of a stack, those that others depend on last."""
+    name, tenant = options["name"], options["tenant"]
+    found = _members(kube, tenant, name, record)
+    warnings: list[str] = []
+    nodes = {(member, tenant) for member in found}
+    problems = left_behind(kube, set() if options["force"] else nodes, nodes, warnings)
+    if problems:
+        raise Invalid(problems)
+    order = [[member for member in level if member in found] for level in reversed(record.get("levels", []))]
+    known = {member for level in order for member in level}
+    order.insert(0, sorted(found - known))
+    settings = {**options, "on_failure": "rollback"}
+    steps = [[_absent(tenant, member) for member in level] for level in order if level]
+    if check_mode:
+        steps = [[app for step in steps for app in step]] if steps else []
+    result: Result = {"changed": bool(record), "stack": {"name": name, "tenant": tenant}, "apps": [], "diff": []}
+    result["stack"].update(levels=[[app.name for app in step] for step in steps], left=[])
+    if warnings:
+        result["warnings"] = warnings
+    result["routes"] = stack_routes.settle(kube, [], record.get("routes", []), options, check_mode)
+    result["diff"] += [entry for outcome in result["routes"] for entry in outcome.pop("diff")]
+    failed = [entry["msg"] for entry in result["routes"] if entry.get("failed")]
+    if failed:
+        result.update(failed=True, msg=f"stack {tenant}/{name}: {failed[0]}")
+        return result
+    for step in steps:
+        done = deploy.run(kube, {**settings, "wanted": step}, check_mode)
+        result["apps"] += done["apps"]
+        result["diff"] += done["diff"]
+        result["changed"] = result["changed"] or done["changed"]
+        if done.get("failed"):
+            result.update({key: done[key] for key in ("failed", "unknown") if key in done})
+            result["msg"] = f"stack {tenant}/{name}: {done['msg']}"
+            return result
+    if record and not check_mode:
+        kube.delete("Secret", tenant, stack_record.name_of(name))
+    return result
+
+
+def _absent(tenant: str, name: str) -> App:
+    wanted: list[App] = parse("app", {"tenant": tenant, "name": name, "state": "absent", "force": True})["wanted"]
+    return wanted[0]
+
+
+def _members(kube: Kube, tenant: str, name: str, record: Record) -> set[str]:
+    """Return the apps of a stack: those with its label, and those of its record that exist."""
+    found: set[str] = set()
+    for kind in WORKLOADS:
+        for entry in kube.find(kind, tenant, f"{STACK}={name}", metadata=True):
+            found.add(entry["metadata"]["labels"][APP])
+    unseen = sorted(set(record.get("apps", [])) - found)
+    if unseen:
+        lives = deploy.load(kube, tenant, unseen)
+        found |= {member for member, live in lives.items() if live.exists and live.stack in (None, name)}
+    return found

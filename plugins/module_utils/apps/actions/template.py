@@ -1,0 +1,369 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What M(cloudbang.platform.app_template) does: keep versions of stacks in the cluster, and carry them in archives.
+
+A version is a ConfigMap that never changes, in a namespace of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterable
+from typing import Any
+
+from ansible_collections.cloudbang.platform.plugins.module_utils import records
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model import compose
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.labels import DIGEST, KIND, PREFIX
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.options import Invalid, Problem
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.parse import parse
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.releases import MANAGER
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.spec import canonical
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.template_spec import (
+    Template,
+    from_stack,
+    substitute,
+    template_of,
+    typed,
+)
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.text_files import read_text, unreadable
+from ansible_collections.cloudbang.platform.plugins.module_utils.kube.client import ApiError, Kube, KubeError
+from ansible_collections.cloudbang.platform.plugins.module_utils.kube.kinds import Object
+from ansible_collections.cloudbang.platform.plugins.module_utils.oci.layout import Image
+from ansible_collections.cloudbang.platform.plugins.module_utils.oci.references import reference
+from ansible_collections.cloudbang.platform.plugins.module_utils.oci.registry import Registry, pull, push
+
+from . import stack_record, template_archive
+from .template_archive import Bundle, BundleError
+
+NAMESPACE = "cloudbang-templates"
+TEMPLATE = PREFIX + "template"
+VERSION = PREFIX + "version"
+
+Result = dict[str, Any]
+
+
+def run(kube: Kube, options: dict[str, Any], check_mode: bool) -> Result:
+    """Bring a version of a template to its state."""
+    act = {"present": _present, "absent": _absent, "exported": _export, "imported": _import}[options["state"]]
+    return act(kube, options, check_mode)
+
+
+def find(kube: Kube, name: str, version: str) -> tuple[Template, dict[str, str]]:
+    """Return a template and by which names this cluster gets its images. Invalid names the versions there are."""
+    found = _read(kube, name, version)
+    if found is None:
+        known = kube.find("ConfigMap", NAMESPACE, f"{KIND}=template,{TEMPLATE}={name}", metadata=True)
+        versions = sorted(entry["metadata"]["labels"].get(VERSION, "") for entry in known)
+        wanted = "one of " + ", ".join(versions) if versions else "a template that app_template has made present"
+        raise Invalid([Problem("template", f"no version {version} of {name}", wanted)])
+    return found
+
+
+def _present(kube: Kube, options: dict[str, Any], check_mode: bool) -> Result:
+    template = options.get("template") or _made(kube, options)
+    return _register(kube, template, {}, check_mode)
+
+
+def _made(kube: Kube, options: dict[str, Any]) -> Template:
+    """Return the template that a file or a running stack makes."""
+    if options["file"] is not None:
+        where = options["file"]
+        definition = _loaded(where)
+    else:
+        name, tenant = options["stack"]["name"], options["stack"]["tenant"]
+        where = f"stack {tenant}/{name}"
+        record = stack_record.read(kube, tenant, name)
+        if not record:
+            raise Invalid([Problem("stack", f"no stack {name} in tenant {tenant}", "one that app_stack has deployed")])
+        definition = from_stack(record.get("spec") or {}, options["parameters"] or [])
+    template, problems = template_of(definition, options["name"], options["version"], parse)
+    if template is None:
+        raise Invalid(problem._replace(option=f"{where}: {problem.option}") for problem in problems)
+    return template
+
+
+def _loaded(path: str) -> Any:
+    import yaml
+
+    try:
+        text = read_text(path)
+    except (OSError, ValueError) as error:
+        raise Invalid([unreadable("file", path, error, "the YAML file of a template")]) from error
+    try:
+        return compose.bounded(yaml.safe_load(text))
+    except (ValueError, yaml.YAMLError, RecursionError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise Invalid([Problem("file", f"{path}: {reason}", "the YAML file of a template")]) from error
+
+
+def _register(kube: Kube, template: Template, images: dict[str, str], check_mode: bool) -> Result:
+    """Make a version of a template; nothing when it is there, an error when it is there with other content."""
+    result: Result = {"changed": False, "template": summary(template), "diff": []}
+    found = _read(kube, template.name, template.version)
+    _same(found, template)
+    if found is not None and (not images or found[1] == images):
+        return result
+    result["changed"] = True
+    header = f"template {template.name} {template.version}"
+    before = _view(*found) if found else {}
+    result["diff"] = [
+        {"before_header": header, "after_header": header, "before": before, "after": _view(template, images)}
+    ]
+    if check_mode:
+        return result
+    if found is not None:
+        kube.delete("ConfigMap", NAMESPACE, _key(template.name, template.version))
+    wanted = _object(template, images)
+    try:
+        kube.create(wanted, MANAGER)
+    except ApiError as error:
+        if error.status not in (404, 409):
+            raise
+        if error.status == 404:
+            kube.apply(_namespace(), MANAGER)
+            kube.create(wanted, MANAGER)
+        else:
+            _same(_read(kube, template.name, template.version), template)
+    return result
+
+
+def _same(found: tuple[Template, dict[str, str]] | None, template: Template) -> None:
+    if found is not None and found[0].digest != template.digest:
+        said = f"{template.version} of {template.name} with the digest {found[0].digest}"
+        wanted = f"{template.digest}, for a version never changes: give this content another version"
+        raise Invalid([Problem("version", said, wanted)])
+
+
+def _absent(kube: Kube, options: dict[str, Any], check_mode: bool) -> Result:
+    name, version = options["name"], options["version"]
+    found = _read(kube, name, version)
+    result: Result = {"changed": found is not None, "template": {"name": name, "version": version}, "diff": []}
+    if found is not None:
+        header = f"template {name} {version}"
+        result["diff"] = [{"before_header": header, "after_header": header, "before": _view(*found), "after": {}}]
+        if not check_mode:
+            kube.delete("ConfigMap", NAMESPACE, _key(name, version))
+    return result
+
+
+def _export(kube: Kube, options: dict[str, Any], check_mode: bool) -> Result:
+    """Write a template and its images into an archive, unless it has them."""
+    template, local = find(kube, options["name"], options["version"])
+    archive, progress = options["archive"], options["progress"]
+    registry = _registry(options) if options["images"] else None
+    wanted = _images(template, local, registry) if registry is not None else {}
+    digests = {image: _digest(registry, source) for image, source in wanted.items() if registry is not None}
+    directory = os.path.dirname(os.path.abspath(archive))
+    if not os.path.isdir(directory):
+        raise Invalid([Problem("archive", f"no directory {directory}", "one that exists")])
+    with template_archive.scratch(archive) as work:
+        now = _there(archive, os.path.join(work, "now"))
+        have = {image.image: image.digest for image in now.images} if now is not None else None
+        changed = now is None or now.digest != template.digest or have != digests
+        after = {"digest": template.digest, "images": digests}
+        before = {"digest": now.digest, "images": have} if now is not None else {}
+        result: Result = {
+            "changed": changed,
+            "template": {**summary(template), "images": digests},
+            "archive": archive,
+            "diff": [{"before_header": archive, "after_header": archive, "before": before, "after": after}]
+            if changed
+            else [],
+        }
+        if now is not None and not changed:
+            result["archive_digest"] = now.archive_digest
+        if check_mode or not changed:
+            return result
+        # What is there already is checked, and not fetched again.
+        layout = now.layout if now is not None else os.path.join(work, "oci")
+        images: list[Image] = []
+        for number, (image, source) in enumerate(sorted(wanted.items()), 1):
+            if registry is None:
+                break
+            progress(f"image {number} of {len(wanted)}: {source}")
+            got = pull(registry, source, layout, progress)
+            parts = reference(image)
+            images.append(Image(image, parts.repository, parts.tag, got.digest, got.media_type, got.size))
+        progress(f"writing {archive}")
+        result["archive_digest"] = template_archive.write(archive, template.digest, template.content(), images, layout)
+    return result
+
+
+def _there(archive: str, directory: str) -> Bundle | None:
+    """Return what an archive has; None when there is none that is usable."""
+    try:
+        return template_archive.read(archive, directory)
+    except BundleError:
+        shutil.rmtree(directory, ignore_errors=True)
+        return None
+
+
+def _images(template: Template, local: dict[str, str], registry: Registry) -> dict[str, str]:
+    """Return the images of a template, with its defaults, and by which names this cluster gets them."""
+    values = {
+        entry["name"]: typed(entry, entry["default"])[0]
+        for entry in template.parameters
+        if entry.get("default") is not None
+    }
+    wanted: dict[str, str] = {}
+    problems = []
+    for number, app in enumerate(template.stack.get("apps") or []):
+        where = f"template {template.name} {template.version}: stack.apps[{number}].image"
+        try:
+            image = str(substitute(app.get("image"), values))
+        except KeyError as error:
+            found = f"the parameter {error.args[0]}, which has no default"
+            problems.append(Problem(where, found, "an image that is known, or images: false"))
+            continue
+        source = local.get(image, image)
+        if reference(source).host != registry.host:
+            problems.append(Problem(where, source, f"an image in the registry {registry.host}, or images: false"))
+        wanted[image] = source
+    if problems:
+        raise Invalid(problems)
+    return wanted
+
+
+def _digest(registry: Registry, image: str) -> str:
+    parts = reference(image)
+    digest = registry.resolve(parts.repository, parts.digest or parts.tag)
+    if digest is None:
+        raise Invalid([Problem("registry", f"no image {image} in {registry.host}", "it to be there")])
+    return digest
+
+
+def _import(kube: Kube, options: dict[str, Any], check_mode: bool) -> Result:
+    """Verify an archive, put its images into a registry and register its template."""
+    archive, progress = options["archive"], options["progress"]
+    with template_archive.scratch(archive) as work:
+        progress(f"verifying {archive}")
+        found = template_archive.read(archive, work, options["digest"])
+        template = _verified(found, options)
+        _same(_read(kube, template.name, template.version), template)
+        registry = _registry(options) if options["images"] else None
+        missing = []
+        images: dict[str, str] = {}
+        for image in found.images if registry is not None else ():
+            if registry is None:
+                break
+            images[image.image] = f"{registry.host}/{image.repository}@{image.digest}"
+            if registry.resolve(image.repository, image.digest) != image.digest:
+                missing.append(image)
+        if not check_mode and registry is not None:
+            for number, image in enumerate(missing, 1):
+                progress(f"image {number} of {len(missing)}: {registry.host}/{image.repository}:{image.tag}")
+                push(registry, image, found.layout, progress)
+    result = _register(kube, template, images, check_mode)
+    result["changed"] = result["changed"] or bool(missing)
+    result["template"]["images"] = {image.image: image.digest for image in found.images}
+    result["archive_digest"] = found.archive_digest
+    result["pushed"] = [images[image.image] for image in missing]
+    if missing and registry is not None:
+        header = f"registry {registry.host}"
+        after = {"images": result["pushed"]}
+        result["diff"].append({"before_header": header, "after_header": header, "before": {}, "after": after})
+    return result
+
+
+def _verified(found: Bundle, options: dict[str, Any]) -> Template:
+    """Return the template of an archive, which must be the one that its manifest and the task name."""
+    content = found.template if isinstance(found.template, dict) else {}
+    name, version = str(content.get("name")), str(content.get("version"))
+    for option, there in (("name", name), ("version", version)):
+        if options[option] is not None and options[option] != there:
+            raise Invalid([Problem(option, f"{there} in {options['archive']}", options[option])])
+    template, problems = template_of(content, name, version, parse)
+    if template is None:
+        raise Invalid(problem._replace(option=f"{options['archive']}: {problem.option}") for problem in problems)
+    if template.digest != found.digest:
+        raise BundleError(f"archive {options['archive']}: found the digest {template.digest}, wanted {found.digest}")
+    return template
+
+
+def _registry(options: dict[str, Any]) -> Registry:
+    given = options["registry"]
+    return Registry(
+        host=given["host"],
+        url=given["url"] or f"https://{given['host']}",
+        username=given["username"],
+        password=given["password"],
+        ca_cert=given["ca_cert"],
+        validate_certs=given["validate_certs"],
+    )
+
+
+def _key(name: str, version: str) -> str:
+    return f"{name}.{version}"
+
+
+def _read(kube: Kube, name: str, version: str) -> tuple[Template, dict[str, str]] | None:
+    found = kube.get("ConfigMap", NAMESPACE, _key(name, version))
+    if found is None:
+        return None
+    said: list[str] = []
+    kept = records.read("ConfigMap", found, kept_in, said.append)
+    if kept is None or (kept[0].name, kept[0].version) != (name, version):
+        reason = said[0] if said else f"ConfigMap {NAMESPACE}/{_key(name, version)}: found another template in it"
+        raise KubeError(f"{reason}; wanted version {version} of {name}: delete that ConfigMap and make it again")
+    return kept
+
+
+def kept_in(found: Object) -> tuple[Template, dict[str, str]]:
+    """Return the template in a ConfigMap, which must be as good as one in a file, and the names of its images."""
+    data = records.part(found, "data")
+    content = records.checked(records.parsed(_text_in(data, "template")), records.mapping(records.anything), "template")
+    images: dict[str, str] = records.checked(
+        records.parsed(_text_in(data, "images")), records.mapping(records.text(4096)), "images"
+    )
+    name, version = str(content.get("name")), str(content.get("version"))
+    template, problems = template_of(content, name, version, parse)
+    if template is None:
+        raise records.Wrong(f"template: {problems[0]}")
+    return template, images
+
+
+def _text_in(data: dict[str, Any], key: str) -> str:
+    found: str = records.checked(data.get(key), records.text(records.MAX_BYTES), f"data.{key}")
+    return found
+
+
+def _object(template: Template, images: dict[str, str]) -> Object:
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {
+            "name": _key(template.name, template.version),
+            "namespace": NAMESPACE,
+            "labels": {
+                "app.kubernetes.io/managed-by": "cloudbang",
+                KIND: "template",
+                TEMPLATE: template.name,
+                VERSION: template.version,
+            },
+            "annotations": {DIGEST: template.digest},
+        },
+        "immutable": True,
+        "data": {"template": canonical(template.content()).decode(), "images": canonical(images).decode()},
+    }
+
+
+def _namespace() -> Object:
+    marks = {"app.kubernetes.io/managed-by": "cloudbang"}
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": marks}}
+
+
+def summary(template: Template) -> Result:
+    """Return what results show of a template."""
+    apps: Iterable[dict[str, Any]] = template.stack.get("apps") or []
+    return {
+        "name": template.name,
+        "version": template.version,
+        "description": template.description,
+        "digest": template.digest,
+        "parameters": list(template.parameters),
+        "apps": [app.get("name") for app in apps],
+    }
+
+
+def _view(template: Template, images: dict[str, str]) -> Result:
+    return {**template.content(), "digest": template.digest, "images": images}

@@ -1,0 +1,488 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What M(cloudbang.platform.tenant) does: look at a tenant's objects, change those that differ, remove what is over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, NamedTuple
+
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model import releases
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.arguments import arguments
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.labels import APP, KIND, TENANT
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.options import Invalid, Problem, check
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.plan import KINDS as APP_KINDS
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.routes_render import KINDS as ROUTE_KINDS
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.routes_render import Claim, claims
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.routes_rules import EVERYTHING
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.tenant_annotations import (
+    DOMAINS,
+    IMAGES,
+    PRIORITY_CLASSES,
+    RESERVED_NAMES,
+    TOLERATIONS,
+)
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.tenant_names import (
+    beginning,
+    covered,
+    domain_problems,
+    listed,
+    reserved,
+)
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.tenant_objects import (
+    KINDS,
+    LOADBALANCER,
+    MANAGER,
+    NAME,
+    NAMESPACE_NAME,
+    PEERS,
+    flow_name,
+    foreign,
+    foreign_subjects,
+    gateways_of,
+    grants_membership,
+    holders,
+    managed,
+    members_of,
+    namespace_problems,
+    objects,
+    ours,
+    subject,
+)
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.tenant_spec import (
+    Tenant,
+    name_problems,
+    tenant_of,
+)
+from ansible_collections.cloudbang.platform.plugins.module_utils.kube.client import (
+    MERGE,
+    ApiError,
+    Kube,
+    KubeError,
+    Unknown,
+)
+from ansible_collections.cloudbang.platform.plugins.module_utils.kube.kinds import Object, path
+from ansible_collections.cloudbang.platform.plugins.module_utils.kube.watch import until
+
+from .route_claims import KINDS as CLAIMING
+from .route_claims import in_tenant
+
+# Requests about one tenant that are under way at the same time.
+PARALLEL = 8
+TOKENS = "type=kubernetes.io/service-account-token"
+# Kinds of objects that the gateway knows by TENANT-NAME.
+JOINED = ("Service", "Ingress", *(kind for kind in ROUTE_KINDS if kind != "Secret"))
+ANNOTATIONS = {
+    "peers": PEERS,
+    "domains": DOMAINS,
+    "tolerations": TOLERATIONS,
+    "priority_classes": PRIORITY_CLASSES,
+    "images": IMAGES,
+}
+
+Result = dict[str, Any]
+Key = tuple[str, str]
+
+
+class Change(NamedTuple):
+    """One object that is not as it should be. verb: created, changed, replaced or removed.
+
+    wanted is what to apply; patch, when there is one, what to merge into the object instead.
+    """
+
+    verb: str
+    kind: str
+    name: str
+    before: dict[str, Any]
+    after: dict[str, Any]
+    wanted: Object | None
+    patch: Object | None = None
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name} {self.verb}"
+
+
+def run(kube: Kube, options: dict[str, Any], check_mode: bool) -> Result:
+    """Bring a tenant to its state."""
+    name = options["name"]
+    spaces = {entry["metadata"]["name"]: entry for entry in kube.find("Namespace", None, TENANT) if managed(entry)}
+    space = spaces.get(name) or kube.get("Namespace", None, name)
+    problems = namespace_problems(space, "name", options["adopt"])
+    if problems:
+        raise Invalid(problems)
+    if options["state"] == "absent":
+        return _remove(kube, name, space, spaces, options, check_mode)
+    if space is not None and space["metadata"].get("deletionTimestamp"):
+        wanted = "a namespace that is not being deleted; wait until it is gone"
+        raise Invalid([Problem("name", f"namespace {name} in state Terminating", wanted)])
+    tenant = tenant_of(options)
+    problems = domain_problems(name, options["domains"], spaces.values())
+    reserving = _reserving({**spaces, **({name: space} if space is not None else {})}, {*spaces, name})
+    alike = _alike(kube, reserving)
+    is_new = space is None or not managed(space)
+    problems += _in_the_way(name, alike) if is_new else []
+    if problems:
+        raise Invalid(problems)
+    gateways = gateways_of(kube.find("Node", None, LOADBALANCER)) if tenant.network == "isolated" else []
+    wanted_objects = objects(tenant, gateways)
+    live = _live(kube, name, space, wanted_objects)
+    changes = [*reserving, *_changes(kube, tenant, wanted_objects, live)]
+    if space is None:
+        changes += _reserving({name: {"metadata": {"name": name}}}, {*spaces, name})
+    result: Result = {
+        "changed": bool(changes),
+        "tenant": {
+            "name": name,
+            "pod_security": tenant.pod_security,
+            "quota": tenant.quota,
+            "objects": tenant.objects,
+            "limits": tenant.limits,
+            "network": tenant.network,
+            "peers": list(tenant.peers),
+            "gateways": gateways,
+            "domains": list(tenant.domains),
+            "tolerations": list(tenant.tolerations),
+            "priority_classes": list(tenant.priority_classes),
+            "images": list(tenant.images),
+            "members": [member._asdict() for member in tenant.members],
+        },
+        "changes": [str(change) for change in changes],
+        "diff": _difference(name, changes),
+    }
+    warnings = _warnings(kube, tenant, gateways, space, live, changes)
+    warnings += [
+        f"tenant {other}: {what} has a name that the gateway takes for one of tenant {other}-{start[:-1]}; remove it"
+        for other, start, what in alike
+    ]
+    if warnings:
+        result["warnings"] = warnings
+    if not check_mode:
+        _carry_out(
+            kube,
+            name,
+            changes,
+            result,
+            len(reserving) if is_new else 0,
+            lambda: _in_the_way(name, _alike(kube, reserving)),
+        )
+        if options["wait"] and not result.get("failed"):
+            _wait_for_quota(kube, tenant, live, options["timeout"], result)
+    return result
+
+
+def make(kube: Kube, name: str) -> None:
+    """Make a tenant that is nothing but a name, as its own module does, unless there is a namespace of the name."""
+    problems = name_problems("tenant", name)
+    if problems:
+        raise Invalid(problems)
+    if kube.get("Namespace", None, name) is not None:
+        return
+    options, _problems = check(arguments("tenant"), {"name": name})
+    result = run(kube, options, False)
+    if result.get("failed"):
+        raise KubeError(f"{result['msg']}; wanted: the tenant whole, which the module tenant makes it")
+
+
+def _reserving(spaces: dict[str, Object], names: set[str]) -> list[Change]:
+    """Return which Namespaces have to reserve other names than they do. names: the tenants that there will be."""
+    changes = []
+    for name, prefixes in reserved(names).items():
+        if name not in spaces:
+            continue
+        before = ",".join(listed(spaces[name], RESERVED_NAMES))
+        after = ",".join(prefixes)
+        if before == after:
+            continue
+        verb = "removed" if not after else "changed" if before else "created"
+        patch = {"metadata": {"annotations": {RESERVED_NAMES: after or None}}}
+        shown = [{"reserved": text} if text else {} for text in (before, after)]
+        changes.append(Change(verb, "Reserved names of", name, shown[0], shown[1], None, patch))
+    return changes
+
+
+def _alike(kube: Kube, reserving: Iterable[Change]) -> list[tuple[str, str, str]]:
+    """Return which objects have names that are about to be reserved: the tenant, the reserved beginning, what it is."""
+    found = []
+    for change in reserving:
+        before, after = (set((view.get("reserved") or "").split(",")) for view in (change.before, change.after))
+        added = sorted(after - before - {""})
+        for kind in JOINED if added else ():
+            names = [entry["metadata"]["name"] for entry in in_tenant(kube, kind, change.name, metadata=True)]
+            found += [(change.name, start, f"{kind} {one}") for start in added for one in beginning(names, [start])]
+    return found
+
+
+def _in_the_way(name: str, alike: Iterable[tuple[str, str, str]]) -> list[Problem]:
+    """Return what keeps a namespace from becoming a tenant: names in it, or in others, that mean two objects."""
+    wanted = "a name for one of them that does not begin so"
+    return [
+        Problem(
+            "name", f"{what} of tenant {tenant}, which the gateway would take for one of {tenant}-{start[:-1]}", wanted
+        )
+        for tenant, start, what in alike
+        if name in (tenant, f"{tenant}-{start[:-1]}")
+    ]
+
+
+def _warnings(
+    kube: Kube,
+    tenant: Tenant,
+    gateways: list[str],
+    space: Object | None,
+    live: dict[Key, Object],
+    changes: list[Change],
+) -> list[str]:
+    """Return what an administrator should know of a tenant although it is as the task says."""
+    texts = []
+    if tenant.network == "isolated" and not gateways:
+        texts.append(f"found no node with the label {LOADBALANCER}, so the gateway is not let through by address")
+    if space is not None:
+        lost = [domain for domain in listed(space, DOMAINS) if not covered(domain, tenant.domains)]
+        texts += _still_used(kube, tenant, lost) if lost else []
+        gone = {(change.kind, change.name) for change in changes if change.patch is None}
+        kept = [(key[0], entry) for key, entry in live.items() if key not in gone and key[0] in ("Role", "Secret")]
+        kept += [
+            (key[0], entry)
+            for key, entry in live.items()
+            if key[0] == "RoleBinding" and key not in gone and not ours(entry)
+        ]
+        texts += foreign(kept)
+    return [f"tenant {tenant.name}: {text}" for text in texts]
+
+
+def _still_used(kube: Kube, tenant: Tenant, lost: list[str]) -> list[str]:
+    """Return which objects still take requests for domains that the tenant no longer has."""
+    found: list[Claim] = []
+    for kind in CLAIMING:
+        found += [claim for entry in in_tenant(kube, kind, tenant.name) for claim in claims(entry)]
+    used = {
+        f"{' '.join(claim.owner)} still has the domain {claim.domain}, which the tenant no longer has; remove it there"
+        for claim in found
+        if claim.domain != EVERYTHING and covered(claim.domain, lost) and not covered(claim.domain, tenant.domains)
+    }
+    return sorted(used)
+
+
+def _live(kube: Kube, name: str, space: Object | None, wanted: list[Object]) -> dict[Key, Object]:
+    """Return the objects there are: those of the tenant, what gives rights in it, and what has a name that is wanted.
+
+    Of Secrets only those with tokens of service accounts.
+    """
+    live: dict[Key, Object] = {}
+    asked: list[tuple[str, Callable[[], list[Object]]]] = []
+    if space is not None:
+        live["Namespace", name] = space
+        asked += [(kind, partial(kube.find, kind, name)) for kind in (*KINDS, "Role")]
+        asked.append(("Secret", partial(kube.find, "Secret", name, metadata=True, fieldSelector=TOKENS)))
+
+    def one(kind: str, called: str) -> list[Object]:
+        found = kube.get(kind, None, called)
+        return [found] if found is not None else []
+
+    asked += [
+        (entry["kind"], partial(one, entry["kind"], entry["metadata"]["name"]))
+        for entry in wanted
+        if entry["kind"] in ("ClusterRole", "FlowSchema")
+    ]
+    with ThreadPoolExecutor(PARALLEL) as pool:
+        answers = pool.map(lambda entry: (entry[0], entry[1]()), asked)
+        for kind, entries in answers:
+            live.update({(kind, entry["metadata"]["name"]): entry for entry in entries})
+    return live
+
+
+def _changes(kube: Kube, tenant: Tenant, wanted: list[Object], live: dict[Key, Object]) -> list[Change]:
+    """Return what has to change. The API itself says what an object would become, so defaults do not count.
+
+    What ends rights comes first, so that a run which stops halfway leaves no more of them than it found.
+    """
+
+    def one(entry: Object) -> Change | None:
+        key = (entry["kind"], entry["metadata"]["name"])
+        now = live.get(key)
+        if now is None:
+            return Change("created", *key, {}, _view(entry), entry)
+        if now.get("roleRef") != entry.get("roleRef"):
+            return Change("replaced", *key, _view(now), _view(entry), entry)
+        after = kube.apply(entry, MANAGER, dry=True)
+        return Change("changed", *key, _view(now), _view(after), entry) if _view(after) != _view(now) else None
+
+    with ThreadPoolExecutor(PARALLEL) as pool:
+        changes = [change for change in pool.map(one, wanted) if change is not None]
+    names = {(entry["kind"], entry["metadata"]["name"]) for entry in wanted}
+    over = [Change("removed", *key, _view(now), {}, None) for key, now in live.items() if _is_over(key, now, names)]
+    return [*_ended(tenant, live, names, {(change.kind, change.name) for change in over}), *changes, *over]
+
+
+def _is_over(key: Key, now: Object, names: set[Key]) -> bool:
+    """Say whether an object is one of the tenant's that it no longer has, or makes members of others than those."""
+    if key[0] not in KINDS or key in names:
+        return False
+    return ours(now) or (key[0] == "RoleBinding" and grants_membership(now))
+
+
+def _ended(tenant: Tenant, live: dict[Key, Object], names: set[Key], over: set[Key]) -> list[Change]:
+    """Return the changes to RoleBindings of others that end the rights of those who are no longer members."""
+    bindings = {key: entry for key, entry in live.items() if key[0] == "RoleBinding"}
+    kept = {(member.kind, member.name) for member in tenant.members}
+    gone = [
+        subject(tenant.name, member.kind, member.name)
+        for member in members_of(bindings.values())
+        if (member.kind, member.name) not in kept
+    ]
+    changes = []
+    for key, entry in bindings.items():
+        left = foreign_subjects(entry, gone)
+        if key in names or key in over or len(left) == len(entry.get("subjects") or []):
+            continue
+        view = _view(entry)
+        if left:
+            changes.append(Change("changed", *key, view, {**view, "subjects": left}, None, {"subjects": left}))
+        else:
+            changes.append(Change("removed", *key, view, {}, None))
+    return changes
+
+
+def _view(entry: Object) -> dict[str, Any]:
+    """Return what counts of an object."""
+    shown = {key: value for key, value in entry.items() if key not in ("apiVersion", "kind", "metadata", "status")}
+    view = {"labels": entry["metadata"].get("labels") or {}, **shown}
+    lists = {name: listed(entry, annotation) for name, annotation in ANNOTATIONS.items()}
+    return {**view, **{name: ",".join(entries) for name, entries in lists.items() if entries}}
+
+
+def _difference(name: str, changes: Iterable[Change]) -> list[dict[str, Any]]:
+    before = {f"{change.kind} {change.name}": change.before for change in changes if change.before}
+    after = {f"{change.kind} {change.name}": change.after for change in changes if change.after}
+    header = f"tenant {name}"
+    if before == after:
+        return []
+    return [{"before_header": header, "after_header": header, "before": before, "after": after}]
+
+
+def _carry_out(
+    kube: Kube,
+    name: str,
+    changes: list[Change],
+    result: Result,
+    reserved_by: int = 0,
+    late: Callable[[], list[Problem]] = list,
+) -> None:
+    """Make the changes; what goes wrong is put into the result, with what had been done by then.
+
+    After the first ones, which reserve names, `late` says what came in between.
+    """
+    for number, change in enumerate(changes):
+        try:
+            problems = late() if reserved_by and number == reserved_by else []
+            if problems:
+                made = [str(entry) for entry in changes[:number]]
+                result.update(failed=True, changed=True, changes=made)
+                result["msg"] = f"tenant: {name}: {'; '.join(map(str, problems))}"
+                return
+            _make(kube, name, change)
+        except KubeError as error:
+            made = [str(entry) for entry in changes[:number]]
+            result.update(failed=True, changed=bool(made), changes=made, unknown=isinstance(error, Unknown))
+            result["msg"] = f"tenant: {name}: {change.kind} {change.name} could not be {change.verb}: {error}"
+            return
+
+
+def _make(kube: Kube, name: str, change: Change) -> None:
+    if change.patch is not None:
+        kind, namespace = (change.kind, name) if change.kind in KINDS else ("Namespace", None)
+        try:
+            where = path(kind, namespace, change.name)
+            kube.request("PATCH", where, {"fieldManager": MANAGER}, change.patch, content_type=MERGE)
+        except ApiError as error:
+            # What is gone reserves nothing and gives no rights.
+            if error.status != 404:
+                raise
+        return
+    if change.verb in ("replaced", "removed"):
+        kube.delete(change.kind, name, change.name)
+    if change.wanted is not None:
+        kube.apply(change.wanted, MANAGER)
+
+
+def _wait_for_quota(kube: Kube, tenant: Tenant, live: dict[Key, Object], timeout: float, result: Result) -> None:
+    """Wait until the quota is in force: the API counts from the moment its controller has looked at it."""
+
+    def counted(found: Object | None) -> bool:
+        hard = ((found or {}).get("spec") or {}).get("hard")
+        return found is not None and (found.get("status") or {}).get("hard") == hard
+
+    if f"ResourceQuota {NAME} changed" not in result["changes"] and counted(live.get(("ResourceQuota", NAME))):
+        return
+
+    def in_force(entries: list[Object]) -> bool:
+        return counted(next((entry for entry in entries if entry["metadata"]["name"] == NAME), None))
+
+    if not until(kube, "ResourceQuota", tenant.name, f"{KIND}=tenant", in_force, timeout):
+        result["failed"] = True
+        result["msg"] = (
+            f"tenant: {tenant.name}: ResourceQuota {NAME} is not in force after {timeout} s; "
+            "wanted: kube-controller-manager to run"
+        )
+
+
+def _remove(
+    kube: Kube, name: str, space: Object | None, spaces: dict[str, Object], options: dict[str, Any], check_mode: bool
+) -> Result:
+    """Delete a tenant with everything in it, and what there is of it outside of its namespace."""
+    result: Result = {"changed": False, "tenant": {"name": name}, "changes": [], "diff": []}
+    changes = []
+    if space is not None and not space["metadata"].get("deletionTimestamp"):
+        found = _kept(kube, name)
+        if found and not options["force"]:
+            wanted = "a tenant without apps and volumes, or force: true to delete them"
+            raise Invalid([Problem("state", f"{'; '.join(found)} in tenant {name}", wanted)])
+        changes.append(Change("removed", "Namespace", name, {**_view(space), "contains": found}, {}, None))
+    flow = kube.get("FlowSchema", None, flow_name(name))
+    if flow is not None and ours(flow):
+        changes.append(Change("removed", "FlowSchema", flow_name(name), _view(flow), {}, None))
+    # Names are reserved until the namespace is gone, for its objects are served until then.
+    others = {other: entry for other, entry in spaces.items() if other != name}
+    released = _reserving(others, set(others)) if options["wait"] or space is None else []
+    result.update(
+        changed=bool(changes or released),
+        changes=[str(change) for change in (*changes, *released)],
+        diff=_difference(name, [*changes, *released]),
+    )
+    if check_mode:
+        return result
+    _carry_out(kube, name, changes, result)
+    if result.get("failed"):
+        return result
+    if space is not None:
+        if not options["wait"]:
+            return result
+        last: Object = space
+
+        def gone(entries: list[Object]) -> bool:
+            nonlocal last
+            last = next(iter(entries), last)
+            return not entries
+
+        if not until(kube, "Namespace", name, f"{NAMESPACE_NAME}={name}", gone, options["timeout"]):
+            reasons = "; ".join(holders(last)) or "the API does not say by what"
+            made = [str(change) for change in changes]
+            result.update(failed=True, changed=bool(made), changes=made, holders=holders(last))
+            result["msg"] = f"tenant: {name}: not gone after {options['timeout']} s, held by: {reasons}"
+            return result
+    _carry_out(kube, name, released, result)
+    if result.get("failed"):
+        result["changes"] = [*map(str, changes), *result["changes"]]
+        result["changed"] = bool(result["changes"])
+    return result
+
+
+def _kept(kube: Kube, name: str) -> list[str]:
+    """Return the apps and volumes that a tenant has, as texts."""
+    apps = {entry["metadata"]["labels"][APP] for kind in APP_KINDS for entry in kube.find(kind, name, APP)}
+    records = kube.find("Secret", name, releases.selector([], "release"), metadata=True)
+    apps |= {entry["metadata"]["labels"][APP] for entry in records}
+    claims = [entry["metadata"]["name"] for entry in kube.find("PersistentVolumeClaim", name, metadata=True)]
+    found = [f"app {', '.join(sorted(apps))}"] if apps else []
+    return found + ([f"volume claim {', '.join(sorted(claims))}"] if claims else [])

@@ -1,0 +1,313 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What M(cloudbang.platform.tenant_kubeconfig) does: a kubeconfig of a tenant's member, short-lived."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import secrets
+import stat
+import tempfile
+from typing import Any, NamedTuple
+
+try:
+    import yaml
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.x509.oid import NameOID
+
+    MISSING: str | None = None
+except ImportError as import_error:
+    MISSING = str(import_error)
+
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.labels import KIND, PREFIX
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.options import Invalid, Problem
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.releases import timestamp
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.tenant_objects import (
+    MANAGER,
+    head,
+    members_of,
+)
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.tenant_spec import seconds_of
+from ansible_collections.cloudbang.platform.plugins.module_utils.kube.client import (
+    MERGE,
+    ConfigError,
+    Kube,
+    KubeError,
+    connect,
+)
+from ansible_collections.cloudbang.platform.plugins.module_utils.kube.kinds import Object, path
+from ansible_collections.cloudbang.platform.plugins.module_utils.kube.watch import until
+
+from .tenant import Result
+
+SIGNER = "kubernetes.io/kube-apiserver-client"
+# Marks a kubeconfig as made here, and remembers what for. Clients ignore extensions.
+MARK = PREFIX + "tenant-kubeconfig"
+REVIEW = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
+
+
+class Credential(NamedTuple):
+    """What a kubeconfig authenticates with: the `user` entry, and from when to when (seconds since 1970) it does."""
+
+    user: dict[str, str]
+    start: float
+    end: float
+
+
+def run(kube: Kube, options: dict[str, Any], check_mode: bool) -> Result:
+    """Bring the kubeconfig of a member to its state."""
+    if MISSING is not None:
+        raise ConfigError(f"Python libraries: {MISSING}; wanted: pip install cryptography pyyaml")
+    where = options["path"]
+    found = _read(where)
+    about = {
+        "tenant": options["tenant"],
+        "member": options["member"],
+        "kind": options["kind"],
+        "server": kube.host,
+        "lifetime": options["lifetime"],
+    }
+    result: Result = {"changed": False, "kubeconfig": {"path": where, **about, "expires": None}, "diff": []}
+    if options["state"] == "absent":
+        if found is not None:
+            result.update(changed=True, reason="not wanted", diff=_difference(where, _described(found), {}))
+            if not check_mode:
+                _remove(where)
+        return result
+    _refuse_path(where)
+    missing = _missing(kube, options)
+    if missing and not check_mode:
+        raise Invalid([missing])
+    if missing:
+        # In a play that is only checked, the task that makes the member has not run.
+        result["warnings"] = [f"tenant_kubeconfig: {missing}: fails unless a task before makes it"]
+    wanted = _kubeconfig(kube, options, {})
+    reason = _stale(kube, options, found, wanted)
+    if reason is None and found is not None:
+        result["kubeconfig"]["expires"] = timestamp(_credential(found).end)
+        return result
+    after = {**_described(wanted), "expires": f"{options['lifetime']} from now"}
+    result.update(changed=True, reason=reason, diff=_difference(where, _described(found), after))
+    if check_mode:
+        return result
+    seconds = seconds_of(options["lifetime"]) or 0
+    made = (_certificate if options["kind"] == "user" else _token)(kube, options, seconds)
+    _write(where, _kubeconfig(kube, options, made.user))
+    result["kubeconfig"]["expires"] = timestamp(made.end)
+    return result
+
+
+def _refuse_path(where: str) -> None:
+    """Raise Invalid unless a file can be put there."""
+    directory = os.path.dirname(os.path.abspath(where))
+    if not os.path.isdir(directory):
+        raise Invalid([Problem("path", f"no directory {directory}", "it to exist")])
+    if not os.access(directory, os.W_OK | os.X_OK):
+        raise Invalid([Problem("path", f"directory {directory}, which this user may not write", "one it may")])
+
+
+def _missing(kube: Kube, options: dict[str, Any]) -> Problem | None:
+    """Return that there is no such tenant or member, None when there is."""
+    name, member, kind = options["tenant"], options["member"], options["kind"]
+    if kube.get("Namespace", None, name) is None:
+        return Problem("tenant", f"no tenant {name}", "one that exists")
+    members = members_of(kube.find("RoleBinding", name, f"{KIND}=tenant"))
+    known = [entry.name for entry in members if entry.kind == kind]
+    if member in known:
+        return None
+    wanted = f"one of {', '.join(known)}" if known else f"a member, but {name} has no {kind}"
+    return Problem("member", f"no {kind} {member} in tenant {name}", wanted)
+
+
+def _read(where: str) -> Object | None:
+    """Return the kubeconfig in a file, None when there is none. What somebody else wrote is refused."""
+    try:
+        with open(where, encoding="utf-8") as stream:
+            content = yaml.safe_load(stream)
+        if content["contexts"][0]["context"]["extensions"][0]["name"] == MARK:
+            found: Object = content
+            return found
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise Invalid([Problem("path", f"{where}: {error.strerror}", "a file this user may read")]) from error
+    except (yaml.YAMLError, ValueError, TypeError, LookupError):
+        pass
+    raise Invalid([Problem("path", f"{where}, a file that this module did not write", "a path that is free")])
+
+
+def _kubeconfig(kube: Kube, options: dict[str, Any], user: dict[str, str]) -> Object:
+    tenant, member = options["tenant"], options["member"]
+    cluster: dict[str, Any] = {"server": kube.host}
+    if kube.ca:
+        cluster["certificate-authority-data"] = _text(kube.ca.encode())
+    purpose = {key: options[key] for key in ("tenant", "member", "kind", "lifetime")}
+    context = {
+        "cluster": "cloudbang",
+        "user": member,
+        "namespace": tenant,
+        "extensions": [{"name": MARK, "extension": purpose}],
+    }
+    return {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": tenant,
+        "clusters": [{"name": "cloudbang", "cluster": cluster}],
+        "contexts": [{"name": tenant, "context": context}],
+        "users": [{"name": member, "user": user}],
+    }
+
+
+def _stale(kube: Kube, options: dict[str, Any], found: Object | None, wanted: Object) -> str | None:
+    """Return why a kubeconfig has to be made anew, None when it is good."""
+    if found is None:
+        return "there is none"
+    for part in ("clusters", "contexts", "current-context"):
+        if found.get(part) != wanted[part]:
+            return "it is for another cluster, member, tenant or lifetime"
+    if stat.S_IMODE(os.stat(options["path"]).st_mode) & 0o077:
+        return "others than its owner could read it"
+    try:
+        credential = _credential(found)
+    except (ValueError, TypeError, LookupError):
+        return "its credentials are damaged"
+    if credential.end - kube.now() <= (credential.end - credential.start) / 3:
+        return f"it is valid until {timestamp(credential.end)}, less than a third of its lifetime"
+    if _who(options["path"]) != _user_name(options):
+        return "the cluster does not accept it"
+    return None
+
+
+def _user_name(options: dict[str, Any]) -> str:
+    member: str = options["member"]
+    return member if options["kind"] == "user" else f"system:serviceaccount:{options['tenant']}:{member}"
+
+
+def _who(where: str) -> str | None:
+    """Return as whom the cluster knows the bearer of a kubeconfig, None when it does not."""
+    try:
+        answer = connect({"kubeconfig": where}).request("POST", REVIEW, {}, _request("SelfSubjectReview"))
+    except ConfigError:
+        return None
+    name: str | None = answer["status"]["userInfo"].get("username")
+    return name
+
+
+def _request(kind: str, **spec: Any) -> Object:
+    return {"apiVersion": "authentication.k8s.io/v1", "kind": kind, **({"spec": spec} if spec else {})}
+
+
+def _credential(kubeconfig: Object) -> Credential:
+    """Return the credential in a kubeconfig; ValueError, TypeError or LookupError when there is none."""
+    user = kubeconfig["users"][0]["user"]
+    if "token" in user:
+        claims = json.loads(base64.urlsafe_b64decode(user["token"].split(".")[1] + "=="))
+        return Credential(user, claims["iat"], claims["exp"])
+    certificate = x509.load_pem_x509_certificate(base64.b64decode(user["client-certificate-data"]))
+    serialization.load_pem_private_key(base64.b64decode(user["client-key-data"]), None)
+    return Credential(user, certificate.not_valid_before_utc.timestamp(), certificate.not_valid_after_utc.timestamp())
+
+
+def _certificate(kube: Kube, options: dict[str, Any], seconds: int) -> Credential:
+    """Return a key made here with a certificate that the cluster signed for it."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, options["member"])])
+    asked = x509.CertificateSigningRequestBuilder().subject_name(subject_name).sign(key, hashes.SHA256())
+    name = f"cloudbang-{options['tenant']}-{secrets.token_hex(5)}"
+    request = head("CertificateSigningRequest", name)
+    request["metadata"]["labels"][PREFIX + "request"] = name[-10:]
+    request["spec"] = {
+        "request": _text(asked.public_bytes(serialization.Encoding.PEM)),
+        "signerName": SIGNER,
+        "expirationSeconds": seconds,
+        "usages": ["client auth", "digital signature"],
+    }
+    approval = {
+        "type": "Approved",
+        "status": "True",
+        "reason": "TenantMember",
+        "message": f"{options['member']} is a member of tenant {options['tenant']}",
+    }
+    last: Object = {}
+
+    def answered(entries: list[Object]) -> bool:
+        nonlocal last
+        last = entries[0].get("status") or {} if entries else {}
+        failed = any(entry["type"] in ("Failed", "Denied") for entry in last.get("conditions") or [])
+        return not entries or failed or bool(last.get("certificate"))
+
+    kube.create(request, MANAGER)
+    try:
+        where = path("CertificateSigningRequest", None, name) + "/approval"
+        kube.request("PATCH", where, {}, {"status": {"conditions": [approval]}}, content_type=MERGE)
+        until(kube, "CertificateSigningRequest", "", f"{PREFIX}request={name[-10:]}", answered, options["timeout"])
+    finally:
+        kube.delete("CertificateSigningRequest", None, name)
+    if not last.get("certificate"):
+        reasons = [f"{entry['type']}: {entry.get('message')}" for entry in last.get("conditions") or []]
+        raise KubeError(
+            f"no certificate from {SIGNER} after {options['timeout']} s ({'; '.join(reasons) or 'no answer'}); "
+            "wanted: kube-controller-manager to run with --cluster-signing-cert-file"
+        )
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    return _credential(
+        {"users": [{"user": {"client-certificate-data": last["certificate"], "client-key-data": _text(private)}}]}
+    )
+
+
+def _token(kube: Kube, options: dict[str, Any], seconds: int) -> Credential:
+    """Return a token for a service account that the API issued."""
+    where = path("ServiceAccount", options["tenant"], options["member"]) + "/token"
+    answer = kube.request("POST", where, {}, _request("TokenRequest", expirationSeconds=seconds))
+    return _credential({"users": [{"user": {"token": answer["status"]["token"]}}]})
+
+
+def _text(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+def _write(where: str, content: Object) -> None:
+    """Put a kubeconfig in its place at once, readable by its owner alone."""
+    try:
+        handle, temporary = tempfile.mkstemp(prefix=".cloudbang-", dir=os.path.dirname(os.path.abspath(where)))
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as stream:
+                yaml.safe_dump(content, stream, sort_keys=False)
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.replace(temporary, where)
+        except BaseException:
+            os.unlink(temporary)
+            raise
+    except OSError as error:
+        raise ConfigError(f"path: {where} cannot be written: {error.strerror}") from error
+
+
+def _remove(where: str) -> None:
+    try:
+        os.unlink(where)
+    except OSError as error:
+        raise ConfigError(f"path: {where} cannot be removed: {error.strerror}") from error
+
+
+def _described(kubeconfig: Object | None) -> dict[str, Any]:
+    """Return what a diff shows of a kubeconfig: no credentials."""
+    if kubeconfig is None:
+        return {}
+    shown: dict[str, Any] = {}
+    try:
+        shown["server"] = kubeconfig["clusters"][0]["cluster"]["server"]
+        shown.update(kubeconfig["contexts"][0]["context"]["extensions"][0]["extension"])
+        shown["expires"] = timestamp(_credential(kubeconfig).end)
+    except (ValueError, TypeError, LookupError):
+        shown["expires"] = None
+    return shown
+
+
+def _difference(where: str, before: dict[str, Any], after: dict[str, Any]) -> list[dict[str, Any]]:
+    return [{"before_header": where, "after_header": where, "before": before, "after": after}]

@@ -1,0 +1,272 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Bindings: what an app gets of another one as environment, and the edges that makes between apps. Pure.
+
+An edge is part of the release of the app that it starts from (key `bindings` of its spec), so a release, and going back
+to it, has the bindings that belong to it, and there is no second record that could differ.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ansible_collections.cloudbang.platform.plugins.module_utils.texts import shown
+
+from .options import Checker, Problem
+from .spec import ENV_NAME, SERVICE_LABEL, Content, content_of, fingerprint, main_process, names
+
+Node = tuple[str, str]
+Edge = dict[str, Any]
+
+SOURCES = ("host", "port", "address", "url", "ports.NAME", "credentials.NAME")
+SCHEME = re.compile(r"[a-z][a-z0-9+.-]*\Z")
+
+
+@dataclass(frozen=True)
+class Binding:
+    """What an app gets of a target: environment, and environment that no output shows."""
+
+    kind: str
+    tenant: str
+    target: str
+    env: dict[str, str] = field(default_factory=dict)
+    secret_env: dict[str, str] = field(default_factory=dict, repr=False)
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        return self.kind, self.tenant, self.target
+
+
+def edges_of(spec: Mapping[str, Any] | None) -> list[Edge]:
+    """Return the edges a release has."""
+    found: list[Edge] = (spec or {}).get("bindings") or []
+    return found
+
+
+def key_of(edge: Edge) -> tuple[str, str, str]:
+    return edge["kind"], edge["tenant"], edge["target"]
+
+
+def with_bindings(
+    spec: dict[str, Any],
+    before: list[Edge],
+    app: str,
+    salt: str,
+    bindings: Iterable[Binding],
+    unbind: Iterable[tuple[str, str, str]] = (),
+) -> tuple[dict[str, Any], list[Content]]:
+    """Return the spec with the edges there were, without those of unbind and with those of bindings; and the Secrets
+    that the latter refer to.
+    """
+    bindings = list(bindings)
+    gone = {*unbind, *(binding.key for binding in bindings)}
+    edges = [edge for edge in before if key_of(edge) not in gone]
+    contents = []
+    for binding in bindings:
+        data = {name: value.encode() for name, value in sorted({**binding.env, **binding.secret_env}.items())}
+        contents.append(content_of(app, "bind", data, salt))
+        edges.append(
+            {
+                "kind": binding.kind,
+                "tenant": binding.tenant,
+                "target": binding.target,
+                "env": dict(sorted(binding.env.items())),
+                "secret_env": {
+                    name: fingerprint(salt, value.encode(), 12) for name, value in sorted(binding.secret_env.items())
+                },
+                "secret": contents[-1].name,
+            }
+        )
+    result = {key: value for key, value in spec.items() if key != "bindings"}
+    if edges:
+        result["bindings"] = sorted(edges, key=key_of)
+    return result, contents
+
+
+def clashes(where: str, spec: Mapping[str, Any]) -> list[Problem]:
+    """Return the names of environment that a release has from two sources."""
+    problems = []
+    sources = dict.fromkeys([*spec["env"], *spec["secret_env"]], "the app's own env")
+    for edge in edges_of(spec):
+        label = f"the binding to {edge['tenant']}/{edge['target']}"
+        for name in sorted({*edge["env"], *edge["secret_env"]}):
+            if name in sources:
+                found = f"{name} from {label} and from {sources[name]}"
+                problems.append(Problem(where, found, "it from one of them: give the binding another prefix"))
+            sources.setdefault(name, label)
+    return problems
+
+
+def cycle(start: Node, follow: Callable[[Node], Iterable[Node]]) -> list[Node] | None:
+    """Return a path from an app over its edges back to itself, None when there is none."""
+    done: set[Node] = set()
+    path = [(start, iter(list(follow(start))))]
+    while path:
+        node = next(path[-1][1], None)
+        if node is None:
+            path.pop()
+        elif node == start:
+            return [entry for entry, _rest in path] + [start]
+        elif node not in done:
+            done.add(node)
+            path.append((node, iter(list(follow(node)))))
+    return None
+
+
+def binding_problems(values: dict[str, Any], where: str, source: Node) -> list[Problem]:
+    """Return what is wrong with the options of one binding, beyond their types."""
+    checker = Checker(where)
+    target, tenant = values.get("target"), values.get("target_tenant") or source[1]
+    if target is not None:
+        found = names(target, tenant)
+        renamed = {"name": "target", "tenant": "target_tenant"}
+        checker.problems += [
+            entry._replace(option=checker.where + renamed[entry.option]) for entry in found if entry.found != "nothing"
+        ]
+        if (target, tenant) == source:
+            checker.wrong("target", target, "another app")
+    if values.get("prefix") is not None:
+        if values.get("mapping") is not None:
+            checker.wrong("mapping", "prefix beside it", "one of them")
+        if not ENV_NAME.match(values["prefix"]):
+            checker.wrong("prefix", values["prefix"], "letters, digits and _, no digit first, such as API")
+    if values.get("process") is not None and not SERVICE_LABEL.match(values["process"]):
+        checker.wrong("process", values["process"], "the name of a process of the target")
+    if values.get("scheme") is not None and not SCHEME.match(values["scheme"]):
+        checker.wrong("scheme", values["scheme"], "the scheme of a URL, such as http or grpc")
+    given = {"credentials": values.get("credentials") or {}, "credentials_from": values.get("credentials_from") or {}}
+    for option, entries in given.items():
+        for name, value in entries.items():
+            secret = option == "credentials"
+            if not ENV_NAME.match(name):
+                checker.wrong(f"{option}.{name}", name, "a name of letters, digits and _ that does not start with one")
+            if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+                checker.wrong(f"{option}.{name}", value, "text", secret)
+            elif not secret and not ENV_NAME.match(str(value)):
+                checker.wrong(f"{option}.{name}", value, "a name in the target's env or secret_env")
+    for name in sorted(set(given["credentials"]) & set(given["credentials_from"])):
+        checker.wrong(f"credentials_from.{name}", "the same name in credentials", "it in one of them")
+    for name, value in (values.get("mapping") or {}).items():
+        place = f"mapping.{name}"
+        if not ENV_NAME.match(name):
+            checker.wrong(place, name, "a name of letters, digits and _ that does not start with a digit")
+        kind, dot, rest = str(value).partition(".")
+        if not isinstance(value, str) or (f"{kind}.NAME" if dot else kind) not in SOURCES or (dot and not rest):
+            checker.wrong(place, value, "one of " + ", ".join(SOURCES))
+        elif kind == "credentials" and rest not in {**given["credentials"], **given["credentials_from"]}:
+            checker.wrong(place, value, "the name of one of the binding's credentials")
+    return checker.problems
+
+
+def resolve(
+    values: dict[str, Any], where: str, tenant: str, target_spec: Mapping[str, Any], target_env: Mapping[str, str]
+) -> tuple[Binding | None, list[Problem]]:
+    """Return the binding that checked options make of a target, whose spec and environment are given."""
+    checker = Checker(where)
+    target = values["target"]
+    process, service = _service(checker, values, target, target_spec)
+    secret = {name: str(value) for name, value in (values.get("credentials") or {}).items()}
+    for name, source in (values.get("credentials_from") or {}).items():
+        if source in target_env:
+            secret[name] = target_env[source]
+        else:
+            wanted = "one of " + ", ".join(sorted(target_env)) if target_env else "a target that has environment"
+            checker.wrong(f"credentials_from.{name}", source, wanted)
+    if process is None or checker.problems:
+        return None, checker.problems
+    ports = {port["name"]: str(port["port"]) for port in process["ports"]}
+    first = next((port for port in process["ports"] if port["protocol"] == "TCP"), process["ports"][0])
+    host, number = f"{service}.{tenant}.svc", str(first["port"])
+    known = {"host": host, "port": number, "address": f"{host}:{number}"}
+    known["url"] = f"{values.get('scheme') or 'http'}://{host}:{number}"
+    if values.get("mapping") is not None:
+        return _mapped(checker, values, tenant, known, ports, secret)
+    prefix = values.get("prefix") or re.sub(r"[^A-Z0-9]", "_", target.upper())
+    env = {f"{prefix}_{name.upper()}": known[name] for name in ("host", "port", "url")}
+    for name, port in ports.items():
+        if name != first["name"]:
+            env[f"{prefix}_PORT_{name.upper().replace('-', '_')}"] = port
+    secret_env: dict[str, str] = {}
+    for name, value in secret.items():
+        variable = f"{prefix}_{name.upper()}"
+        if variable in env or variable in secret_env:
+            checker.wrong("credentials", name, f"another name, for {variable} has something else")
+        secret_env[variable] = value
+    binding = Binding(values["kind"], tenant, target, env, secret_env)
+    return (None if checker.problems else binding), checker.problems
+
+
+def _mapped(
+    checker: Checker,
+    values: dict[str, Any],
+    tenant: str,
+    known: dict[str, str],
+    ports: dict[str, str],
+    secret: dict[str, str],
+) -> tuple[Binding | None, list[Problem]]:
+    env: dict[str, str] = {}
+    secret_env: dict[str, str] = {}
+    for name, source in values["mapping"].items():
+        kind, _dot, rest = source.partition(".")
+        if kind == "credentials":
+            secret_env[name] = secret[rest]
+        elif kind == "ports" and rest not in ports:
+            checker.wrong(f"mapping.{name}", source, "one of the ports " + ", ".join(ports))
+        else:
+            env[name] = ports[rest] if kind == "ports" else known[kind]
+    binding = Binding(values["kind"], tenant, values["target"], env, secret_env)
+    return (None if checker.problems else binding), checker.problems
+
+
+def _service(
+    checker: Checker, values: dict[str, Any], target: str, spec: Mapping[str, Any]
+) -> tuple[dict[str, Any] | None, str]:
+    """Return the process of the target that is meant, and its Service."""
+    routed = main_process(spec["type"], spec["processes"])
+    listening = {entry["name"]: entry for entry in spec["processes"] if entry["ports"]}
+    process = routed
+    if values.get("process") is not None:
+        process = listening.get(values["process"])
+        if process is None:
+            wanted = "one of " + ", ".join(listening) if listening else "a target that listens on a port"
+            checker.wrong("process", values["process"], wanted)
+            return None, ""
+    elif process is None and len(listening) == 1:
+        process = next(iter(listening.values()))
+    if process is None:
+        wanted = f"the process, one of {', '.join(listening)}" if listening else "a target that listens on a port"
+        checker.wrong("target", target, wanted)
+        return None, ""
+    if process is not routed and process.get("host_network"):
+        checker.wrong("process", process["name"], "a process whose ports are not those of its hosts")
+        return None, ""
+    return process, target if process is routed else f"{target}-{process['name']}"
+
+
+def described(path: Iterable[Node]) -> str:
+    """Return how a message shows a path of apps, given as (name, tenant)."""
+    return " -> ".join(f"{tenant}/{name}" for name, tenant in path)
+
+
+def summary(edge: Edge) -> dict[str, Any]:
+    """Return what results show of an edge."""
+    return {
+        "kind": edge["kind"],
+        "tenant": edge["tenant"],
+        "target": edge["target"],
+        "env": edge["env"],
+        "secret_env": {name: f"(secret {mark})" for name, mark in edge["secret_env"].items()},
+    }
+
+
+def found_twice(entries: Iterable[tuple[str, tuple[str, str]]]) -> list[Problem]:
+    """Return the bindings to a target that another one, given as (place, (tenant, target)), has too."""
+    seen: dict[tuple[str, str], str] = {}
+    problems = []
+    for where, key in entries:
+        if key in seen:
+            problems.append(Problem(where, shown(f"{key[0]}/{key[1]}"), f"each target once, {seen[key]} has it"))
+        seen.setdefault(key, where)
+    return problems

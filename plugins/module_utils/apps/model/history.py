@@ -1,0 +1,58 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What changed from one release of an app to the next: names, never values of environment or files. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from .bindings import edges_of
+from .releases import Release
+
+Spec = Mapping[str, Any]
+# Settings of a release that a release may leave out, and what is meant then.
+_DEFAULTS = {"strategy": "rolling"}
+
+
+def history(releases: list[Release]) -> list[dict[str, Any]]:
+    """Return releases, given oldest first, as results show them, each with its changes to the one before."""
+    shown = []
+    before: Release | None = None
+    for release in releases:
+        first, follows = release.version == 1, before is not None and before.version == release.version - 1
+        changed = changes(before.spec if before else {}, release.spec) if first or follows else None
+        shown.append({**release.summary(), "changes": changed})
+        before = release
+    return shown
+
+
+def changes(before: Spec, after: Spec) -> dict[str, Any]:
+    """Return what differs between the specs of two releases; without one before, all that there is."""
+    old, new = _parts(before), _parts(after)
+    images = before.get("image"), after.get("image")
+    result: dict[str, Any] = {"image": {"before": images[0], "after": images[1]} if images[0] != images[1] else None}
+    result.update({part: _differing(old[part], new[part]) for part in new})
+    return result
+
+
+def _differing(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    return sorted(name for name in {*old, *new} if name not in old or name not in new or old[name] != new[name])
+
+
+def _parts(spec: Spec) -> dict[str, dict[str, Any]]:
+    """Return the parts of a spec whose changes are told by name."""
+    # Secrets carry a mark, so a name that becomes secret differs too.
+    secrets = {name: ("secret", mark) for name, mark in (spec.get("secret_env") or {}).items()}
+    settings = ("type", "strategy", "drain", "grace", "image_pull_secrets", "restart_key")
+    return {
+        "env": {**(spec.get("env") or {}), **secrets},
+        "files": {entry["path"]: entry for entry in spec.get("files") or []},
+        "processes": {process["name"]: process for process in spec.get("processes") or []},
+        "bindings": {f"{edge['tenant']}/{edge['target']}": edge for edge in edges_of(spec)},
+        "settings": {
+            name: value
+            for name in settings
+            for value in [spec.get(name, _DEFAULTS.get(name) if spec else None)]
+            if value not in (None, [], "")
+        },
+    }

@@ -1,0 +1,404 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Render a release to Kubernetes objects. Pure."""
+
+from __future__ import annotations
+
+import base64
+import copy
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from ansible_collections.cloudbang.platform.plugins.module_utils import records
+from ansible_collections.cloudbang.platform.plugins.module_utils.kube.kinds import SCALED, VERSIONS, Object
+from ansible_collections.cloudbang.platform.plugins.module_utils.kube.objects import head
+
+from . import record_schemas
+from .labels import APP, DIGEST, INSTANCE, KIND, PROCESS, RELEASE, RESOURCES, RESTART, STACK, STOPPED, labels
+from .spec import Content, main_process, port_variable
+from .types import TYPES
+
+# Going back applies a release again and needs no old ReplicaSet, so only the one before is kept.
+HISTORY = 1
+MAX_NOTED = 10_000
+SPREAD = {"hosts": ("kubernetes.io/hostname",), "zones": ("topology.kubernetes.io/zone", "kubernetes.io/hostname")}
+Resources = dict[str, dict[str, str]]
+
+
+@dataclass(frozen=True)
+class Around:
+    """What is not part of a release and still goes into its objects.
+
+    `resources` are those that app_scale has set, by process; `ports` those of each instance of a process in the
+    hosts' network, by process: one mapping of port name to number per instance.
+    """
+
+    restart_key: str | None = None
+    resources: Mapping[str, Resources] = field(default_factory=dict)
+    ports: Mapping[str, list[dict[str, int]]] = field(default_factory=dict)
+    stack: str | None = None
+
+
+class Route(NamedTuple):
+    """Where the gateway takes requests for an app from."""
+
+    domains: tuple[str, ...] = ()
+    ingress_class: str | None = None
+
+
+def workload_kind(spec: dict[str, Any]) -> str:
+    """Return the kind of object that runs the processes of a release."""
+    return TYPES[spec["type"]].workload
+
+
+def render(
+    app: str, tenant: str, spec: dict[str, Any], digest: str, version: int, route: Route, around: Around
+) -> list[Object]:
+    """Return what a release runs as: per process its workloads and their budget, Services, and an Ingress.
+
+    spec is that of a release (see `spec.release_spec`). The replicas are not in it: they belong to another manager.
+    """
+    objects: list[Object] = []
+    routed = main_process(spec["type"], spec["processes"])
+    for process in spec["processes"]:
+        name = f"{app}-{process['name']}"
+        marks = labels(app, tenant, process["name"])
+        selector = {APP: app, PROCESS: process["name"]}
+        objects += _workloads(app, tenant, spec, process, digest, version, around)
+        if workload_kind(spec) not in SCALED:
+            continue
+        budget = head("PodDisruptionBudget", name, tenant, marks)
+        budget["spec"] = {
+            "maxUnavailable": 1,
+            "selector": {"matchLabels": selector},
+            "unhealthyPodEvictionPolicy": "AlwaysAllow",
+        }
+        objects.append(budget)
+        if spec.get("strategy") == "blue_green":
+            selector = {**selector, DIGEST: digest}
+        ports = [
+            {"name": port["name"], "port": port["port"], "protocol": port["protocol"], "targetPort": port["name"]}
+            for port in process["ports"]
+        ]
+        # Instances that are more than replicas of each other are found one by one, behind a Service without address.
+        stateful = workload_kind(spec) == "StatefulSet"
+        single = stateful or bool(process.get("host_network"))
+        if process is routed or (ports and not single):
+            service = head("Service", app if process is routed else name, tenant, marks)
+            service["spec"] = {"selector": selector, "ports": ports}
+            objects.append(service)
+        if single:
+            service = head("Service", name, tenant, marks)
+            service["spec"] = {"selector": selector, "clusterIP": "None"}
+            if stateful:
+                # Members find each other before they are ready.
+                service["spec"]["publishNotReadyAddresses"] = True
+            if ports:
+                service["spec"]["ports"] = copy.deepcopy(ports)
+            objects.append(service)
+    if route.domains and routed is not None:
+        objects.append(_ingress(app, tenant, routed, route))
+    if around.stack is not None:
+        for entry in objects:
+            entry["metadata"]["labels"] = {**entry["metadata"]["labels"], STACK: around.stack}
+    return objects
+
+
+def _workloads(
+    app: str, tenant: str, spec: dict[str, Any], process: dict[str, Any], digest: str, version: int, around: Around
+) -> Iterable[Object]:
+    """Yield what makes the pods of a process."""
+    kind = workload_kind(spec)
+    name = f"{app}-{process['name']}"
+    marks = labels(app, tenant, process["name"])
+    selector = {APP: app, PROCESS: process["name"]}
+
+    def workload(called: str, extra: dict[str, str], numbers: dict[str, int] | None = None) -> Object:
+        found = head(kind, called, tenant, {**marks, **extra})
+        found["metadata"]["annotations"] = {RELEASE: str(version)}
+        scaled = around.resources.get(process["name"], {})
+        notes = {RESTART: around.restart_key} if around.restart_key is not None else {}
+        template: Object = {
+            "metadata": {"labels": {**marks, **extra, DIGEST: digest}},
+            "spec": _pod(spec, process, selector, scaled, numbers),
+        }
+        if notes:
+            template["metadata"]["annotations"] = notes
+        found["spec"] = {"template": template}
+        return found
+
+    if kind in ("CronJob", "Job"):
+        made = workload(name if kind == "CronJob" else f"{name}-v{version}", {})
+        run = {**_run(process["run"]), **made["spec"]}
+        made["spec"] = _cron(process["schedule"], run) if kind == "CronJob" else run
+        yield made
+        return
+    if kind == "StatefulSet":
+        made = workload(name, {})
+        made["spec"].update(
+            {
+                "selector": {"matchLabels": selector},
+                "serviceName": name,
+                "podManagementPolicy": "OrderedReady",
+                "updateStrategy": {"type": "RollingUpdate"},
+                "revisionHistoryLimit": HISTORY,
+            }
+        )
+        yield made
+        return
+    strategy: Object = {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}}
+    if spec.get("strategy") == "recreate" or process.get("host_network"):
+        strategy = {"type": "Recreate"}
+    made_of: list[tuple[str, dict[str, str], dict[str, int] | None]]
+    if process.get("host_network"):
+        # A host has each port once: the new pod of an instance can only start when the old one has ended.
+        made_of = [
+            (f"{name}-{number}", {INSTANCE: str(number)}, numbers)
+            for number, numbers in enumerate(around.ports.get(process["name"], []))
+        ]
+    elif spec.get("strategy") == "blue_green":
+        made_of = [(f"{name}-{digest[:10]}", {DIGEST: digest}, None)]
+    else:
+        made_of = [(name, {}, None)]
+    for called, extra, numbers in made_of:
+        made = workload(called, extra, numbers)
+        made["spec"].update(
+            {
+                "selector": {"matchLabels": {**selector, **extra}},
+                "revisionHistoryLimit": HISTORY,
+                "strategy": copy.deepcopy(strategy),
+            }
+        )
+        yield made
+
+
+def _run(run: dict[str, int]) -> Object:
+    names = (
+        ("parallelism", "parallelism"),
+        ("completions", "completions"),
+        ("retries", "backoffLimit"),
+        ("deadline", "activeDeadlineSeconds"),
+    )
+    return {theirs: run[ours] for ours, theirs in names if ours in run}
+
+
+def _cron(schedule: dict[str, Any], run: Object) -> Object:
+    rendered: Object = {
+        "schedule": schedule["at"],
+        "concurrencyPolicy": schedule["concurrency"].capitalize(),
+        "successfulJobsHistoryLimit": schedule["history"]["succeeded"],
+        "failedJobsHistoryLimit": schedule["history"]["failed"],
+        "jobTemplate": {"spec": run},
+    }
+    if "time_zone" in schedule:
+        rendered["timeZone"] = schedule["time_zone"]
+    if "start_deadline" in schedule:
+        rendered["startingDeadlineSeconds"] = schedule["start_deadline"]
+    return rendered
+
+
+def _ingress(app: str, tenant: str, process: dict[str, Any], route: Route) -> Object:
+    port = next(port["name"] for port in process["ports"] if port["protocol"] == "TCP")
+    backend = {"service": {"name": app, "port": {"name": port}}}
+    ingress = head("Ingress", app, tenant, labels(app, tenant))
+    ingress["spec"] = {
+        "rules": [
+            {"host": domain, "http": {"paths": [{"path": "/", "pathType": "Prefix", "backend": backend}]}}
+            for domain in route.domains
+        ]
+    }
+    if route.ingress_class:
+        ingress["spec"]["ingressClassName"] = route.ingress_class
+    return ingress
+
+
+def _pod(
+    spec: dict[str, Any],
+    process: dict[str, Any],
+    selector: dict[str, str],
+    scaled: Resources,
+    numbers: dict[str, int] | None,
+) -> dict[str, Any]:
+    """Return a pod's spec; numbers are the real ports, by name, of an instance in its host's network."""
+    serves = bool(process["ports"])
+    placement = process.get("placement", {})
+    kind = workload_kind(spec)
+    container: dict[str, Any] = {
+        "name": process["name"],
+        "image": spec["image"],
+        "securityContext": {"allowPrivilegeEscalation": False},
+    }
+    for key in ("command", "args"):
+        if process[key]:
+            container[key] = list(process[key])
+    if process["ports"]:
+        container["ports"] = [
+            {
+                "name": port["name"],
+                "containerPort": numbers[port["name"]] if numbers else port["port"],
+                "protocol": port["protocol"],
+            }
+            for port in process["ports"]
+        ]
+    if numbers:
+        first = process["ports"][0]["name"]
+        container["env"] = [{"name": "PORT", "value": str(numbers[first])}] + [
+            {"name": port_variable(port), "value": str(numbers[port["name"]])} for port in process["ports"]
+        ]
+    resources = without(process["resources"], scaled)
+    if resources:
+        container["resources"] = resources
+    for probe in ("readiness", "liveness", "startup"):
+        if process[probe]:
+            container[probe + "Probe"] = _probe(process[probe], process["ports"] if numbers else [])
+    if serves and spec["drain"]:
+        container["lifecycle"] = {"preStop": {"sleep": {"seconds": spec["drain"]}}}
+    if spec["env_secret"]:
+        container["envFrom"] = [{"secretRef": {"name": spec["env_secret"]}}]
+    for edge in spec.get("bindings") or []:
+        container.setdefault("envFrom", []).append({"secretRef": {"name": edge["secret"]}})
+    pod: dict[str, Any] = {
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}},
+        "terminationGracePeriodSeconds": spec["grace"] + (spec["drain"] if serves else 0),
+        "containers": [container],
+    }
+    spread = SPREAD.get(placement.get("spread", "hosts"), ())
+    if spread:
+        # Pods of an old release do not count for where a new one goes; only a ReplicaSet's have the hash.
+        hashed = {"matchLabelKeys": ["pod-template-hash"]} if kind == "Deployment" and not numbers else {}
+        pod["topologySpreadConstraints"] = [
+            {
+                "maxSkew": 1,
+                "topologyKey": key,
+                "whenUnsatisfiable": "ScheduleAnyway",
+                "labelSelector": {"matchLabels": selector},
+                **hashed,
+            }
+            for key in spread
+        ]
+    if "node_labels" in placement:
+        pod["nodeSelector"] = dict(placement["node_labels"])
+    if "tolerations" in placement:
+        pod["tolerations"] = [{"key": name, "operator": "Exists"} for name in placement["tolerations"]]
+    if numbers:
+        pod["hostNetwork"] = True
+        pod["dnsPolicy"] = "ClusterFirstWithHostNet"
+    if kind not in SCALED:
+        # Each attempt is a pod of its own, so that the log of one that failed stays.
+        pod["restartPolicy"] = "Never"
+    if spec["image_pull_secrets"]:
+        pod["imagePullSecrets"] = [{"name": name} for name in spec["image_pull_secrets"]]
+    if spec["files"]:
+        container["volumeMounts"] = [
+            {"name": "files", "mountPath": entry["path"], "subPath": entry["key"], "readOnly": True}
+            for entry in spec["files"]
+        ]
+        items = [{"key": entry["key"], "path": entry["key"], "mode": entry["mode"]} for entry in spec["files"]]
+        pod["volumes"] = [{"name": "files", "secret": {"secretName": spec["files_secret"], "items": items}}]
+    return pod
+
+
+def without(resources: Resources, scaled: Resources) -> Resources:
+    """Return the resources a release sets itself: those that app_scale has set are left to it."""
+    left = {
+        kind: {name: amount for name, amount in amounts.items() if name not in scaled.get(kind, {})}
+        for kind, amounts in resources.items()
+    }
+    return {kind: amounts for kind, amounts in left.items() if amounts}
+
+
+def _probe(probe: dict[str, Any], instance_ports: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return a probe; with the ports of an instance it goes to one by name, for its number is the instance's own."""
+    named = {entry["port"]: entry["name"] for entry in instance_ports if entry["protocol"] == "TCP"}
+    port = named.get(probe.get("port"), probe.get("port"))
+    if probe.get("http"):
+        rendered: dict[str, Any] = {"httpGet": {"path": probe["http"], "port": port}}
+    elif probe.get("tcp"):
+        rendered = {"tcpSocket": {"port": port}}
+    else:
+        rendered = {"exec": {"command": list(probe["command"])}}
+    names = (
+        ("initial_delay", "initialDelaySeconds"),
+        ("period", "periodSeconds"),
+        ("timeout", "timeoutSeconds"),
+        ("failures", "failureThreshold"),
+    )
+    rendered.update({theirs: probe[ours] for ours, theirs in names if ours in probe})
+    rendered.setdefault("periodSeconds", 5)
+    return rendered
+
+
+def content(app: str, tenant: str, given: Content) -> Object:
+    """Return the immutable Secret that carries env or files."""
+    rendered = head("Secret", given.name, tenant, {**labels(app, tenant), KIND: "content"})
+    rendered["immutable"] = True
+    rendered["data"] = {key: base64.b64encode(value).decode() for key, value in given.data.items()}
+    return rendered
+
+
+def scale(live: Object, count: int, stopped: int | None = None, resources: Resources | None = None) -> Object:
+    """Return all that the scale manager owns of a workload, live or rendered.
+
+    That is the replicas, or whether it is suspended (count 0), the replicas to come back to while it is stopped, and
+    the resources set by app_scale; None keeps those that there are.
+    """
+    kind, meta = live["kind"], live["metadata"]
+    rendered = head(kind, meta["name"], meta["namespace"], {})
+    del rendered["metadata"]["labels"]
+    rendered["spec"] = {"replicas": count} if kind in SCALED else {"suspend": not count}
+    notes = {}
+    if stopped is not None and kind in SCALED:
+        notes[STOPPED] = str(stopped)
+    resources = scaled_resources(live) if resources is None else resources
+    if resources:
+        notes[RESOURCES] = json.dumps(resources, sort_keys=True)
+        container = {"name": meta["labels"][PROCESS], "resources": resources}
+        template = {"template": {"spec": {"containers": [container]}}}
+        rendered["spec"].update({"jobTemplate": {"spec": template}} if kind == "CronJob" else template)
+    if notes:
+        rendered["metadata"]["annotations"] = notes
+    return rendered
+
+
+def scaled_resources(live: Object | None) -> Resources:
+    """Return the resources that app_scale has set for a workload."""
+    noted = records.part(records.metadata_of(live), "annotations").get(RESOURCES)
+    try:
+        found: Resources = records.checked(records.parsed(noted or "{}", MAX_NOTED), record_schemas.RESOURCES)
+    except records.Wrong:
+        return {}
+    return found
+
+
+def scaler(app: str, tenant: str, process: str, target: tuple[str, str], bounds: dict[str, int]) -> Object:
+    """Return the autoscaler of a process: between `min` and `max` replicas, aiming at `cpu` and `memory` percent."""
+    rendered = head("HorizontalPodAutoscaler", f"{app}-{process}", tenant, labels(app, tenant, process))
+    rendered["spec"] = {
+        "scaleTargetRef": {"apiVersion": VERSIONS[target[0]], "kind": target[0], "name": target[1]},
+        "minReplicas": bounds["min"],
+        "maxReplicas": bounds["max"],
+        "metrics": [
+            {
+                "type": "Resource",
+                "resource": {"name": name, "target": {"type": "Utilization", "averageUtilization": bounds[name]}},
+            }
+            for name in ("cpu", "memory")
+            if name in bounds
+        ],
+    }
+    return rendered
+
+
+def bounds_of(autoscaler: Object) -> dict[str, int]:
+    """Return what `scaler` made an autoscaler of."""
+    spec = autoscaler.get("spec") or {}
+    bounds = {"min": spec.get("minReplicas", 1), "max": spec.get("maxReplicas", 1)}
+    for metric in spec.get("metrics") or []:
+        resource = metric.get("resource") or {}
+        aim = (resource.get("target") or {}).get("averageUtilization")
+        if aim is not None:
+            bounds[resource["name"]] = aim
+    return bounds

@@ -1,0 +1,174 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What a stack consists of, in one normal form: its apps, their order and their bindings. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ansible_collections.cloudbang.platform.plugins.module_utils.texts import shown
+
+from .arguments import STACK
+from .bindings import binding_problems, found_twice
+from .options import Invalid, Problem, check, unsaid
+from .spec import App, names
+
+Parse = Callable[[str, dict[str, Any]], dict[str, Any]]
+SOURCES = ("apps", "compose", "template")
+# What a route has of its stack.
+FIXED = ("tenant", "state", "wait", "timeout")
+
+
+@dataclass(frozen=True)
+class Stack:
+    """The members of a stack, and the order of their names in `levels`.
+
+    `routes` has the checked options of each route, `given` what all of it was made from.
+    """
+
+    apps: tuple[App, ...]
+    levels: list[list[str]]
+    bindings: list[tuple[str, dict[str, Any]]] = field(repr=False)
+    routes: list[dict[str, Any]] = field(repr=False)
+    given: dict[str, Any] = field(repr=False)
+
+
+def options_problems(values: dict[str, Any], parse: Parse) -> list[Problem]:
+    """Return what is wrong with the options of app_stack beyond their types; `members` becomes its apps when they are
+    in the task itself.
+    """
+    found = names(values.get("name"), values.get("tenant"))
+    problems = [problem for problem in found if problem.found != "nothing"]
+    if values.get("state") != "present":
+        return problems
+    sources = [name for name in SOURCES if values.get(name) is not None]
+    if len(sources) != 1:
+        problems.append(Problem("apps", " and ".join(sources) or "nothing", "one of apps, compose and template"))
+    compose = values.get("compose")
+    if compose is not None:
+        given = [name for name in ("path", "content") if compose.get(name) is not None]
+        if len(given) != 1:
+            problems.append(Problem("compose", " and ".join(given) or "nothing", "one of path and content"))
+        both = set(compose.get("variables") or {}) & set(compose.get("secret_variables") or {})
+        for name in sorted(both):
+            problems.append(Problem(f"compose.secret_variables.{name}", "the same name in variables", "one of them"))
+    if values.get("template") is not None and values.get("bindings") is not None:
+        problems.append(Problem("bindings", "template beside it", "the bindings in the template"))
+    if sources == ["apps"]:
+        stack, found = members({name: values.get(name) for name in STACK}, values.get("tenant"), parse)
+        problems += found
+        values["members"] = stack
+    return problems
+
+
+def members(
+    spec: Mapping[str, Any], tenant: str | None, parse: Parse, where: str = ""
+) -> tuple[Stack | None, list[Problem]]:
+    """Return the stack that a spec of apps, bindings and routes describes, or None and the problems."""
+    values, problems = check(STACK, dict(spec), where)
+    prefix = where + "." if where else ""
+    entries = [entry for entry in values.get("apps") or [] if entry]
+    if not entries and not problems:
+        problems.append(Problem(prefix + "apps", shown(values.get("apps")), "at least one app"))
+    apps: list[App] = []
+    if entries and tenant is not None:
+        own = [{name: value for name, value in entry.items() if name != "depends_on"} for entry in entries]
+        try:
+            apps = parse("app", {"tenant": tenant, "apps": own})["wanted"]
+        except Invalid as error:
+            problems += unsaid(
+                problems, [problem._replace(option=prefix + problem.option) for problem in error.problems]
+            )
+    known = [entry["name"] for entry in entries]
+    after: dict[str, set[str]] = {}
+    for number, entry in enumerate(entries):
+        after[entry["name"] or ""] = set(entry["depends_on"] or [])
+        for name in entry["depends_on"] or []:
+            if name not in known or name == entry["name"]:
+                wanted = "another app of the stack: " + ", ".join(str(other) for other in known)
+                problems.append(Problem(f"{prefix}apps[{number}].depends_on", shown(name), wanted))
+    bindings, found = _bindings(values.get("bindings") or [], known, tenant or "", prefix, after)
+    problems += found
+    routes, found = _routes(values.get("routes") or [], tenant, prefix, parse)
+    problems += found
+    order, path = levels(after)
+    if path:
+        problems.append(Problem(prefix + "apps", f"the cycle {' -> '.join(path)}", "apps that can start in an order"))
+    if problems:
+        return None, problems
+    given = {name: value for name, value in spec.items() if name in STACK and value is not None}
+    return Stack(tuple(apps), order, bindings, routes, given), []
+
+
+def _bindings(
+    given: list[dict[str, Any]], known: list[str], tenant: str, prefix: str, after: dict[str, set[str]]
+) -> tuple[list[tuple[str, dict[str, Any]]], list[Problem]]:
+    """Return the bindings with their places, and let each app come after the members that it is bound to."""
+    bindings: list[tuple[str, dict[str, Any]]] = []
+    problems: list[Problem] = []
+    keys: dict[str, list[tuple[str, tuple[str, str]]]] = {}
+    for number, entry in enumerate(given):
+        where = f"{prefix}bindings[{number}]"
+        if not entry or entry["app"] is None or entry["target"] is None:
+            continue
+        if entry["app"] not in known:
+            wanted = "an app of the stack: " + ", ".join(str(other) for other in known)
+            problems.append(Problem(f"{where}.app", shown(entry["app"]), wanted))
+        problems += binding_problems(entry, where, (entry["app"], tenant))
+        target_tenant = entry["target_tenant"] or tenant
+        keys.setdefault(entry["app"], []).append((f"{where}.target", (target_tenant, entry["target"])))
+        if target_tenant == tenant and entry["target"] in known:
+            after.setdefault(entry["app"], set()).add(entry["target"])
+        bindings.append((where, entry))
+    for entries in keys.values():
+        problems += found_twice(entries)
+    return bindings, problems
+
+
+def _routes(
+    given: list[dict[str, Any]], tenant: str | None, prefix: str, parse: Parse
+) -> tuple[list[dict[str, Any]], list[Problem]]:
+    """Return the checked options of each route."""
+    routes: list[dict[str, Any]] = []
+    problems: list[Problem] = []
+    seen: set[str] = set()
+    for number, entry in enumerate(given):
+        where = f"{prefix}routes[{number}]"
+        fixed = [
+            Problem(f"{where}.{name}", shown(entry[name]), "none: it is that of the stack")
+            for name in FIXED
+            if name in entry
+        ]
+        problems += fixed
+        try:
+            routes.append(parse("app_route", {**entry, "tenant": tenant or "tenant"}))
+        except Invalid as error:
+            problems += [problem._replace(option=f"{where}.{problem.option}") for problem in error.problems]
+            continue
+        name = routes[-1]["route"].name
+        if name in seen:
+            problems.append(Problem(f"{where}.name", shown(name), "each route once"))
+        seen.add(name)
+    return routes, problems
+
+
+def levels(after: Mapping[str, Iterable[str]]) -> tuple[list[list[str]], list[str]]:
+    """Return the names in levels, each after all that it comes after, and a path around when there is no order."""
+    left = {name: {other for other in others if other in after} for name, others in after.items()}
+    order: list[list[str]] = []
+    while left:
+        ready = sorted(name for name, others in left.items() if not others & set(left))
+        if not ready:
+            return order, _around(left)
+        order.append(ready)
+        for name in ready:
+            del left[name]
+    return order, []
+
+
+def _around(left: Mapping[str, set[str]]) -> list[str]:
+    path = [min(left)]
+    while path[-1] not in path[:-1]:
+        path.append(min(other for other in left[path[-1]] if other in left))
+    return path[path.index(path[-1]) :]

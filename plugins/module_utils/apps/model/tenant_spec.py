@@ -1,0 +1,312 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What a task wants of a tenant: checked as a whole, and in one normal form. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from ansible_collections.cloudbang.platform.plugins.module_utils.kube.quantities import quantity
+from ansible_collections.cloudbang.platform.plugins.module_utils.oci.references import IMAGE_PATH
+from ansible_collections.cloudbang.platform.plugins.module_utils.texts import shown
+
+from .options import LABEL, Problem
+from .spec import DOMAIN, SYSTEM_TENANTS
+from .tenant_quota import numbers, objects_of
+
+# Names of the quota's options, and what the API calls them.
+QUOTA = {
+    "cpu": "requests.cpu",
+    "memory": "requests.memory",
+    "limits_cpu": "limits.cpu",
+    "limits_memory": "limits.memory",
+    "ephemeral_storage": "requests.ephemeral-storage",
+    "storage": "requests.storage",
+    "volume_claims": "persistentvolumeclaims",
+    "pods": "pods",
+    "services": "services",
+    "node_ports": "services.nodeports",
+    "load_balancers": "services.loadbalancers",
+    "secrets": "secrets",
+    "config_maps": "configmaps",
+}
+AMOUNTS = ("cpu", "memory", "limits_cpu", "limits_memory", "ephemeral_storage", "storage")
+# What a tenant has none of unless its quota says so: these are ports of all hosts.
+NONE = ("node_ports", "load_balancers")
+# Names of the limits' options, and what the API calls them.
+LIMITS = {"default": "default", "default_request": "defaultRequest", "max": "max", "min": "min"}
+# What a container that says nothing gets when a quota would refuse it otherwise.
+DEFAULT_REQUEST = {"cpu": "100m", "memory": "128Mi"}
+DEFAULT_LIMIT = {"cpu": "1", "memory": "512Mi"}
+# Names of the resources of a container in the options, and what the API calls them.
+RESOURCES = {"cpu": "cpu", "memory": "memory", "ephemeral_storage": "ephemeral-storage"}
+# Space on its node's disk that a container gets which does not say how much. It requests none of it: a node that does
+# not count such space has none to give, and the scheduler would place nothing there.
+EPHEMERAL_LIMIT = "10Gi"
+EPHEMERAL_REQUEST = "0"
+TAINT = re.compile(r"([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?\Z")
+LIFETIME = re.compile(r"([1-9][0-9]*)(m|h|d)\Z")
+SECONDS = {"m": 60, "h": 3600, "d": 86400}
+# The API issues nothing shorter.
+SHORTEST = 600
+LONGEST = 365 * 86400
+# The API issues no token of a service account for longer (--service-account-max-token-expiration).
+LONGEST_TOKEN = 86400
+
+
+class Member(NamedTuple):
+    """Who may do what in a tenant. kind: user, group or service_account; role: owner, developer or viewer."""
+
+    kind: str
+    name: str
+    role: str
+
+
+@dataclass(frozen=True)
+class Tenant:
+    """A tenant as one task wants it. quota, objects and limits are in the API's names."""
+
+    name: str
+    pod_security: str
+    quota: dict[str, str]
+    objects: dict[str, int]
+    limits: dict[str, dict[str, str]]
+    network: str
+    peers: tuple[str, ...]
+    members: tuple[Member, ...]
+    domains: tuple[str, ...]
+    tolerations: tuple[str, ...]
+    priority_classes: tuple[str, ...]
+    images: tuple[str, ...]
+
+
+def tenant_of(values: dict[str, Any]) -> Tenant:
+    """Return the normal form of options that were found good."""
+    given = {name: value for name, value in (values["quota"] or {}).items() if value is not None}
+    quota = {QUOTA[name]: str(value) for name, value in {**dict.fromkeys(NONE, 0), **given}.items()}
+    return Tenant(
+        name=values["name"],
+        pod_security=values["pod_security"],
+        quota=quota,
+        objects=numbers(objects_of(values["objects"])[0], quota),
+        limits=_limits(values["limits"] or {}, quota),
+        network=values["network"],
+        peers=tuple(sorted(values["peers"])),
+        members=tuple(sorted(Member(entry["kind"], entry["name"], entry["role"]) for entry in values["members"])),
+        domains=tuple(sorted(values["domains"])),
+        tolerations=tuple(sorted(values["tolerations"])),
+        priority_classes=tuple(sorted(values["priority_classes"])),
+        images=tuple(sorted(values["images"])),
+    )
+
+
+def _limits(given: dict[str, Any], quota: dict[str, str]) -> dict[str, dict[str, str]]:
+    """Return the limits in the API's names, with defaults where the API would refuse containers that say nothing.
+
+    It also fills in the request where the API would take the default limit or the maximum for it, which is too much.
+    """
+    limits: dict[str, dict[str, str]] = {}
+    for name, resource in RESOURCES.items():
+        own = {option: (given.get(option) or {}).get(name) for option in LIMITS}
+        if name == "ephemeral_storage":
+            low = own["default_request"] or own["min"]
+            own["default"] = own["default"] or _between(EPHEMERAL_LIMIT, low, own["max"])
+            own["default_request"] = own["default_request"] or own["min"] or EPHEMERAL_REQUEST
+        high = own["default"] or own["max"]
+        if own["default_request"] is None and (high is not None or f"requests.{resource}" in quota):
+            own["default_request"] = _between(DEFAULT_REQUEST[resource], own["min"], high)
+        if own["default"] is None and f"limits.{resource}" in quota:
+            low = own["default_request"] or own["min"]
+            own["default"] = _between(DEFAULT_LIMIT[resource], low, own["max"])
+            own["default_request"] = own["default_request"] or _between(DEFAULT_REQUEST[resource], own["min"], None)
+        for option, text in own.items():
+            if text is not None:
+                limits.setdefault(LIMITS[option], {})[resource] = text
+    return limits
+
+
+def _between(text: str, low: str | None, high: str | None) -> str:
+    """Return the quantity, or the bound that it is beyond."""
+    value = quantity(text) or 0
+    if low is not None and value < (quantity(low) or 0):
+        return low
+    if high is not None and value > (quantity(high) or 0):
+        return high
+    return text
+
+
+def seconds_of(lifetime: str) -> int | None:
+    """Return the seconds of a lifetime such as 90m, 8h or 7d; None when it is none."""
+    match = LIFETIME.match(lifetime)
+    return int(match[1]) * SECONDS[match[2]] if match else None
+
+
+def tenant_problems(values: dict[str, Any]) -> list[Problem]:
+    """Return what is wrong with the options of M(cloudbang.platform.tenant), beyond their types."""
+    problems = info_problems(values)
+    problems += _quota_problems(values.get("quota") or {})
+    problems += _limit_problems(values.get("limits") or {})
+    problems += objects_of(values.get("objects"))[1]
+    problems += _peer_problems(values)
+    problems += _list_problems(values)
+    return problems + _member_problems(values.get("members") or [])
+
+
+def info_problems(values: dict[str, Any]) -> list[Problem]:
+    """Return what is wrong with the options of M(cloudbang.platform.tenant_info), beyond their types."""
+    return name_problems("name", values["name"]) if values.get("name") is not None else []
+
+
+def kubeconfig_problems(values: dict[str, Any]) -> list[Problem]:
+    """Return what is wrong with the options of M(cloudbang.platform.tenant_kubeconfig), beyond their types."""
+    problems = name_problems("tenant", values["tenant"]) if values.get("tenant") is not None else []
+    if values.get("member") is not None and values.get("kind"):
+        problems += member_problems("member", values["kind"], values["member"])
+    seconds = seconds_of(values.get("lifetime") or "")
+    if values.get("lifetime") is not None and (seconds is None or not SHORTEST <= seconds <= LONGEST):
+        problems.append(Problem("lifetime", shown(values["lifetime"]), "10m to 365d, such as 30m, 8h or 7d"))
+    elif values.get("kind") == "service_account" and seconds is not None and seconds > LONGEST_TOKEN:
+        wanted = "at most 24h, for the API issues no token of a service account for longer; run the task again in time"
+        problems.append(Problem("lifetime", shown(values["lifetime"]), wanted))
+    return problems
+
+
+def name_problems(option: str, name: str) -> list[Problem]:
+    """Return what is wrong with the name of a tenant."""
+    if len(name) > 63 or not LABEL.match(name):
+        return [Problem(option, shown(name), "at most 63 lowercase letters, digits and - (RFC 1123 label)")]
+    # Neither has the gateway to take names of kube for those of kube-system.
+    if name in SYSTEM_TENANTS or name == "default" or f"{name}-".startswith(("kube-", "cloudbang-")):
+        return [Problem(option, shown(name), "a namespace that is not the cluster's own")]
+    return []
+
+
+def _quota_problems(given: dict[str, Any]) -> list[Problem]:
+    problems = []
+    for name, value in given.items():
+        if value is None or name not in QUOTA:
+            continue
+        if name in AMOUNTS:
+            problems += _amount_problems(f"quota.{name}", "cpu" if name.endswith("cpu") else "memory", value)
+        elif value < 0:
+            problems.append(Problem(f"quota.{name}", shown(value), "0 or more"))
+    for resource in ("cpu", "memory"):
+        requests, limits = (quantity(given.get(name) or "") for name in (resource, f"limits_{resource}"))
+        if requests is not None and limits is not None and limits < requests:
+            found = shown(given[f"limits_{resource}"])
+            problems.append(Problem(f"quota.limits_{resource}", found, f"{given[resource]} or more, as the requests"))
+    return problems
+
+
+def _amount_problems(option: str, resource: str, text: str) -> list[Problem]:
+    value = quantity(text)
+    example = "a quantity such as 500m, 0.5 or 8" if resource == "cpu" else "a quantity such as 64Mi, 512M or 16Gi"
+    if value is None or value < 0 or (resource != "cpu" and 0 < value < 1024**2):
+        return [Problem(option, shown(text), example)]
+    return []
+
+
+def _limit_problems(given: dict[str, Any]) -> list[Problem]:
+    problems: list[Problem] = []
+    for option, amounts in given.items():
+        for resource, text in (amounts or {}).items():
+            if text is not None:
+                problems += _amount_problems(f"limits.{option}.{resource}", resource, text)
+    if problems:
+        return problems
+    order = ("min", "default_request", "default", "max")
+    for resource in RESOURCES:
+        known = [(option, given[option][resource]) for option in order if (given.get(option) or {}).get(resource)]
+        for (lower, low), (higher, high) in zip(known, known[1:]):
+            if (quantity(low) or 0) > (quantity(high) or 0):
+                problems.append(Problem(f"limits.{lower}.{resource}", shown(low), f"no more than {higher}, {high}"))
+    return problems
+
+
+def _peer_problems(values: dict[str, Any]) -> list[Problem]:
+    problems: list[Problem] = []
+    peers = values.get("peers") or []
+    if peers and values.get("network") == "open":
+        problems.append(Problem("peers", shown(peers), "no peers, because everybody reaches an open network"))
+    for number, peer in enumerate(peers):
+        where = f"peers[{number}]"
+        if len(peer) > 63 or not LABEL.match(peer):
+            problems.append(Problem(where, shown(peer), "the name of a tenant (RFC 1123 label)"))
+        elif peer == values.get("name"):
+            problems.append(Problem(where, shown(peer), "another tenant, for one always reaches itself"))
+        elif peer in peers[:number]:
+            problems.append(Problem(where, shown(peer), "each peer once"))
+    return problems
+
+
+def _list_problems(values: dict[str, Any]) -> list[Problem]:
+    """Return what is wrong with the lists that become annotations, in which a comma ends an entry."""
+    problems: list[Problem] = []
+    for option, (good, wanted) in _LISTS.items():
+        entries = values.get(option) or []
+        for number, entry in enumerate(entries):
+            where = f"{option}[{number}]"
+            if not isinstance(entry, str) or not good(entry):
+                problems.append(Problem(where, shown(entry), wanted))
+            elif entry in entries[:number]:
+                problems.append(Problem(where, shown(entry), "each one once"))
+    return problems
+
+
+def _is_domain(text: str) -> bool:
+    """Say whether a text is a domain. One of a single label would be a whole top-level domain with its wildcard."""
+    return (
+        len(text) <= 253
+        and bool(DOMAIN.match(text))
+        and all(len(label) <= 63 for label in text.split("."))
+        and "." in text.removeprefix("*.")
+        and not text.rpartition(".")[2].isdigit()
+    )
+
+
+def _is_priority_class(text: str) -> bool:
+    return len(text) <= 253 and bool(DOMAIN.match(text)) and not text.startswith(("*", "system-"))
+
+
+def _is_image_prefix(text: str) -> bool:
+    """Say whether a text is a repository, or with a slash at its end the beginning of several."""
+    return len(text) <= 255 and "/" in text and bool(IMAGE_PATH.match(text.removesuffix("/")))
+
+
+_LISTS: dict[str, tuple[Callable[[str], bool], str]] = {
+    "domains": (_is_domain, "a lowercase domain such as shop.example.org, or *.example.org for all names below it"),
+    "tolerations": (lambda text: len(text) <= 317 and bool(TAINT.match(text)), "the key of a taint"),
+    "priority_classes": (_is_priority_class, "the name of a PriorityClass that is not the cluster's own (system-)"),
+    "images": (_is_image_prefix, "repositories, with a slash, such as tools/ for all below it or tools/curl"),
+}
+
+
+def _member_problems(members: list[dict[str, Any]]) -> list[Problem]:
+    problems: list[Problem] = []
+    seen: dict[tuple[str, str], str] = {}
+    for number, entry in enumerate(members):
+        if not entry or entry.get("name") is None or entry.get("kind") is None:
+            continue
+        where = f"members[{number}].name"
+        problems += member_problems(where, entry["kind"], entry["name"])
+        key = (entry["kind"], entry["name"])
+        if key in seen:
+            problems.append(Problem(where, shown(entry["name"]), f"each member once, {seen[key]} is the same"))
+        seen.setdefault(key, f"members[{number}]")
+    return problems
+
+
+def member_problems(option: str, kind: str, name: str) -> list[Problem]:
+    """Return what is wrong with the name of a member."""
+    if kind == "service_account":
+        if len(name) > 253 or not DOMAIN.match(name) or name.startswith("*"):
+            return [Problem(option, shown(name), "a service account's name of lowercase letters, digits, - and .")]
+        if name == "default":
+            return [Problem(option, shown(name), "a service account of its own: every pod may run as default")]
+    elif not name or len(name) > 64 or not name.isprintable() or name != name.strip():
+        return [Problem(option, shown(name), f"the name of a {kind}, 1 to 64 printable characters")]
+    elif name.startswith(("system:", "cloudbang:")):
+        return [Problem(option, shown(name), "a name that does not start with system: or cloudbang:")]
+    return []

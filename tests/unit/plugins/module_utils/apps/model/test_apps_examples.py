@@ -1,0 +1,60 @@
+"""The examples of the documentation are accepted, and options are completed from the environment."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.arguments import arguments, from_environment
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.parse import parse
+
+ROOT = Path(__file__).resolve().parents[6]
+MODULES = ("app", "app_scale", "app_release", "app_info", "app_binding", "app_stack", "app_template")
+PAGES = ("apps.md", "stacks.md", "templates.md")
+
+
+def tasks(source: str) -> list[dict[str, Any]]:
+    entries = yaml.safe_load(source)
+    return [task for entry in entries for task in entry.get("tasks", [entry])]
+
+
+def examples() -> list[tuple[str, dict[str, Any]]]:
+    pages = "".join((ROOT / "docs" / page).read_text() for page in PAGES)
+    texts = re.findall(r"```yaml\n(.*?)```", pages, re.DOTALL)
+    for module in MODULES:
+        source = (ROOT / "plugins" / "modules" / f"{module}.py").read_text()
+        texts += re.findall(r'EXAMPLES = r"""\n(.*?)"""', source, re.DOTALL)
+    found = []
+    for text in texts:
+        for task in tasks(text):
+            found += [(key.rpartition(".")[2], task[key]) for key in task if key.startswith("cloudbang.platform.")]
+    return found
+
+
+@pytest.mark.parametrize(("module", "options"), examples())
+def test_examples_are_accepted(module: str, options: dict[str, Any]) -> None:
+    parse(module, options)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_documentation_has_every_option(module: str) -> None:
+    source = (ROOT / "plugins" / "modules" / f"{module}.py").read_text()
+    documented = yaml.safe_load(re.findall(r'DOCUMENTATION = r"""\n(.*?)"""', source, re.DOTALL)[0])["options"]
+    for fragment in ("kubernetes", "rollout"):
+        if f"cloudbang.platform.{fragment}" in source:
+            text = (ROOT / "plugins" / "doc_fragments" / f"{fragment}.py").read_text()
+            documented |= yaml.safe_load(re.findall(r'DOCUMENTATION = r"""\n(.*?)"""', text, re.DOTALL)[0])["options"]
+    assert set(documented) == set(arguments(module))
+    for name, option in arguments(module).items():
+        assert documented[name].get("default") == option.get("default"), name
+
+
+def test_environment_stands_in_for_options() -> None:
+    environment = {"K8S_AUTH_KUBECONFIG": "/a", "K8S_AUTH_HOST": "https://x", "K8S_AUTH_VERIFY_SSL": "no", "OTHER": "y"}
+    found = from_environment("app_info", {"host": "https://given"}, environment)
+    assert found == {"host": "https://given", "kubeconfig": "/a", "validate_certs": "no"}
+    assert parse("app_info", found)["validate_certs"] is False

@@ -1,0 +1,43 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Inventory files that Ansible reads, but not as they were meant."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.cloudbang.platform.plugins.plugin_utils.preflight.checks_sources import inventory_files
+
+from .good import good
+
+ROWS = [
+    (56, b"all:\n  vars:\n    a: 1\n    a: 2\n", "file_duplicate_key", "a a second time"),
+    (57, b"all:\r\n  hosts:\r\n    one:\r\n", "file_crlf", "CRLF"),
+    (58, b"all:\n  vars:\n    name: M\xfcller\n", "file_encoding", "line 3"),
+    (58, b"all: [\n", "file_yaml", "expected"),
+]
+
+
+@pytest.mark.parametrize(("number", "data", "check", "found"), ROWS)
+@pytest.mark.parametrize("name", ["hosts.yml", "group_vars/all.yml", "host_vars/one"])
+def test_one_fault_is_named(tmp_path: Path, number: int, data: bytes, check: str, found: str, name: str) -> None:
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    (tmp_path / "hosts.yml").write_text("all:\n  hosts:\n    one:\n", encoding="utf-8")
+    path.write_bytes(data)
+    inventory = good()
+    inventory.sources = (str(tmp_path / "hosts.yml"),)
+    (problem,) = inventory_files(inventory)
+    assert (problem.host, problem.check) == ("inventory", check)
+    assert str(path) in problem.variable
+    assert found in problem.found
+
+
+def test_merge_keys_and_vault_tags_are_fine(tmp_path: Path) -> None:
+    path = tmp_path / "hosts.yml"
+    text = "all:\n  vars:\n    a: &a {x: 1}\n    b: {<<: *a, y: 2}\n    c: !vault |\n      $ANSIBLE_VAULT;1.1;AES256\n"
+    path.write_text(text, encoding="utf-8")
+    inventory = good()
+    inventory.sources = (str(tmp_path),)
+    assert list(inventory_files(inventory)) == []
