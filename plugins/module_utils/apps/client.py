@@ -25,6 +25,7 @@ try:
     import kubernetes.config
     import urllib3
     import urllib3.connection
+    import urllib3.connectionpool
 
     MISSING: str | None = None
 except ImportError as import_error:
@@ -43,6 +44,10 @@ PATIENCE = 12.0
 PAUSE = 0.5
 # Answers that say nothing about the request itself: too many, no leader, no backend, too slow.
 BUSY = (429, 500, 502, 503, 504)
+# The ends of paths that a POST asks something of and changes nothing with.
+QUESTIONS = ("reviews", "/token")
+# How an ended connection looks to TLS; every other error of it says what is wrong with certificates or protocol.
+ENDED = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
 # A connection to an API that is gone is noticed after about 6 seconds, also when nothing is sent (a watch).
 KEEPALIVE = (("SO_KEEPALIVE", 1), ("TCP_KEEPIDLE", 3), ("TCP_KEEPINTVL", 1), ("TCP_KEEPCNT", 3))
 
@@ -83,6 +88,8 @@ class Kube:
         self.request_timeout = request_timeout
         # What a run finds in the cluster and does not use; a mapping, as it keeps each once and in order.
         self.warnings: dict[str, None] = {}
+        # Whether the API has done anything but answer questions.
+        self.changed = False
         self._date: tuple[float, float] | None = None
         self._headers = {"Accept": "application/json"}
         for setting in configuration.auth_settings().values():
@@ -261,6 +268,8 @@ class Kube:
                 answer: Object = json.loads(data)
             except ValueError as error:
                 raise ConfigError(f"{self.described}: the answer is no JSON: is it a Kubernetes API?") from error
+            if method != "GET" and "dryRun" not in (query or {}) and not where.endswith(QUESTIONS):
+                self.changed = True
             return answer
 
     def _send(
@@ -460,6 +469,27 @@ def _socket_options() -> list[tuple[int, int, int]]:
     return options
 
 
+def _secure_pool() -> Any:
+    """Return a class of connection pools in which a connection that ends during the handshake was never made.
+
+    Nothing was sent then, as with one that is refused; urllib3 takes it for a fault of TLS or for a lost answer.
+    """
+
+    class Connection(urllib3.connection.HTTPSConnection):
+        def connect(self) -> None:
+            try:
+                super().connect()
+            except OSError as error:
+                if isinstance(error, ssl.SSLError) and not isinstance(error, ENDED):
+                    raise
+                raise urllib3.exceptions.NewConnectionError(self, str(error)) from error
+
+    class Pool(urllib3.connectionpool.HTTPSConnectionPool):
+        ConnectionCls = Connection
+
+    return Pool
+
+
 def _pool(configuration: Any, described: str) -> Any:
     """Return a connection pool with the TLS material read now, so that no key has to stay in a file."""
     arguments: dict[str, Any] = {"maxsize": 64, "block": False, "socket_options": _socket_options()}
@@ -477,6 +507,10 @@ def _pool(configuration: Any, described: str) -> Any:
         if getattr(configuration, "tls_server_name", None):
             arguments["server_hostname"] = configuration.tls_server_name
             arguments["assert_hostname"] = configuration.tls_server_name
+    pool: Any
     if configuration.proxy and not _bypassed(configuration):
-        return urllib3.ProxyManager(configuration.proxy, proxy_headers=configuration.proxy_headers, **arguments)
-    return urllib3.PoolManager(**arguments)
+        pool = urllib3.ProxyManager(configuration.proxy, proxy_headers=configuration.proxy_headers, **arguments)
+    else:
+        pool = urllib3.PoolManager(**arguments)
+    pool.pool_classes_by_scheme = {**pool.pool_classes_by_scheme, "https": _secure_pool()}
+    return pool
