@@ -420,6 +420,21 @@ def connect(options: dict[str, Any]) -> Kube:
             official.kube_config._cleanup_temp_files()
 
 
+def cluster_name(options: dict[str, Any], server: str) -> str:
+    """Return what a kubeconfig made with these options calls the cluster: as theirs does, else by its address.
+
+    Names have to differ between clusters, or kubectl takes one for the other when their kubeconfigs are used together.
+    """
+    official: Any = kubernetes.config
+    chosen = options.get("kubeconfig") or os.environ.get("KUBECONFIG") or os.path.expanduser("~/.kube/config")
+    if not options.get("host") and any(os.path.exists(name) for name in chosen.split(os.pathsep)):
+        contexts, used = official.list_kube_config_contexts(config_file=chosen)
+        if options.get("context"):
+            [used] = [one for one in contexts if one["name"] == options["context"]]
+        return str(used["context"]["cluster"])
+    return server.partition("://")[2] or server
+
+
 def _configure(official: Any, configuration: Any, options: dict[str, Any]) -> str:
     """Fill the configuration from kubeconfig, the host option or the pod's own account; return how to name the API."""
     host, context = options.get("host"), options.get("context")
