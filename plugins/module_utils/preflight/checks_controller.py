@@ -31,10 +31,19 @@ def facts_are_no_variables(inventory: Inventory) -> Iterator[Problem]:
         )
 
 
-@check("inventory")
+def this_user() -> str:
+    """Return the name of the user of Ansible, or its number where it has none, as in some containers."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.geteuid())
+
+
+@check("hosts")
 def directories_can_be_written(inventory: Inventory) -> Iterator[Problem]:
     """Ansible runs as any user, who has to own what an earlier run made, perhaps one as root."""
-    for name in (*DIRECTORIES, *FILES):
+    # A pipeline that judges the inventory alone installs nothing from where it runs.
+    for name in (*DIRECTORIES, *FILES) if inventory.facts else ():
         for _host, value in inventory.shared(name):
             if not isinstance(value, str) or not value:
                 continue
@@ -44,7 +53,7 @@ def directories_can_be_written(inventory: Inventory) -> Iterator[Problem]:
                 place = place.parent
             if os.path.isdir(place) and os.access(place, os.R_OK | os.W_OK | os.X_OK):
                 continue
-            user = getpass.getuser()
+            user = this_user()
             found = f"{place}, which user {user} may not write" if os.path.isdir(place) else f"{place}, a file"
             hint = f"chown -R {user} it if it is to be this user's, or set {name}"
             yield Problem(HOST, "controller", name, found, f"a directory that {user} may read and write", hint)

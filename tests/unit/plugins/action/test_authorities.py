@@ -40,9 +40,7 @@ def test_a_directory_is_of_one_cluster(tmp_path: Path) -> None:
     assert run(tmp_path, addresses=first)["made"] == ["cluster.json"]
     assert not run(tmp_path, addresses=list(reversed(first)))["changed"]
     before = (tmp_path / "cluster.json").read_bytes()
-    with pytest.raises(
-        AnsibleActionFail, match=r"authorities of a cluster with 192\.0\.2\.100, 192\.0\.2\.11, wanted"
-    ):
+    with pytest.raises(AnsibleActionFail, match=r"authorities of a cluster with 192\.0\.2\.100, 192\.0\.2\.11, wanted"):
         run(tmp_path, secrets=["key"], addresses=["198.51.100.11"])
     assert (tmp_path / "cluster.json").read_bytes() == before and not (tmp_path / "key").exists()
     # A cluster that changes step by step stays the same one, and so does a directory that nobody gives addresses.

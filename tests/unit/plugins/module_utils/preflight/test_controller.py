@@ -55,6 +55,8 @@ def test_a_user_without_root_owns_what_roles_write_on_the_controller(
     assert (problem.host, problem.check, problem.variable) == ("controller", "controller", name)
     assert problem.found == f"{tmp_path}/state, which user ops may not write"
     assert "chown -R ops" in problem.hint and name in problem.hint
+    inventory.facts = {}
+    assert evaluate(inventory) == []
 
 
 def test_a_file_in_the_place_of_a_directory_is_named(tmp_path: Path) -> None:

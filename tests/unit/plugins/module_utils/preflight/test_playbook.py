@@ -275,9 +275,8 @@ def test_reset_keeps_the_state_of_another_cluster_with_the_same_name(tmp_path: P
     (tmp_path / "mysite/admin.conf").write_text("", encoding="utf-8")
     second = BASTION.replace("192.0.2.", "203.0.113.") if other else BASTION
     code, output, report = run(tmp_path, second, "-e", "preflight_scope=inventory")
-    assert [one["check"] for one in report["problems"] if one["severity"] == "error"] == ["other_cluster"] * other, (
-        output
-    )
+    errors = [one["check"] for one in report["problems"] if one["severity"] == "error"]
+    assert errors == ["other_cluster"] * other, output
     code, output, _report = run(tmp_path, second, playbook=part(tmp_path, "reset", "Remove the platform"))
     assert code == 0, output
     assert (tmp_path / "mysite/pki/kubernetes-ca.key").exists() is other
