@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from .inventory import WARNING, Inventory, Option, Problem, check, shown
+from .inventory import ERROR, WARNING, Inventory, Option, Problem, check, shown
 
 OWN_PREFIX = "cloudbang_"
 NUMBER_WITH_UNIT = re.compile(r"\s*\d+(\.\d+)?\s*[a-zA-Z]+\s*")
@@ -76,30 +76,41 @@ def misspelt(name: str, options: Iterable[str]) -> str:
     return ""
 
 
+def name_fault(name: str, inventory: Inventory, prefixes: tuple[str, ...]) -> tuple[str, str, str, str] | None:
+    """Return found, wanted, hint and severity for the name of a variable, None when nothing is wrong with it.
+
+    One with our prefix that no role has is a typing error: nothing would ever read it. One that begins with the name of
+    a role may be for another collection's role or playbook, unless it is nearly right.
+    """
+    if name in inventory.options or name.startswith(("_", "ansible_")):
+        return None
+    if name in REMOVED:
+        return "an old name", REMOVED[name], "it was renamed", ERROR
+    meant = misspelt(name, inventory.options)
+    close = [meant] if meant else difflib.get_close_matches(name, inventory.options, 1, 0.75)
+    hint = f"did you mean {close[0]}?" if close else "docs/ and the roles' READMEs list them"
+    severity = ERROR
+    if not name.startswith(OWN_PREFIX):
+        if not name.startswith(prefixes) and not difflib.get_close_matches(name, inventory.options, 1, 0.92):
+            return None
+        severity = ERROR if meant and name.startswith(prefixes) else WARNING
+        if severity == ERROR:
+            hint += f"; if another playbook reads it, preflight_ignore: [unknown_variable:{name}]"
+    return "no such variable", "a variable of a role", hint, severity
+
+
 @check("inventory")
 def names_are_known(inventory: Inventory) -> Iterator[Problem]:
-    """A name with our prefix that no role has is a typing error: nothing would ever read it.
-
-    One that begins with the name of a role may be for another collection's role or playbook, unless it is nearly right.
-    """
     prefixes = tuple(f"{role}_" for role in inventory.roles if role not in UNJUDGED)
-
+    # Hosts have the same names, and other programs' variables may be many.
+    faults: dict[str, tuple[str, str, str, str] | None] = {}
     for host in inventory.nodes:
         for name in inventory.variables.get(host, {}):
-            if name in inventory.options or name.startswith(("_", "ansible_")):
-                continue
-            meant = misspelt(name, inventory.options)
-            close = [meant] if meant else difflib.get_close_matches(name, inventory.options, 1, 0.75)
-            wanted = "a variable of a role"
-            hint = f"did you mean {close[0]}?" if close else "docs/ and the roles' READMEs list them"
-            if name in REMOVED:
-                yield Problem(host, "unknown_variable", name, "an old name", REMOVED[name], "it was renamed")
-            elif name.startswith(OWN_PREFIX) or (name.startswith(prefixes) and meant):
-                if not name.startswith(OWN_PREFIX):
-                    hint += f"; if another playbook reads it, preflight_ignore: [unknown_variable:{name}]"
-                yield Problem(host, "unknown_variable", name, "no such variable", wanted, hint)
-            elif name.startswith(prefixes) or difflib.get_close_matches(name, inventory.options, 1, 0.92):
-                yield Problem(host, "unknown_variable", name, "no such variable", wanted, hint, WARNING)
+            if name not in faults:
+                faults[name] = name_fault(name, inventory, prefixes)
+            fault = faults[name]
+            if fault is not None:
+                yield Problem(host, "unknown_variable", name, *fault)
 
 
 @check("inventory")
