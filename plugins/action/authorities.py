@@ -10,6 +10,12 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
+from ansible_collections.cloudbang.platform.plugins.plugin_utils.cluster_identity import (
+    RECORD,
+    another,
+    encoded,
+    recorded,
+)
 from ansible_collections.cloudbang.platform.plugins.plugin_utils.authority import (
     Authority,
     AuthorityError,
@@ -18,10 +24,15 @@ from ansible_collections.cloudbang.platform.plugins.plugin_utils.authority impor
     ensure_secret,
     locked,
     require_libraries,
+    write_private,
 )
 
 # Names are those of files, and a user's starts a line of an htpasswd file.
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+def outdated(directory: Path, addresses: list[str]) -> bool:
+    return bool(addresses) and set(recorded(directory)) != set(addresses)
 
 
 class ActionModule(ActionBase):
@@ -40,6 +51,7 @@ class ActionModule(ActionBase):
                 "key_pairs": {"type": "list", "elements": "str", "default": []},
                 "secrets": {"type": "list", "elements": "str", "default": [], "no_log": False},
                 "htpasswd": {"type": "dict", "default": {}},
+                "addresses": {"type": "list", "elements": "str", "default": []},
             }
         )
         directory = Path(options["directory"]).expanduser()
@@ -47,11 +59,20 @@ class ActionModule(ActionBase):
             for name in options[kind]:
                 if not NAME.fullmatch(str(name)):
                     raise AnsibleActionFail(f"{kind}: found {name!r}, wanted a name of letters, digits and ._-")
+        addresses = options["addresses"]
+        other = another(directory, addresses)
+        if other:
+            raise AnsibleActionFail(
+                f"{directory}: found the authorities of a cluster with {', '.join(other)}, wanted those of the cluster "
+                f"with {', '.join(addresses)}; give each cluster a directory of its own, or remove {RECORD} there when "
+                "the cluster has got other addresses"
+            )
         if self._task.check_mode:
             names = [f"{name}.crt" for name in options["authorities"]]
             names += [f"{name}.pub" for name in options["key_pairs"]] + options["secrets"]
             names += [f"{user}.htpasswd" for user in options["htpasswd"]]
             made = [name for name in names if not (directory / name).exists()]
+            made += [RECORD] if outdated(directory, addresses) else []
             return {**result, "changed": bool(made), "made": made}
         made = []
         try:
@@ -67,6 +88,9 @@ class ActionModule(ActionBase):
                     for user, name in options["htpasswd"].items()
                     if ensure_htpasswd(directory, user, name)
                 ]
+                if outdated(directory, addresses):
+                    write_private(directory / RECORD, encoded(addresses))
+                    made.append(RECORD)
         except (AuthorityError, OSError) as error:
             raise AnsibleActionFail(f"{directory}: {error}") from error
         return {**result, "changed": bool(made), "made": made}

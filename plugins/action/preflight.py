@@ -113,6 +113,9 @@ class ActionModule(ActionBase):
             versions=options.versions(load),
             now=time.time(),
             inject_facts=bool(constants.config.get_config_value("INJECT_FACTS_AS_VARS")),
+            yaml_endings=tuple(constants.YAML_FILENAME_EXTENSIONS),
+            ignored_endings=tuple(constants.INVENTORY_IGNORE_EXTS),
+            ignored_patterns=tuple(constants.INVENTORY_IGNORE_PATTERNS),
         )
 
     def _templated(

@@ -93,7 +93,7 @@ options:
     type: str
     default: 20000-24999
   wait:
-    description: Whether to wait until all pods are as wanted and ready.
+    description: Whether to wait until all pods are as wanted and ready, also when nothing has to be changed.
     type: bool
     default: true
   timeout:

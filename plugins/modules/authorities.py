@@ -36,6 +36,14 @@ options:
     description: User names with the name of the secret that is their password. C(USER.htpasswd) is made, with bcrypt.
     type: dict
     default: {}
+  addresses:
+    description:
+      - Addresses of the cluster that the directory is of, such as those of its management hosts. They are recorded in
+        C(cluster.json).
+      - A directory with a record that has none of them is another cluster's, and refused.
+    type: list
+    elements: str
+    default: []
 attributes:
   check_mode:
     support: full

@@ -91,6 +91,37 @@ def test_nobody_listens(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "https://127.0.0.1:1" in text and "does not answer" in text
 
 
+def test_connection_that_ends_in_the_handshake_is_made_again(api: Api, nodes: Nodes, tenant: str) -> None:
+    """As a load balancer without backend does for a moment."""
+    target = int(api.url.rpartition(":")[2])
+    ended: list[int] = []
+
+    def forward(listener: socket.socket) -> None:
+        while True:
+            near, _address = listener.accept()
+            if len(ended) < 2:
+                near.recv(4096)
+                near.close()
+                ended.append(1)
+                continue
+            far = socket.create_connection(("127.0.0.1", target))
+            for source, sink in ((near, far), (far, near)):
+                threading.Thread(target=_copy, args=(source, sink), daemon=True).start()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=forward, args=(listener,), daemon=True).start()
+        options = api.options(name="shop", tenant=tenant, host=f"https://127.0.0.1:{listener.getsockname()[1]}")
+        result = runner.run("app", {**options, "image": "x/y:1", "type": "worker", "timeout": 30})
+    assert not result.get("failed"), result["msg"]
+    assert len(ended) == 2
+
+
+def _copy(source: socket.socket, sink: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while data := source.recv(65536):
+            sink.sendall(data)
+
+
 class Cutter(threading.Thread):
     """Forwards connections to the API; from `cut` on it swallows what the API answers."""
 
@@ -233,9 +264,9 @@ PLAY = """
 def command_lines() -> set[bytes]:
     """Return the arguments of every process, which all users of a machine can read."""
     found = set()
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
+    for process in filter(str.isdigit, os.listdir("/proc")):
         with contextlib.suppress(OSError):
-            found.add(path.read_bytes())
+            found.add(Path("/proc", process, "cmdline").read_bytes())
     return found
 
 

@@ -130,6 +130,39 @@ def test_resources(api: Api, nodes: Nodes, tenant: str) -> None:
     assert not good("app", options)["changed"]
 
 
+def test_what_does_not_run_fails_each_time(api: Api, nodes: Nodes, tenant: str) -> None:
+    """A pipeline that is started again must not take the number of replicas for replicas that run."""
+    process = {"name": "web", "ports": [80], "replicas": 0}
+    good("app", app(api, tenant, image="x/bad:1", processes=[process]))
+    options = api.options(name="shop", tenant=tenant, replicas=1, timeout=20)
+    assert "web scaled to 1, but it does not run" in bad("app_scale", options)
+    again = bad("app_scale", options)
+    assert "web is as wanted already, but it does not run" in again and "ErrImagePull" in again
+    assert not good("app_scale", options, check=True)["changed"]
+    assert not good("app_scale", {**options, "wait": False})["changed"]
+    scale(api, tenant, replicas=0)
+    # A change of another process does not hide it, and what is not named is not waited for.
+    both = [{**process, "name": name, "replicas": 1} for name in ("web", "api")]
+    bad("app", app(api, tenant, image="x/deaf:2", processes=both, timeout=2, on_failure="keep"))
+    waiting = api.options(name="shop", tenant=tenant, processes={"web": 1, "api": 0}, timeout=2)
+    assert "web scaled to 1, api scaled to 0, but it does not run" in bad("app_scale", waiting)
+    assert "web is as wanted already, api scaled to 2" in bad(
+        "app_scale", {**waiting, "processes": {"web": 1, "api": 2}}
+    )
+    good("app_scale", {**waiting, "processes": {"api": 0}})
+
+
+def test_instances_that_do_not_run_fail_each_time(api: Api, nodes: Nodes, tenant: str) -> None:
+    allow_host_network(api, tenant)
+    process = {"name": "web", "ports": [8000], "replicas": 2, "host_network": True, "readiness": {"http": "/up"}}
+    bad("app", app(api, tenant, image="x/deaf:1", processes=[process], timeout=2, on_failure="keep"))
+    options = api.options(name="shop", tenant=tenant, replicas=2, timeout=2)
+    found = len(api.kube.find("Deployment", tenant))
+    for _attempt in range(2):
+        assert "does not run" in bad("app_scale", {**options, "replicas": found})
+    good("app", api.options(name="shop", tenant=tenant, state="absent", timeout=30))
+
+
 def allow_host_network(api: Api, tenant: str) -> None:
     marks = {"pod-security.kubernetes.io/enforce": "privileged"}
     space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": tenant, "labels": marks}}

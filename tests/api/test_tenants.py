@@ -437,6 +437,39 @@ def test_kubeconfig_of_a_member(api: Api, tenant: str, tmp_path: Path, kind: str
     assert gone["changed"] and list(tmp_path.iterdir()) == []
 
 
+def test_kubeconfigs_of_two_clusters_can_be_used_together(api: Api, tenant: str, tmp_path: Path) -> None:
+    """Names in kubeconfigs are unique by cluster: of two with one name, kubectl takes the first for both."""
+    people = [member("ann", "viewer"), member("ann", "viewer", "service_account")]
+    good("tenant", api.options(name=tenant, members=people))
+    here = yaml.safe_load(api.kubeconfig.read_text())
+    here["clusters"][0]["name"] = here["contexts"][0]["context"]["cluster"] = "two"
+    two = tmp_path / "two-admin.conf"
+    two.write_text(yaml.safe_dump(here))
+    port = api.url.rpartition(":")[2]
+    ways = {
+        "test": {},
+        "two": {"kubeconfig": str(two)},
+        f"127.0.0.1:{port}": {"host": api.url},
+    }
+    merged: dict[str, set[str]] = {"clusters": set(), "contexts": set(), "users": set()}
+    for cluster, way in ways.items():
+        for kind in ("user", "service_account"):
+            path = tmp_path / "ann.conf"
+            ask = {**api.options(tenant=tenant, member="ann", kind=kind, path=str(path)), **way}
+            good("tenant_kubeconfig", ask)
+            assert not good("tenant_kubeconfig", ask)["changed"]
+            made = yaml.safe_load(path.read_text())
+            soon(lambda path=path: allowed(path, "get", "pods", tenant))
+            context = made["contexts"][0]["context"]
+            assert made["current-context"] == made["contexts"][0]["name"] == f"{tenant}@{cluster}"
+            assert context["cluster"] == made["clusters"][0]["name"] == cluster
+            assert context["user"] == made["users"][0]["name"] and made["users"][0]["name"].endswith(f"ann@{cluster}")
+            for part, known in merged.items():
+                known.add(made[part][0]["name"])
+            path.unlink()
+    assert {part: len(known) for part, known in merged.items()} == {"clusters": 3, "contexts": 3, "users": 6}
+
+
 def test_kubeconfig_is_renewed_in_time(api: Api, tenant: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     good(
         "tenant", api.options(name=tenant, members=[member("ann", "viewer"), member("ci", "viewer", "service_account")])

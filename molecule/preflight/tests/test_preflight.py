@@ -29,9 +29,16 @@ BREAK = """
 mount --bind /opt /opt && mount -o remount,bind,ro /opt
 mount --bind /usr/local/bin /usr/local/bin && mount -o remount,bind,noexec /usr/local/bin
 systemd-run --quiet --unit=intruder python3 -m http.server --bind 10.94.9.11 10250
+systemd-run --quiet --unit=docker sleep 600
+systemd-run --quiet --unit=firewalld sleep 600
+echo '/swapfile none swap sw 0 0 # of the test' >>/etc/fstab
+echo 'http_proxy=http://192.0.2.1:3128/of-the-test' >>/etc/environment
 timeout 10 sh -c 'until curl --silent --output /dev/null http://10.94.9.11:10250; do sleep 0.1; done'
 """
-MEND = "systemctl stop intruder; umount /usr/local/bin; umount /opt"
+MEND = """
+sed -i '/of the test/d' /etc/fstab; sed -i '/of-the-test/d' /etc/environment
+systemctl stop intruder docker firewalld; umount /usr/local/bin; umount /opt
+"""
 # (host, check, variable) of everything that is wrong above. What is the same on all hosts has no host of its own.
 WANTED = {
     ("Compute_2", "hostname", "inventory_hostname"),
@@ -42,10 +49,14 @@ WANTED = {
     ("all hosts", "unknown_variable", "cloudbang_pod_cidir"),
     ("node1", "disk", "/usr/local/bin"),
     ("node1", "disk", "/var/lib"),
+    ("node1", "firewall", "firewalld"),
     ("node1", "memory", "memory"),
+    ("node1", "no_proxy", "no_proxy"),
     ("node1", "noexec", "/usr/local/bin"),
     ("node1", "port_used", "port 10250"),
     ("node1", "read_only", "/opt"),
+    ("node1", "runtime", "container runtime"),
+    ("node1", "swap", "/etc/fstab"),
     ("node1", "vip_subnet", "cloudbang_api_vip"),
 }
 # All that a run could leave: files with owner, mode and content, units and their states, mounts, network, kernel.

@@ -97,7 +97,8 @@ def run(
             "problems": [problem._asdict() for problem in error.problems],
         }
     except PlatformError as error:
-        result = {"failed": True, "changed": False, "msg": f"{module}: {error}"}
+        # What was done before stays done; a pipeline has to know that the next run starts from there.
+        result = {"failed": True, "changed": kube is not None and kube.changed, "msg": f"{module}: {error}"}
         if isinstance(error, Unknown):
             result["unknown"] = True
     except Exception as error:

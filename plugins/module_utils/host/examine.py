@@ -40,6 +40,22 @@ FEATURES = {
 # Authorities that an installed host trusts, by their names on the controller.
 AUTHORITIES = {"kubernetes-ca": "/etc/kubernetes/pki/ca.crt", "etcd-ca": "/etc/etcd/pki/ca.crt"}
 VERSIONED = {"kubelet": "--version", "kube-apiserver": "--version", "etcd": "--version"}
+# Container runtimes and Kubernetes of other installers, and what the platform's own roles recorded.
+OTHERS = (
+    "containerd.service",
+    "crio.service",
+    "docker.service",
+    "k0scontroller.service",
+    "k0sworker.service",
+    "k3s-agent.service",
+    "k3s.service",
+    "kubelet.service",
+    "rke2-agent.service",
+    "rke2-server.service",
+    "snap.microk8s.daemon-kubelite.service",
+)
+RECORD = "/var/lib/cloudbang/installed.json"
+FIREWALLD = "firewalld.service"
 # A lost TCP packet is sent again after a second; a closed UDP port answers at once, an open one not at all.
 PROBE_SECONDS = {"tcp": 2.5, "udp": 0.5}
 VIP_SECONDS = 0.4
@@ -123,6 +139,41 @@ def disks(paths: Iterable[str]) -> dict[str, dict[str, int]]:
 
 def swaps() -> list[str]:
     return [line.split()[0] for line in text("/proc/swaps").splitlines()[1:] if line.strip()]
+
+
+def swaps_at_boot() -> list[str]:
+    """Return what /etc/fstab switches on as swap at the next boot."""
+    lines = [line.split() for line in text("/etc/fstab").splitlines() if not line.lstrip().startswith("#")]
+    return [
+        words[0] for words in lines if len(words) > 2 and words[2] == "swap" and "noauto" not in ",".join(words[3:4])
+    ]
+
+
+def other_services() -> dict[str, dict[str, str]]:
+    """Return path, ``active`` and ``enabled`` of each unit that somebody else installed, as systemd tells them."""
+    try:
+        ours = json.loads(text(RECORD) or "{}")
+    except ValueError:
+        ours = {}
+    properties = "--property=Id,LoadState,FragmentPath,ActiveState,UnitFileState"
+    found = {}
+    for block in command("systemctl", "show", properties, *OTHERS, FIREWALLD).split("\n\n"):
+        one = dict(line.partition("=")[::2] for line in block.splitlines())
+        if one.get("LoadState") == "loaded" and one.get("FragmentPath") not in ours:
+            found[one["Id"]] = {
+                "path": one.get("FragmentPath", ""),
+                "active": one.get("ActiveState", ""),
+                "enabled": one.get("UnitFileState", ""),
+            }
+    return found
+
+
+def packet_filters(services: dict[str, dict[str, str]]) -> list[str]:
+    """Return the programs that manage the host's packet filter. The unit of ufw is active when ufw is not."""
+    ufw = re.search(r"^ENABLED=[\"']?yes", text("/etc/ufw/ufw.conf"), re.MULTILINE | re.IGNORECASE)
+    firewalld = services.get(FIREWALLD, {})
+    active = firewalld.get("active") == "active" or firewalld.get("enabled") == "enabled"
+    return [name for name, here in (("ufw", ufw), ("firewalld", active)) if here]
 
 
 def socket_address(word: str) -> tuple[str, int]:
@@ -283,10 +334,15 @@ def selinux() -> str:
 
 
 def proxies() -> dict[str, str]:
-    """Return the proxy variables without the credentials that may be in them."""
+    """Return the proxy variables without the credentials that may be in them.
+
+    Of those in /etc/environment, too: not every login reads it, but those of the host's users do.
+    """
+    lines = re.findall(r"^\s*(?:export\s+)?(\w+)=[\"']?(.*?)[\"']?\s*$", text("/etc/environment"), re.MULTILINE)
+    given = {**dict(lines), **os.environ}
     result = {}
     for name in ("http_proxy", "https_proxy", "no_proxy"):
-        value = os.environ.get(name) or os.environ.get(name.upper())
+        value = given.get(name) or given.get(name.upper())
         if value:
             result[name] = re.sub(r"//[^/@]*@", "//***@", value)
     return result
@@ -504,6 +560,7 @@ def examine(wanted: dict[str, Any]) -> dict[str, Any]:
     mtus = [one["mtu"] for one in links.values() if own in {address.split("/")[0] for address in one["addresses"]}]
     results = probe_peers(probes, min(mtus) if mtus else 0)
     vip = str(wanted.get("vip") or "")
+    services = other_services()
     return {
         "reached": True,
         "os": operating_system(),
@@ -515,6 +572,9 @@ def examine(wanted: dict[str, Any]) -> dict[str, Any]:
         "memory": memory(),
         "disks": disks(wanted.get("disks") or []),
         "swaps": swaps(),
+        "swaps_at_boot": swaps_at_boot(),
+        "other_services": services,
+        "packet_filters": packet_filters(services),
         "listeners": listeners(),
         "interfaces": links,
         "default_route": default_route(),

@@ -25,6 +25,7 @@ try:
     import kubernetes.config
     import urllib3
     import urllib3.connection
+    import urllib3.connectionpool
 
     MISSING: str | None = None
 except ImportError as import_error:
@@ -44,6 +45,10 @@ PATIENCE = 12.0
 PAUSE = 0.5
 # Answers that say nothing about the request itself: too many, no leader, no backend, too slow.
 BUSY = (429, 500, 502, 503, 504)
+# The ends of paths that a POST asks something of and changes nothing with.
+QUESTIONS = ("reviews", "/token")
+# How an ended connection looks to TLS; every other error of it says what is wrong with certificates or protocol.
+ENDED = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
 Found = TypeVar("Found")
 # Returns what to add to the message of a refusal, of a status and that message: what is to be done about it.
 Advice = Callable[[int, str], str]
@@ -88,6 +93,8 @@ class Kube:
         self._advice = advice
         # What a run finds in the cluster and does not use; a mapping, as it keeps each once and in order.
         self.warnings: dict[str, None] = {}
+        # Whether the API has done anything but answer questions.
+        self.changed = False
         self._date: tuple[float, float] | None = None
         self._headers = {"Accept": "application/json"}
         for setting in configuration.auth_settings().values():
@@ -266,6 +273,8 @@ class Kube:
                 answer: Object = json.loads(data)
             except ValueError as error:
                 raise ConfigError(f"{self.described}: the answer is no JSON: is it a Kubernetes API?") from error
+            if method != "GET" and "dryRun" not in (query or {}) and not where.endswith(QUESTIONS):
+                self.changed = True
             return answer
 
     def _send(
@@ -423,6 +432,21 @@ def connect(options: dict[str, Any], advice: Advice = no_advice) -> Kube:
             official.kube_config._cleanup_temp_files()
 
 
+def cluster_name(options: dict[str, Any], server: str) -> str:
+    """Return what a kubeconfig made with these options calls the cluster: as theirs does, else by its address.
+
+    Names have to differ between clusters, or kubectl takes one for the other when their kubeconfigs are used together.
+    """
+    official: Any = kubernetes.config
+    chosen = options.get("kubeconfig") or os.environ.get("KUBECONFIG") or os.path.expanduser("~/.kube/config")
+    if not options.get("host") and any(os.path.exists(name) for name in chosen.split(os.pathsep)):
+        contexts, used = official.list_kube_config_contexts(config_file=chosen)
+        if options.get("context"):
+            [used] = [one for one in contexts if one["name"] == options["context"]]
+        return str(used["context"]["cluster"])
+    return server.partition("://")[2] or server
+
+
 def _configure(official: Any, configuration: Any, options: dict[str, Any]) -> str:
     """Fill the configuration from kubeconfig, the host option or the pod's own account; return how to name the API."""
     host, context = options.get("host"), options.get("context")
@@ -472,6 +496,27 @@ def _socket_options() -> list[tuple[int, int, int]]:
     return options
 
 
+def _secure_pool() -> Any:
+    """Return a class of connection pools in which a connection that ends during the handshake was never made.
+
+    Nothing was sent then, as with one that is refused; urllib3 takes it for a fault of TLS or for a lost answer.
+    """
+
+    class Connection(urllib3.connection.HTTPSConnection):
+        def connect(self) -> None:
+            try:
+                super().connect()
+            except OSError as error:
+                if isinstance(error, ssl.SSLError) and not isinstance(error, ENDED):
+                    raise
+                raise urllib3.exceptions.NewConnectionError(self, str(error)) from error
+
+    class Pool(urllib3.connectionpool.HTTPSConnectionPool):
+        ConnectionCls = Connection
+
+    return Pool
+
+
 def _pool(configuration: Any, described: str) -> Any:
     """Return a connection pool with the TLS material read now, so that no key has to stay in a file."""
     arguments: dict[str, Any] = {"maxsize": 64, "block": False, "socket_options": _socket_options()}
@@ -489,6 +534,10 @@ def _pool(configuration: Any, described: str) -> Any:
         if getattr(configuration, "tls_server_name", None):
             arguments["server_hostname"] = configuration.tls_server_name
             arguments["assert_hostname"] = configuration.tls_server_name
+    pool: Any
     if configuration.proxy and not _bypassed(configuration):
-        return urllib3.ProxyManager(configuration.proxy, proxy_headers=configuration.proxy_headers, **arguments)
-    return urllib3.PoolManager(**arguments)
+        pool = urllib3.ProxyManager(configuration.proxy, proxy_headers=configuration.proxy_headers, **arguments)
+    else:
+        pool = urllib3.PoolManager(**arguments)
+    pool.pool_classes_by_scheme = {**pool.pool_classes_by_scheme, "https": _secure_pool()}
+    return pool

@@ -14,6 +14,8 @@ from .inventory import EVERYWHERE, Inventory, Problem, as_address, as_network, c
 CIDRS = ("cloudbang_pod_cidr", "cloudbang_service_cidr")
 SHARED = (
     "cloudbang_cluster_name",
+    "cloudbang_state_dir",
+    "cloudbang_pki_dir",
     "cloudbang_network",
     "cloudbang_cluster_domain",
     "cloudbang_pod_cidr",
@@ -41,6 +43,8 @@ SHARED = (
     "goodnet_provider_gateway",
 )
 DOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+# Ansible expands a range in the name of a host only.
+RANGE = re.compile(r"\[(\d+:\d+|[a-z]:[a-z])(:\d+)?\]", re.IGNORECASE)
 LEADING_ZERO = re.compile(r"(^|\.)0\d")
 MAX_SERVICE_BITS = 20
 PORTS_WANTED = "ports from 1 to 65535, each once, as numbers and ranges, such as 20000-24999,9100"
@@ -211,7 +215,7 @@ def vip_form(inventory: Inventory) -> Iterator[Problem]:
         if not value or not isinstance(value, str):
             continue
         if as_address(value) is None:
-            hint = "without the prefix" if "/" in value else ""
+            hint = "without the prefix" if "/" in value else "names are not looked up"
             yield Problem(host, "vip", "cloudbang_api_vip", repr(value), "one IP address", hint)
             continue
         for name in CIDRS:
@@ -248,16 +252,20 @@ def node_address_form(inventory: Inventory) -> Iterator[Problem]:
         value = inventory.get(host, "cloudbang_node_address")
         address = as_address(value)
         fault, hint = "", ""
+        wanted = "an address other nodes reach"
         if address is None:
-            fault, hint = repr(value), "set ansible_host or cloudbang_node_address"
-            if LEADING_ZERO.search(str(value)):
+            wanted = "an IP address that other nodes reach; names are not looked up"
+            fault, hint = repr(value), "set cloudbang_node_address; ansible_host may stay a name"
+            if RANGE.search(str(value)):
+                hint = "a range works in the names of hosts only: give each host its own address"
+            elif LEADING_ZERO.search(str(value)):
                 hint = "leading zeros are not allowed"
         elif address.is_loopback:
             fault, hint = str(value), "other nodes cannot reach a loopback address"
         elif address.is_unspecified or address.is_multicast or address.is_link_local:
             fault = str(value)
         if fault:
-            yield Problem(host, "node_address", "cloudbang_node_address", fault, "an address other nodes reach", hint)
+            yield Problem(host, "node_address", "cloudbang_node_address", fault, wanted, hint)
 
 
 @check("inventory")

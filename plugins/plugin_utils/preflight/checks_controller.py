@@ -3,12 +3,18 @@
 
 from __future__ import annotations
 
+import getpass
+import os
 from collections.abc import Iterator
+from pathlib import Path
 
 from ..artifacts.resolve import mirror_problem
 from .inventory import Inventory, Problem, check
 
 HOST = "controller"
+# Where roles write on the controller; of the last two it is the directory of the file.
+DIRECTORIES = ("cloudbang_state_dir", "cloudbang_pki_dir", "artifacts_cache_dir")
+FILES = ("artifacts_lock_file", "kube_control_plane_admin_kubeconfig")
 
 
 @check("inventory")
@@ -23,6 +29,34 @@ def facts_are_no_variables(inventory: Inventory) -> Iterator[Problem]:
             "false",
             "set inject_facts_as_vars = false below [defaults] in ansible.cfg, or ANSIBLE_INJECT_FACT_VARS=false",
         )
+
+
+def this_user() -> str:
+    """Return the name of the user of Ansible, or its number where it has none, as in some containers."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.geteuid())
+
+
+@check("hosts")
+def directories_can_be_written(inventory: Inventory) -> Iterator[Problem]:
+    """Ansible runs as any user, who has to own what an earlier run made, perhaps one as root."""
+    # A pipeline that judges the inventory alone installs nothing from where it runs.
+    for name in (*DIRECTORIES, *FILES) if inventory.facts else ():
+        for _host, value in inventory.shared(name):
+            if not isinstance(value, str) or not value:
+                continue
+            path = Path(value).expanduser()
+            place = path.parent if name in FILES else path
+            while not os.path.exists(place) and place != place.parent:
+                place = place.parent
+            if os.path.isdir(place) and os.access(place, os.R_OK | os.W_OK | os.X_OK):
+                continue
+            user = this_user()
+            found = f"{place}, which user {user} may not write" if os.path.isdir(place) else f"{place}, a file"
+            hint = f"chown -R {user} it if it is to be this user's, or set {name}"
+            yield Problem(HOST, "controller", name, found, f"a directory that {user} may read and write", hint)
 
 
 @check("inventory")

@@ -71,7 +71,8 @@ def range_of_numbers(inventory: Inventory) -> Iterator[Problem]:
         if len(value) != 2 or not 1 <= value[0] <= value[1] <= MAX_VNI:
             yield Problem(host, "vni", name, str(value), f"[first, last] within 1 to {MAX_VNI}, first not above last")
             continue
-        tenants = inventory.get(inventory.nodes[0], "goodnet_tenants", {})
+        first = inventory.nodes[0] if inventory.nodes else ""
+        tenants = inventory.get(first, "goodnet_tenants", {})
         if isinstance(tenants, Mapping) and len(tenants) > value[1] - value[0] + 1:
             yield Problem(host, "vni", name, str(value), f"numbers for the {len(tenants)} tenants of goodnet_tenants")
 

@@ -18,6 +18,49 @@ FEATURES = {
     "calico": ("ip_set",),
     "goodnet": (),
 }
+REPLACED = ("containerd.service", "kubelet.service")
+# What to look for, the units that are it, and the next step.
+OTHERS = (
+    (
+        "container runtime",
+        ("containerd.service", "crio.service", "docker.service"),
+        "take another machine, or give up its containers: apt-get purge docker.io docker-ce containerd containerd.io "
+        "cri-o",
+    ),
+    (
+        "Kubernetes",
+        (
+            "k0scontroller.service",
+            "k0sworker.service",
+            "k3s-agent.service",
+            "k3s.service",
+            "kubelet.service",
+            "rke2-agent.service",
+            "rke2-server.service",
+            "snap.microk8s.daemon-kubelite.service",
+        ),
+        "take another machine, or remove that cluster's node as its installer does, such as with kubeadm reset or "
+        "k3s-uninstall.sh",
+    ),
+)
+FILTERS = {"ufw": "ufw disable", "firewalld": "systemctl disable --now firewalld"}
+# What Ansible and ssh say, and the next step.
+LOGIN_HINTS = {
+    "permission denied (": "check ansible_user and its key; for a password run with --ask-pass, "
+    "and see that ssh_args in ansible.cfg allows it",
+    "sudo password": "run with --ask-become-pass, or allow sudo without password",
+    "password is required": "run with --ask-become-pass, or allow sudo without password",
+    "not in the sudoers file": "log in as root, or allow this user sudo",
+    "host key verification failed": "compare the host's key and add it to ~/.ssh/known_hosts",
+    "could not resolve": "set ansible_host to its address",
+    "connection refused": "check ansible_port, and that sshd runs",
+    "timed out": "check the address, and firewalls on the way",
+}
+
+
+def login_hint(reason: str) -> str:
+    """Return what to do about a host that could not be reached, nothing when the reason is not a known one."""
+    return next((hint for text, hint in LOGIN_HINTS.items() if text in reason.lower()), "")
 
 
 @check("hosts")
@@ -35,6 +78,7 @@ def reached(inventory: Inventory) -> Iterator[Problem]:
                 name,
                 f"{found}: {facts.get('reason', 'no answer')}",
                 "a host that Ansible can log in to and become root on",
+                login_hint(str(facts.get("reason", ""))),
             )
 
 
@@ -162,12 +206,59 @@ def etcd_disk(inventory: Inventory) -> Iterator[Problem]:
 @check("hosts")
 def swap(inventory: Inventory) -> Iterator[Problem]:
     for host in inventory.examined:
-        swaps = inventory.facts[host].get("swaps", [])
+        swaps, later = (inventory.facts[host].get(name, []) for name in ("swaps", "swaps_at_boot"))
         extra = inventory.get(host, "kube_node_kubelet_extra", {})
         allowed = isinstance(extra, Mapping) and extra.get("failSwapOn") is False
         if swaps and not allowed and inventory.member(host, "management", "compute", "loadbalancer"):
             yield Problem(
                 host, "swap", "/proc/swaps", ", ".join(swaps), "no swap", "swapoff --all, and remove it from /etc/fstab"
+            )
+        elif later and not allowed and inventory.member(host, "management", "compute", "loadbalancer"):
+            hint = "remove it there, or kubelet does not start after the next boot"
+            yield Problem(host, "swap", "/etc/fstab", ", ".join(later), "no swap", hint)
+
+
+def installed(inventory: Inventory, host: str) -> bool:
+    """Return whether the platform runs on a host; what it lived with so far is no reason to refuse to go on."""
+    return bool(inventory.facts[host].get("units"))
+
+
+@check("hosts")
+def other_installations(inventory: Inventory) -> Iterator[Problem]:
+    """The platform brings a containerd and a kubelet; those of others would be replaced, or use the same sockets."""
+    for host in inventory.examined:
+        if not inventory.member(host, "management", "compute", "loadbalancer"):
+            continue
+        services = inventory.facts[host].get("other_services", {})
+        for variable, names, hint in OTHERS:
+            here = [
+                f"{unit} ({one.get('active')}, {one.get('path')})"
+                for unit, one in services.items()
+                if unit in names
+                # A unit of the same name would be replaced, also one that does not run.
+                and (unit in REPLACED or one.get("active") == "active" or one.get("enabled") == "enabled")
+            ]
+            if here:
+                severity = WARNING if installed(inventory, host) else "error"
+                found, wanted = ", ".join(here), "none but the platform's"
+                yield Problem(host, "runtime", variable, found, wanted, hint, severity)
+
+
+@check("hosts")
+def packet_filters(inventory: Inventory) -> Iterator[Problem]:
+    """What they do not know they drop: traffic of pods, VXLAN, VRRP, and ports between the hosts."""
+    for host in inventory.examined:
+        for name in inventory.facts[host].get("packet_filters", []):
+            yield Problem(
+                host,
+                "firewall",
+                name,
+                "active",
+                "not active",
+                f"{FILTERS.get(name, f'stop {name}')}: the platform filters what concerns it, and other rules belong "
+                "into nftables tables of their own; with rules that let the platform through, preflight_ignore: "
+                "[firewall]",
+                WARNING if installed(inventory, host) else "error",
             )
 
 

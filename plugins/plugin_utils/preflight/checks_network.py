@@ -249,5 +249,6 @@ def proxies(inventory: Inventory) -> Iterator[Problem]:
                 "no_proxy",
                 ",".join(past) or "nothing",
                 f"also {', '.join(missing[:3])}{' ...' if len(missing) > 3 else ''}",
-                "node addresses and the virtual IP go past the proxy",
+                "node addresses and the virtual IP go past the proxy; set no_proxy where the proxy is, such as in "
+                "/etc/environment",
             )

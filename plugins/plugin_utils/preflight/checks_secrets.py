@@ -6,6 +6,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import os
 import ssl
 from collections.abc import Iterator
 from datetime import datetime, timezone
@@ -21,6 +22,7 @@ except ImportError:
 else:
     HAS_CRYPTOGRAPHY = True
 
+from ..cluster_identity import RECORD, another
 from .inventory import WARNING, Inventory, Problem, check
 
 HOST = "controller"
@@ -38,8 +40,9 @@ KEY_BYTES = 32
 
 
 def directories(inventory: Inventory) -> Iterator[Path]:
+    """Return the directories of authorities that can be read; others are told with the controller's directories."""
     for _host, value in inventory.shared("cloudbang_pki_dir"):
-        if isinstance(value, str) and value:
+        if isinstance(value, str) and value and os.access(Path(value).expanduser(), os.R_OK | os.X_OK):
             yield Path(value).expanduser()
 
 
@@ -138,6 +141,9 @@ def encryption_key(inventory: Inventory) -> Iterator[Problem]:
         except binascii.Error:
             yield problem(path, "text that is not base64", f"{KEY_BYTES} random bytes in base64")
             continue
+        except OSError as error:
+            yield problem(path, f"no key ({error.strerror})", "a file that this user may read")
+            continue
         if size != KEY_BYTES:
             yield problem(path, f"{size} bytes", f"{KEY_BYTES} random bytes in base64", "every secret depends on it")
 
@@ -152,11 +158,31 @@ def service_account_key(inventory: Inventory) -> Iterator[Problem]:
         try:
             mine = serialization.load_pem_private_key(private.read_bytes(), None).public_key()
             theirs = serialization.load_pem_public_key(public.read_bytes())
-        except (TypeError, ValueError) as error:
+        except (OSError, TypeError, ValueError) as error:
             yield problem(private, f"no usable key ({error})", "a key pair in PEM form")
             continue
         if mine != theirs:
             yield problem(public, "the public half of another key", f"that of {private.name}")
+
+
+@check("inventory")
+def authorities_are_of_this_cluster(inventory: Inventory) -> Iterator[Problem]:
+    """Two clusters with one name would have the same administrators, and a reset of one would end the other."""
+    for directory in directories(inventory):
+        vips = [value for _host, value in inventory.shared("cloudbang_api_vip") if value]
+        addresses = [inventory.address(host) for host in inventory.groups.get("management", ())]
+        mine = [str(one) for one in (*vips, *addresses) if one is not None]
+        other = another(directory, mine)
+        if other:
+            yield Problem(
+                HOST,
+                "other_cluster",
+                str(directory / RECORD),
+                f"authorities of a cluster with {', '.join(other)}",
+                f"those of this one, with {', '.join(mine)}",
+                "give it a cloudbang_cluster_name of its own; if all addresses of the cluster have changed, remove the "
+                "file",
+            )
 
 
 @check("hosts")
@@ -171,7 +197,7 @@ def cluster_is_this_one(inventory: Inventory) -> Iterator[Problem]:
                     host,
                     "other_cluster",
                     str(path),
-                    f"{'another authority' if path.exists() else 'no file'}, but the host trusts one already",
+                    f"{'another authority' if os.path.exists(path) else 'no file'}, but the host trusts one already",
                     f"the authority with the SHA-256 fingerprint {theirs[:16]}...",
                     "bring cloudbang_state_dir of the host's cluster, or reset the host if it is to change clusters",
                 )

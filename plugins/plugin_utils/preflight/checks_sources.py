@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,26 +19,65 @@ else:
 from .inventory import Inventory, Problem, check
 
 HOST = "inventory"
-YAML_ENDINGS = (".yml", ".yaml", ".json")
-IGNORED_ENDINGS = (".retry", ".orig", ".bak", ".cfg", "~", ".pyc", ".py", ".md", ".swp")
+# Endings of inventories that people write; Ansible tries everything else in a directory and goes on without it.
+INI_ENDINGS = ("", ".ini", ".toml")
+# What Ansible never takes for an inventory in a directory of inventories.
+NO_INVENTORY = ("group_vars", "host_vars", "vars_plugins")
 MAX_BYTES = 4_000_000
 
 
-def files(sources: tuple[str, ...]) -> Iterator[Path]:
-    """Return the files that Ansible reads for inventory sources: themselves, group_vars and host_vars beside them."""
+def files(inventory: Inventory) -> Iterator[tuple[Path, bool]]:
+    """Return the files that Ansible reads for the inventory's sources, each once, and whether it takes them for YAML.
+
+    Those are the sources, and beside them the variables of groups and hosts. What else is in these directories, such as
+    notes and backups, is nobody's business.
+    """
     seen: set[Path] = set()
-    for source in sources:
-        path = Path(source)
-        candidates = [path] if path.is_file() else []
-        base = path if path.is_dir() else path.parent
-        places = [base] if path.is_dir() else [base / "group_vars", base / "host_vars"]
-        for place in places:
-            if place.is_dir():
-                candidates += sorted(one for one in place.rglob("*") if one.is_file())
-        for one in candidates:
-            if one not in seen and not one.name.startswith(".") and not one.name.endswith(IGNORED_ENDINGS):
-                seen.add(one)
-                yield one
+    for source in map(Path, inventory.sources):
+        base = source if source.is_dir() else source.parent
+        found = [(one, one.suffix in inventory.yaml_endings) for one in inventories(source, inventory)]
+        for place, names in (("group_vars", inventory.groups), ("host_vars", inventory.hosts)):
+            found += [(one, True) for name in names for one in variables(base / place, str(name), inventory)]
+        for path, is_yaml in found:
+            if path not in seen:
+                seen.add(path)
+                yield path, is_yaml
+
+
+def inventories(source: Path, inventory: Inventory) -> Iterator[Path]:
+    """Return a source that is a file, or the inventories in a directory; none that is a program."""
+    if source.is_file():
+        if not os.access(source, os.X_OK):
+            yield source
+        return
+    for path in sorted(source.iterdir()) if source.is_dir() else ():
+        ignored = (
+            path.name.startswith(".")
+            or path.name in NO_INVENTORY
+            or path.name.endswith(inventory.ignored_endings)
+            or any(re.search(pattern, path.name) for pattern in inventory.ignored_patterns)
+        )
+        if not ignored and (path.is_dir() or path.suffix in (*INI_ENDINGS, *inventory.yaml_endings)):
+            yield from inventories(path, inventory)
+
+
+def variables(place: Path, name: str, inventory: Inventory) -> Iterator[Path]:
+    """Return the files with the variables of a group or host: of its file or directory, Ansible takes the first."""
+    for ending in ("", *inventory.yaml_endings):
+        path = place / f"{name}{ending}"
+        if path.exists():
+            yield from within(path, inventory) if path.is_dir() else (path,)
+            return
+
+
+def within(directory: Path, inventory: Inventory) -> Iterator[Path]:
+    for path in sorted(directory.iterdir()):
+        if path.name.startswith(".") or path.name.endswith("~"):
+            continue
+        if path.is_dir() and not path.suffix:
+            yield from within(path, inventory)
+        elif path.is_file() and path.suffix in ("", *inventory.yaml_endings):
+            yield path
 
 
 def duplicates(text: str) -> Iterator[tuple[str, int, int]]:
@@ -64,13 +104,12 @@ def duplicates(text: str) -> Iterator[tuple[str, int, int]]:
 
 @check("inventory")
 def inventory_files(inventory: Inventory) -> Iterator[Problem]:
-    for path in files(inventory.sources):
-        if path.stat().st_size > MAX_BYTES or os.access(path, os.X_OK):
-            continue
-        yield from one_file(path)
+    for path, is_yaml in files(inventory):
+        if path.stat().st_size <= MAX_BYTES:
+            yield from one_file(path, is_yaml)
 
 
-def one_file(path: Path) -> Iterator[Problem]:
+def one_file(path: Path, is_yaml: bool) -> Iterator[Problem]:
     where = str(path)
     try:
         data = path.read_bytes()
@@ -91,7 +130,7 @@ def one_file(path: Path) -> Iterator[Problem]:
         )
     if text.startswith("$ANSIBLE_VAULT;") or not HAS_YAML:
         return
-    if path.suffix in YAML_ENDINGS or path.parent.name in ("group_vars", "host_vars"):
+    if is_yaml:
         try:
             for key, line, first in duplicates(text):
                 yield Problem(

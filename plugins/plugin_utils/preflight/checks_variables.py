@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from .inventory import WARNING, Inventory, Option, Problem, check, shown
+from .inventory import ERROR, WARNING, Inventory, Option, Problem, check, shown
 
 OWN_PREFIX = "cloudbang_"
 NUMBER_WITH_UNIT = re.compile(r"\s*\d+(\.\d+)?\s*[a-zA-Z]+\s*")
@@ -24,6 +24,8 @@ TYPE_NAMES = {
 # Roles that make machines; what an inventory says about those is no business of the platform.
 UNJUDGED = ("lab",)
 CONNECTION = ("ansible_host", "ansible_user", "ansible_port")
+# Other installers read them as variables.
+PROXIES = ("http_proxy", "https_proxy", "no_proxy")
 REMOVED: Mapping[str, str] = {
     "cloudbang_vip": "cloudbang_api_vip",
     "cloudbang_network_plugin": "cloudbang_network",
@@ -58,24 +60,74 @@ def vault_text_is_opened(inventory: Inventory) -> Iterator[Problem]:
                 yield Problem(host, "vault", name, "encrypted text", "its content", "the tag !vault is missing")
 
 
+def misspelt(name: str, options: Iterable[str]) -> str:
+    """Return the option that a name is meant to be: with the same words, but for one that is cut or misspelt."""
+    words = name.split("_")
+    for option in difflib.get_close_matches(name, options, 5, 0.75):
+        others = option.split("_")
+        if "".join(words) == "".join(others):
+            return option
+        differ = [(one, other) for one, other in zip(words, others) if one != other]
+        if len(words) != len(others) or len(differ) != 1:
+            continue
+        [(one, other)] = differ
+        if one.startswith(other) or other.startswith(one) or difflib.SequenceMatcher(None, one, other).ratio() >= 0.75:
+            return option
+    return ""
+
+
+def name_fault(name: str, inventory: Inventory, prefixes: tuple[str, ...]) -> tuple[str, str, str, str] | None:
+    """Return found, wanted, hint and severity for the name of a variable, None when nothing is wrong with it.
+
+    One with our prefix that no role has is a typing error: nothing would ever read it. One that begins with the name of
+    a role may be for another collection's role or playbook, unless it is nearly right.
+    """
+    if name in inventory.options or name.startswith(("_", "ansible_")):
+        return None
+    if name in REMOVED:
+        return "an old name", REMOVED[name], "it was renamed", ERROR
+    meant = misspelt(name, inventory.options)
+    close = [meant] if meant else difflib.get_close_matches(name, inventory.options, 1, 0.75)
+    hint = f"did you mean {close[0]}?" if close else "docs/ and the roles' READMEs list them"
+    severity = ERROR
+    if not name.startswith(OWN_PREFIX):
+        if not name.startswith(prefixes) and not difflib.get_close_matches(name, inventory.options, 1, 0.92):
+            return None
+        severity = ERROR if meant and name.startswith(prefixes) else WARNING
+        if severity == ERROR:
+            hint += f"; if another playbook reads it, preflight_ignore: [unknown_variable:{name}]"
+    return "no such variable", "a variable of a role", hint, severity
+
+
 @check("inventory")
 def names_are_known(inventory: Inventory) -> Iterator[Problem]:
-    """A variable with one of our prefixes that no role has is a typing error: nothing would ever read it."""
     prefixes = tuple(f"{role}_" for role in inventory.roles if role not in UNJUDGED)
-
+    # Hosts have the same names, and other programs' variables may be many.
+    faults: dict[str, tuple[str, str, str, str] | None] = {}
     for host in inventory.nodes:
         for name in inventory.variables.get(host, {}):
-            if name in inventory.options or name.startswith(("_", "ansible_")):
-                continue
-            close = difflib.get_close_matches(name, inventory.options, 1, 0.75)
-            wanted = "a variable of a role"
-            hint = f"did you mean {close[0]}?" if close else "docs/ and the roles' READMEs list them"
-            if name in REMOVED:
-                yield Problem(host, "unknown_variable", name, "an old name", REMOVED[name], "it was renamed")
-            elif name.startswith(OWN_PREFIX) or (name.startswith(prefixes) and close):
-                yield Problem(host, "unknown_variable", name, "no such variable", wanted, hint)
-            elif name.startswith(prefixes) or difflib.get_close_matches(name, inventory.options, 1, 0.92):
-                yield Problem(host, "unknown_variable", name, "no such variable", wanted, hint, WARNING)
+            if name not in faults:
+                faults[name] = name_fault(name, inventory, prefixes)
+            fault = faults[name]
+            if fault is not None:
+                yield Problem(host, "unknown_variable", name, *fault)
+
+
+@check("inventory")
+def proxies_are_no_variables(inventory: Inventory) -> Iterator[Problem]:
+    for host in inventory.nodes:
+        for name in inventory.variables.get(host, {}):
+            if name.lower() in PROXIES:
+                yield Problem(
+                    host,
+                    "proxy",
+                    name,
+                    "a variable, which nothing reads",
+                    "the proxy where it is used",
+                    "export it where ansible-playbook runs, which downloads everything but packages; for those set "
+                    "Acquire::http::Proxy in /etc/apt/apt.conf.d on the hosts",
+                    WARNING,
+                )
 
 
 def type_fault(option: Option, value: Any) -> str:

@@ -64,7 +64,8 @@ class Inventory:
     templated; ``errors`` the message by host and variable where that was not possible; ``facts`` what ``examine``
     returned, by host, with ``reached`` false and a ``reason`` for a host that gave no answer, nothing for a host that
     was not asked; ``versions`` the versions of the artifact catalogue; ``now`` seconds since the epoch;
-    ``inject_facts`` whether Ansible makes facts that hosts return to variables.
+    ``inject_facts`` whether Ansible makes facts that hosts return to variables; ``yaml_endings``, ``ignored_endings``
+    and ``ignored_patterns`` which files Ansible reads in ``sources``.
     """
 
     hosts: tuple[str, ...]
@@ -79,6 +80,9 @@ class Inventory:
     versions: dict[str, str] = field(default_factory=dict)
     now: float = 0.0
     inject_facts: bool = False
+    yaml_endings: tuple[str, ...] = (".yml", ".yaml", ".json")
+    ignored_endings: tuple[str, ...] = (".bak", ".cfg", ".md", ".orig", ".pyc", ".retry", ".rst", ".swp", ".txt", "~")
+    ignored_patterns: tuple[str, ...] = ()
 
     @property
     def nodes(self) -> tuple[str, ...]:

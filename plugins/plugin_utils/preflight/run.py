@@ -57,11 +57,11 @@ def evaluate(inventory: Inventory, stages: Iterable[str] = ("inventory", "hosts"
 
 
 def demote(problems: Iterable[Problem], ignored: Iterable[str]) -> list[Problem]:
-    """Return the problems with those that the user chose to live with as warnings."""
+    """Return the problems with those that the user chose to live with, by CHECK or CHECK:VARIABLE, as warnings."""
     chosen = set(ignored)
     result = []
     for one in problems:
-        if one.check in chosen and one.severity == ERROR:
+        if chosen & {one.check, f"{one.check}:{one.variable}"} and one.severity == ERROR:
             one = replace(one, severity=WARNING)
         result.append(one)
     return sorted(result, key=lambda one: one.severity != ERROR)

@@ -114,7 +114,7 @@ def run(kube: Kube, options: dict[str, Any], check_mode: bool) -> Result:
         result["warnings"] = ["this cluster has no metrics API (metrics.k8s.io), without which no autoscaler acts"]
     instances = {step.process: step.after["replicas"] for step in changed if step.instances is not None}
     plan = plan_instances(live, live.newest, instances, options["host_ports"]) if instances else None
-    if check_mode or not changed:
+    if check_mode:
         return result
     for step in changed:
         if step.instances is None:
@@ -125,13 +125,14 @@ def run(kube: Kube, options: dict[str, Any], check_mode: bool) -> Result:
     except Failed as error:
         why = {key: error.details[key] for key in ("reason", "events")}
         return {**result, "failed": True, "msg": str(error), **why}
-    waited = [step for step in changed if step.instances is None and not step.stopped]
+    # What an earlier task changed may still not run. Instances that changed were waited for by deploy.
+    waited = [step for step in steps if not step.stopped and (step.instances is None or step not in changed)]
     if options["wait"] and waited:
         verdict = _wait(kube, live, waited, options["timeout"])
         if not verdict.done:
-            targets = [step.workload["metadata"]["name"] for step in waited]
+            targets = [name for step in waited for _kind, name in _targets(live, step)]
             result.update(failed=True, reason=verdict.reason)
-            result["msg"] = f"{where}: {_said(waited)}, but it does not run: {verdict.reason}"
+            result["msg"] = f"{where}: {_said(waited, changed)}, but it does not run: {verdict.reason}"
             with contextlib.suppress(KubeError):
                 events = kube.find("Event", tenant, fieldSelector="type=Warning")
                 result["events"] = warnings_of(events, targets)[-EVENTS:]
@@ -140,12 +141,20 @@ def run(kube: Kube, options: dict[str, Any], check_mode: bool) -> Result:
     return result
 
 
-def _said(steps: list[Step]) -> str:
+def _said(steps: list[Step], changed: list[Step]) -> str:
     said = [
-        f"{step.process} scaled to {step.replicas}" if step.replicas is not None else f"{step.process} changed"
+        f"{step.process} is as wanted already"
+        if step not in changed
+        else (f"{step.process} scaled to {step.replicas}" if step.replicas is not None else f"{step.process} changed")
         for step in steps
     ]
     return ", ".join(said)
+
+
+def _targets(live: Live, step: Step) -> list[tuple[str, str]]:
+    """Return kind and name of the workloads of a process; each instance in the hosts' network is one."""
+    workloads = [step.workload] if step.instances is None else live.of(step.process)
+    return [(entry["kind"], entry["metadata"]["name"]) for entry in workloads]
 
 
 def _steps(live: Live, options: dict[str, Any]) -> list[Step]:
@@ -269,12 +278,13 @@ def _wait(kube: Kube, live: Live, steps: list[Step], timeout: float) -> Verdict:
             nonlocal verdict
             found: list[Object] = []
             for step in steps:
-                kind, name = step.workload["kind"], step.workload["metadata"]["name"]
-                now = [entry for entry in watcher.of(kind) if entry["metadata"]["name"] == name]
-                if not now or (step.replicas is not None and size({**now[0], "kind": kind}) != step.replicas):
-                    verdict = Verdict(False, False, f"{name} is gone, or scaled by somebody else meanwhile")
-                    return False
-                found.append(now[0])
+                wanted = step.replicas if step.instances is None else None
+                for kind, name in _targets(live, step):
+                    now = [entry for entry in watcher.of(kind) if entry["metadata"]["name"] == name]
+                    if not now or (wanted is not None and size({**now[0], "kind": kind}) != wanted):
+                        verdict = Verdict(False, False, f"{name} is gone, or scaled by somebody else meanwhile")
+                        return False
+                    found.append(now[0])
             verdict = judge(found, watcher.of("Pod"), None, time.monotonic() - started)
             return verdict.done or verdict.failed
 

@@ -36,6 +36,7 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.kube.client imp
     ConfigError,
     Kube,
     KubeError,
+    cluster_name,
     connect,
 )
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube.kinds import Object, path
@@ -140,24 +141,25 @@ def _read(where: str) -> Object | None:
 
 
 def _kubeconfig(kube: Kube, options: dict[str, Any], user: dict[str, str]) -> Object:
-    tenant, member = options["tenant"], options["member"]
+    tenant, name = options["tenant"], cluster_name(options, kube.host)
+    user_name, context_name = f"{_user_name(options)}@{name}", f"{tenant}@{name}"
     cluster: dict[str, Any] = {"server": kube.host}
     if kube.ca:
         cluster["certificate-authority-data"] = _text(kube.ca.encode())
     purpose = {key: options[key] for key in ("tenant", "member", "kind", "lifetime")}
     context = {
-        "cluster": "cloudbang",
-        "user": member,
+        "cluster": name,
+        "user": user_name,
         "namespace": tenant,
         "extensions": [{"name": MARK, "extension": purpose}],
     }
     return {
         "apiVersion": "v1",
         "kind": "Config",
-        "current-context": tenant,
-        "clusters": [{"name": "cloudbang", "cluster": cluster}],
-        "contexts": [{"name": tenant, "context": context}],
-        "users": [{"name": member, "user": user}],
+        "current-context": context_name,
+        "clusters": [{"name": name, "cluster": cluster}],
+        "contexts": [{"name": context_name, "context": context}],
+        "users": [{"name": user_name, "user": user}],
     }
 
 

@@ -71,6 +71,10 @@ def judge(workloads: Iterable[Object], pods: Iterable[Object], digest: str | Non
         if arrived:
             continue
         done = False
+        if (workload.get("spec") or {}).get("replicas") == 0:
+            # Pods that are about to be deleted may be in any trouble.
+            reasons.append(f"{name}: {progress}")
+            continue
         for condition in status.get("conditions") or [] if observed(workload) else []:
             text = f"{name}: {condition.get('reason')}: {condition.get('message')}"
             if (condition.get("type"), condition.get("status")) in (("Progressing", "False"), ("Failed", "True")):

@@ -33,3 +33,17 @@ def test_names_that_are_some_are_made(tmp_path: Path) -> None:
     result = run(tmp_path, secrets=["acme.build.password"], htpasswd={"acme.build": "acme.build.password"})
     assert result["made"] == ["acme.build.password", "acme.build.htpasswd"]
     assert (tmp_path / "acme.build.htpasswd").read_text().startswith("acme.build:$2b$")
+
+
+def test_a_directory_is_of_one_cluster(tmp_path: Path) -> None:
+    first = ["192.0.2.100", "192.0.2.11"]
+    assert run(tmp_path, addresses=first)["made"] == ["cluster.json"]
+    assert not run(tmp_path, addresses=list(reversed(first)))["changed"]
+    before = (tmp_path / "cluster.json").read_bytes()
+    with pytest.raises(AnsibleActionFail, match=r"authorities of a cluster with 192\.0\.2\.100, 192\.0\.2\.11, wanted"):
+        run(tmp_path, secrets=["key"], addresses=["198.51.100.11"])
+    assert (tmp_path / "cluster.json").read_bytes() == before and not (tmp_path / "key").exists()
+    # A cluster that changes step by step stays the same one, and so does a directory that nobody gives addresses.
+    assert run(tmp_path, addresses=["192.0.2.11", "198.51.100.11"])["made"] == ["cluster.json"]
+    assert run(tmp_path, addresses=["198.51.100.11"])["changed"]
+    assert not run(tmp_path)["changed"]

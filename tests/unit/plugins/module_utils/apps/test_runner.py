@@ -18,6 +18,7 @@ class Fake:
 
     def __init__(self) -> None:
         self.warnings: dict[str, None] = {}
+        self.changed = False
 
 
 def run(monkeypatch: pytest.MonkeyPatch, act: Any, progress: Any = runner.silent) -> dict[str, Any]:
@@ -67,6 +68,18 @@ def test_warnings_come_with_errors_too(monkeypatch: pytest.MonkeyPatch) -> None:
 
     result = run(monkeypatch, act)
     assert result["warnings"] == ["said before"] and result["msg"] == "app_info: it broke"
+
+
+@pytest.mark.parametrize("changed", [False, True])
+def test_an_error_after_a_change_says_that_something_was_changed(
+    monkeypatch: pytest.MonkeyPatch, changed: bool
+) -> None:
+    def act(kube: Any, _options: Any) -> Any:
+        kube.changed = changed
+        raise client.Unreachable("it does not answer")
+
+    result = run(monkeypatch, act)
+    assert result["failed"] and result["changed"] is changed
 
 
 def test_there_are_not_too_many_warnings(monkeypatch: pytest.MonkeyPatch) -> None:

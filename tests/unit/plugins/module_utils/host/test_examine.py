@@ -18,12 +18,15 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.host.examine im
     examine,
     fsync_seconds,
     listeners,
+    other_services,
     outcome,
     packages_unknown,
+    packet_filters,
     probe,
     proxies,
     sizes,
     socket_address,
+    swaps_at_boot,
     versions,
 )
 
@@ -84,6 +87,96 @@ def test_a_directory_that_is_not_there_is_measured_above(tmp_path: Path) -> None
 def test_credentials_of_a_proxy_are_not_returned(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("https_proxy", "http://me:secret@proxy:3128")
     assert proxies()["https_proxy"] == "http://***@proxy:3128"
+
+
+@pytest.mark.parametrize(
+    ("lines", "result"),
+    [
+        ('HTTP_PROXY="http://me:secret@proxy:3128/"\nno_proxy=10.0.0.0/8\n', ("http://***@proxy:3128/", "10.0.0.0/8")),
+        ("# http_proxy=x\nexport http_proxy='http://proxy:3128' \n", ("http://proxy:3128", None)),
+        ("PATH=/usr/bin\n", (None, None)),
+    ],
+)
+def test_the_proxy_of_the_host_is_found(
+    monkeypatch: pytest.MonkeyPatch, lines: str, result: tuple[str | None, str | None]
+) -> None:
+    monkeypatch.setattr(examine_module, "text", {"/etc/environment": lines}.__getitem__)
+    for name in ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    assert (proxies().get("http_proxy"), proxies().get("no_proxy")) == result
+    monkeypatch.setenv("http_proxy", "http://other:1")
+    assert proxies()["http_proxy"] == "http://other:1"
+
+
+@pytest.mark.parametrize(
+    ("line", "result"),
+    [
+        ("/dev/sda2 none swap sw 0 0", ["/dev/sda2"]),
+        ("  /swapfile\tswap\tswap\tdefaults", ["/swapfile"]),
+        ("UUID=1 none swap sw,noauto 0 0", []),
+        ("#/dev/sda2 none swap sw 0 0", []),
+        ("/dev/sda1 /swap ext4 defaults 0 1", []),
+        ("", []),
+    ],
+)
+def test_swap_of_the_next_boot(monkeypatch: pytest.MonkeyPatch, line: str, result: list[str]) -> None:
+    monkeypatch.setattr(examine_module, "text", {"/etc/fstab": line + "\n"}.__getitem__)
+    assert swaps_at_boot() == result
+
+
+SHOWN = """\
+Id=containerd.service
+LoadState=loaded
+ActiveState=active
+FragmentPath={place}/containerd.service
+UnitFileState=enabled
+
+Id=crio.service
+LoadState=not-found
+ActiveState=inactive
+FragmentPath=
+UnitFileState=
+
+Id=docker.service
+LoadState=masked
+ActiveState=inactive
+FragmentPath=/etc/systemd/system/docker.service
+UnitFileState=masked
+"""
+
+
+@pytest.mark.parametrize(("place", "found"), [("/usr/lib/systemd/system", True), ("/etc/systemd/system", False)])
+def test_services_of_others_are_told_from_ours(monkeypatch: pytest.MonkeyPatch, place: str, found: bool) -> None:
+    monkeypatch.setattr(examine_module, "command", lambda *_words: SHOWN.format(place=place))
+    monkeypatch.setattr(examine_module, "text", lambda _path: '{"/etc/systemd/system/containerd.service": "file"}')
+    services = other_services()
+    assert list(services) == (["containerd.service"] if found else [])
+    assert all(
+        one == {"path": f"{place}/containerd.service", "active": "active", "enabled": "enabled"}
+        for one in services.values()
+    )
+
+
+def test_a_host_without_systemd_has_no_services_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(examine_module, "command", lambda *_words: "")
+    monkeypatch.setattr(examine_module, "text", lambda _path: "")
+    assert other_services() == {}
+
+
+@pytest.mark.parametrize(
+    ("ufw", "firewalld", "result"),
+    [
+        ("ENABLED=yes\n", {}, ["ufw"]),
+        ("# ENABLED=yes\nENABLED=no\n", {"active": "inactive", "enabled": "disabled"}, []),
+        ("", {"active": "active", "enabled": "disabled"}, ["firewalld"]),
+        ("", {"active": "inactive", "enabled": "enabled"}, ["firewalld"]),
+    ],
+)
+def test_who_manages_the_packet_filter(
+    monkeypatch: pytest.MonkeyPatch, ufw: str, firewalld: dict[str, str], result: list[str]
+) -> None:
+    monkeypatch.setattr(examine_module, "text", {"/etc/ufw/ufw.conf": ufw}.__getitem__)
+    assert packet_filters({"firewalld.service": firewalld} if firewalld else {}) == result
 
 
 @pytest.mark.parametrize(

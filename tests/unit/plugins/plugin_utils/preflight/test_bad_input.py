@@ -17,7 +17,7 @@ from ansible_collections.cloudbang.platform.plugins.plugin_utils.preflight.inven
     Inventory,
     Problem,
 )
-from ansible_collections.cloudbang.platform.plugins.plugin_utils.preflight.run import evaluate
+from ansible_collections.cloudbang.platform.plugins.plugin_utils.preflight.run import demote, evaluate
 
 from .good import VIP, good
 
@@ -139,6 +139,11 @@ def limit(*hosts: str) -> Spoil:
         inventory.facts = {host: facts for host, facts in inventory.facts.items() if host in hosts}
 
     return spoil
+
+
+def unit(name: str, active: str = "active", enabled: str = "enabled") -> dict[str, str]:
+    """Return what systemd tells of a unit that a package brought."""
+    return {"path": f"/usr/lib/systemd/system/{name}.service", "active": active, "enabled": enabled}
 
 
 def both(*spoils: Spoil) -> Spoil:
@@ -271,6 +276,22 @@ ROWS = [
         "10.92.0.99",
     ),
     Row(13, address("management3", "127.0.0.1"), "node_address", "management3", "cloudbang_node_address", "127.0.0.1"),
+    Row(
+        13,
+        var("cloudbang_node_address", "c1.example.com", "compute1"),
+        "node_address",
+        "compute1",
+        "cloudbang_node_address",
+        "c1.example.com",
+    ),
+    Row(
+        13,
+        var("cloudbang_node_address", "192.0.2.[11:13]", "compute1"),
+        "node_address",
+        "compute1",
+        "cloudbang_node_address",
+        "192.0.2.[11:13]",
+    ),
     Row(14, address("compute1", "fd00::21"), "family", "compute1", "cloudbang_node_address", "IPv6"),
     Row(
         15,
@@ -288,6 +309,14 @@ ROWS = [
         "compute1",
         "/nonexistent/pki/kubernetes-ca.crt",
         "no file",
+    ),
+    Row(
+        20,
+        var("cloudbang_pki_dir", "/nonexistent/elsewhere", "storage1"),
+        "differs",
+        "storage1",
+        "cloudbang_pki_dir",
+        "elsewhere",
     ),
     Row(16, fact("compute1", units=["kube-apiserver.service"]), "service_left", "compute1", "kube-apiserver.service"),
     Row(17, fact("storage1", units=["etcd.service"]), "service_left", "storage1", "etcd.service"),
@@ -551,6 +580,35 @@ ROWS = [
     Row(52, var("artifacts_source", "biuld"), "choice", "compute1", "artifacts_source", "biuld"),
     Row(52, goodnet(var("goodnet_encapsulation", "geneve")), "choice", "compute1", "goodnet_encapsulation", "geneve"),
     Row(52, var("cloudbang_network", "flannel"), "choice", ALL, "cloudbang_network", "'flannel'"),
+    Row(
+        52,
+        var("gateway_port", 80, "compute1"),
+        "unknown_variable",
+        "compute1",
+        "gateway_port",
+        "no such variable",
+        WARNING,
+    ),
+    Row(
+        52,
+        var("artifacts_bucket", "b", "compute1"),
+        "unknown_variable",
+        "compute1",
+        "artifacts_bucket",
+        "no such variable",
+        WARNING,
+    ),
+    Row(
+        52,
+        var("node_base_packages_extra", [], "compute1"),
+        "unknown_variable",
+        "compute1",
+        "node_base_packages_extra",
+        "no such variable",
+        WARNING,
+    ),
+    Row(52, var("pki_dirs", "/x", "compute1"), "unknown_variable", "compute1", "pki_dirs", "no such variable"),
+    Row(52, var("etcd_datadir", "/x", "management1"), "unknown_variable", "management1", "etcd_datadir"),
     Row(53, var("cloudbang_vip", VIP), "unknown_variable", "compute1", "cloudbang_vip", "an old name"),
     Row(
         54,
@@ -585,6 +643,51 @@ ROWS = [
     Row(73, listen("storage1", 5000, "registry"), "port_used", "storage1", "cloudbang_port_registry", "registry"),
     Row(73, listen("loadbalancer1", 80, "nginx"), "port_used", "loadbalancer1", "gateway_http_port", "nginx"),
     Row(73, listen("compute1", 10250, "k3s", "::"), "port_used", "compute1", "port 10250", "k3s"),
+    Row(
+        73,
+        fact("compute1", other_services={"docker.service": unit("docker"), "containerd.service": unit("containerd")}),
+        "runtime",
+        "compute1",
+        "container runtime",
+        "docker.service (active, /usr/lib/systemd/system/docker.service), containerd.service (active,",
+    ),
+    Row(
+        73,
+        fact("compute1", other_services={"containerd.service": unit("containerd", active="inactive", enabled="")}),
+        "runtime",
+        "compute1",
+        "container runtime",
+        "containerd.service (inactive,",
+    ),
+    Row(
+        73,
+        fact("management1", other_services={"k3s.service": unit("k3s"), "kubelet.service": unit("kubelet")}),
+        "runtime",
+        "management1",
+        "Kubernetes",
+        "k3s.service",
+    ),
+    Row(
+        73,
+        fact("compute1", units=["kubelet.service"], other_services={"docker.service": unit("docker")}),
+        "runtime",
+        "compute1",
+        "container runtime",
+        "docker.service",
+        WARNING,
+    ),
+    Row(73, fact("storage1", packet_filters=["ufw"]), "firewall", "storage1", "ufw", "active"),
+    Row(73, fact("compute1", packet_filters=["firewalld"]), "firewall", "compute1", "firewalld", "active"),
+    Row(
+        73,
+        fact("compute1", units=["kubelet.service"], packet_filters=["firewalld"]),
+        "firewall",
+        "compute1",
+        "firewalld",
+        "active",
+        WARNING,
+    ),
+    Row(74, fact("compute1", swaps_at_boot=["/swapfile"]), "swap", "compute1", "/etc/fstab", "/swapfile"),
     Row(74, fact("compute1", swaps=["/dev/sda2"]), "swap", "compute1", "/proc/swaps", "/dev/sda2"),
     Row(75, fact("compute1", uid=1000), "root", "compute1", "ansible_become", "1000"),
     Row(
@@ -614,6 +717,7 @@ ROWS = [
         "compute1",
         "http_proxy",
     ),
+    Row(79, var("http_proxy", "http://p:1", "compute1"), "proxy", "compute1", "http_proxy", "a variable", WARNING),
     # GoodNet
     Row(
         93, netdev(var("goodnet_underlay_interface", "")), "underlay", "compute1", "goodnet_underlay_interface", "none"
@@ -839,6 +943,74 @@ def test_nothing_is_wrong_with_what_opens_the_firewall_of_the_nodes() -> None:
     assert found(routed("192.0.2.0/24", "10.0.0.0/8", "0.0.0.0/0")) == []
     for ports in ("", 9100, "1,9100-9110, 65535"):
         assert found(var("cloudbang_pod_host_ports", ports)) == []
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        # What does not run and is not replaced, and where no pods are.
+        fact("compute1", other_services={"docker.service": unit("docker", "inactive", "disabled")}),
+        fact("storage1", other_services={"docker.service": unit("docker")}),
+        both(
+            fact("compute1", swaps_at_boot=["/swapfile"]),
+            var("kube_node_kubelet_extra", {"failSwapOn": False}, "compute1"),
+        ),
+    ],
+    ids=["disabled", "storage", "allowed"],
+)
+def test_nothing_is_wrong_with_what_is_not_in_the_way(spoil: Spoil) -> None:
+    assert found(spoil) == []
+
+
+@pytest.mark.parametrize(
+    ("spoil", "texts"),
+    [
+        (
+            var("cloudbang_node_address", "c1.example.com", "compute1"),
+            ["an IP address", "names are not looked up", "ansible_host may stay a name"],
+        ),
+        (var("cloudbang_node_address", "192.0.2.[11:13]", "compute1"), ["a range works in the names of hosts only"]),
+        (var("cloudbang_node_address", "192.0.2.011", "compute1"), ["leading zeros"]),
+        (
+            fact("compute1", reached=False, reason="root@10.92.0.21: Permission denied (publickey,password)."),
+            ["--ask-pass", "ssh_args", "ansible_user"],
+        ),
+        (fact("compute1", reached=False, reason="Missing sudo password"), ["--ask-become-pass"]),
+        (fact("compute1", packet_filters=["ufw"]), ["ufw disable", "preflight_ignore: [firewall]"]),
+        (fact("compute1", swaps_at_boot=["/swapfile"]), ["next boot"]),
+        (var("http_proxy", "http://proxy:3128", "compute1"), ["where ansible-playbook runs", "Acquire::http::Proxy"]),
+        (
+            var("pki_dirs", "/x", "compute1"),
+            ["did you mean pki_dir?", "preflight_ignore: [unknown_variable:pki_dirs]"],
+        ),
+    ],
+)
+def test_the_message_says_what_to_do(spoil: Spoil, texts: list[str]) -> None:
+    [problem] = found(spoil)
+    assert [text for text in texts if text not in problem.message] == [], problem.message
+
+
+@pytest.mark.parametrize("spoil", [both(), goodnet(), netdev(), tenants(red={"external": "203.0.113.9"})])
+@pytest.mark.parametrize("hosts", [True, False], ids=["hosts", "no hosts"])
+def test_an_inventory_of_another_installer_is_told_its_groups(spoil: Spoil, hosts: bool) -> None:
+    inventory = good()
+    spoil(inventory)
+    inventory.hosts = inventory.hosts if hosts else ()
+    members = {group: inventory.groups[group] if hosts else () for group in ("management", "compute")}
+    inventory.groups = {"all": inventory.hosts, "server": members["management"], "agent": members["compute"]}
+    problems = [one for one in evaluate(inventory) if one.severity == ERROR]
+    assert [(one.host, one.check) for one in problems] == [("inventory", "groups")] * 4
+    assert {one.variable: one.hint for one in problems if "meant" in one.hint} == {
+        "management": "is group 'server' meant to be it?",
+        "compute": "is group 'agent' meant to be it?",
+    }
+
+
+def test_one_name_can_be_lived_with() -> None:
+    inventory = good()
+    both(var("pki_dirs", "/x"), var("etcd_datadir", "/x", "management1"))(inventory)
+    problems = demote(evaluate(inventory), ["unknown_variable:pki_dirs"])
+    assert {one.variable: one.severity for one in problems} == {"pki_dirs": WARNING, "etcd_datadir": ERROR}
 
 
 @pytest.mark.parametrize("row", ROWS, ids=name)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from .test_bad_input import ROWS
 
@@ -85,6 +86,42 @@ CHANGES = """\
 """
 SITE = "cloudbang.platform.site"
 RESET = "cloudbang.platform.reset"
+# Another machine stands first, and the cluster's variables are of a group below all.
+BASTION = """\
+all:
+  children:
+    bastion:
+      hosts: {bastion1: {ansible_host: 198.51.100.7}}
+    platform:
+      vars:
+        cloudbang_cluster_name: mysite
+        cloudbang_api_vip: 192.0.2.100
+        cloudbang_state_dir: "{{ inventory_dir }}/{{ cloudbang_cluster_name }}"
+        ansible_connection: local
+        ansible_python_interpreter: "{{ ansible_playbook_python }}"
+        preflight_ignore: [vni]
+        calico_vxlan_vni: 0
+      children:
+        management: {hosts: {m1: {ansible_host: 192.0.2.11}}}
+        compute: {hosts: {c1: {ansible_host: 192.0.2.21}}}
+        loadbalancer: {hosts: {l1: {ansible_host: 192.0.2.31}}}
+        storage: {hosts: {s1: {ansible_host: 192.0.2.41}}}
+"""
+# Neither is to run against this machine.
+HARMFUL = ("cloudbang.platform.artifacts", "cloudbang.platform.node_reset")
+
+
+def part(directory: Path, playbook: str, name: str) -> Path:
+    """Return a playbook with one play of the collection's, as it is but for what is harmful here."""
+    plays = yaml.safe_load((ROOT / "playbooks" / f"{playbook}.yml").read_text(encoding="utf-8"))
+    [play] = [play for play in plays if play["name"] == name]
+    play["roles"] = [one for one in play["roles"] if one["role"] not in HARMFUL]
+    play["tasks"] = [one for one in play.get("tasks", []) if not set(one) & set(HARMFUL)]
+    path = directory / f"{playbook}-part.yml"
+    path.write_text(yaml.safe_dump([play]), encoding="utf-8")
+    return path
+
+
 EXPECTED = {
     ("inventory", "groups", "compute"),
     ("inventory", "groups", "loadbalancer"),
@@ -189,3 +226,59 @@ def test_tags_run_nothing_without_the_checks(tmp_path: Path) -> None:
     _code, output, _report = run(tmp_path, BAD, "--list-tasks", "--skip-tags", "always", playbook=SITE)
     tasks = [line for line in output.splitlines() if "TAGS:" in line and "play #" not in line]
     assert "Judge the inventory" in tasks[0]
+
+
+@pytest.mark.parametrize("playbook", [SITE, RESET, "cloudbang.platform.preflight"])
+@pytest.mark.parametrize(
+    "arguments", [("--tags", "etcd"), ("--start-at-task", "Install and run containerd")], ids=["tags", "start"]
+)
+def test_a_part_of_a_run_is_refused_in_one_sentence(tmp_path: Path, playbook: str, arguments: tuple[str, ...]) -> None:
+    code, output, _report = run(tmp_path, BASTION, *arguments, "--check", playbook=playbook)
+    text = " ".join(output.split())
+    assert code != 0 and arguments[0] in text
+    assert "wanted all plays of this playbook" in text and "use --limit" in text and "TASK [" not in output
+
+
+def test_an_inventory_of_another_installer_is_told_its_groups(tmp_path: Path) -> None:
+    inventory = "k3s:\n  children:\n    server: {hosts: {192.0.2.11: }}\n    agent: {hosts: {192.0.2.21: }}\n"
+    code, output, report = run(tmp_path, inventory, "-e", "preflight_scope=inventory", playbook=SITE)
+    assert code != 0 and "4 problems: in the table above" in output
+    found = {one["variable"]: one for one in report["problems"] if one["check"] == "groups"}
+    assert set(found) == {"management", "compute", "loadbalancer", "storage"}
+    assert found["management"]["found"] == "no such group"
+    assert found["management"]["hint"] == "is group 'server' meant to be it?"
+
+
+def test_an_inventory_without_hosts_is_told_its_groups(tmp_path: Path) -> None:
+    code, _output, report = run(tmp_path, "all: {}\n", "-e", "preflight_scope=inventory")
+    assert code != 0 and {one["check"] for one in report["problems"]} == {"groups"}
+
+
+def test_a_host_outside_the_platform_lends_no_variables(tmp_path: Path) -> None:
+    code, output, report = run(tmp_path, BASTION, "-e", "preflight_scope=inventory")
+    assert code == 0, output
+    assert {one["check"]: one["severity"] for one in report["problems"]} == {"vni": "warning", "no_group": "warning"}
+    prepare = part(tmp_path, "site", "Prepare the controller")
+    code, output, _report = run(tmp_path, BASTION, playbook=prepare)
+    assert code == 0, output
+    assert (tmp_path / "mysite/pki/kubernetes-ca.crt").exists() and not (tmp_path / "cloudbang").exists()
+    assert json.loads((tmp_path / "mysite/pki/cluster.json").read_text(encoding="utf-8")) == {
+        "addresses": ["192.0.2.100", "192.0.2.11"]
+    }
+    code, output, _report = run(tmp_path, BASTION, playbook=prepare)
+    assert code == 0 and "changed=1" not in output, output
+
+
+@pytest.mark.parametrize("other", [False, True], ids=["this cluster", "another"])
+def test_reset_keeps_the_state_of_another_cluster_with_the_same_name(tmp_path: Path, other: bool) -> None:
+    run(tmp_path, BASTION, playbook=part(tmp_path, "site", "Prepare the controller"))
+    (tmp_path / "mysite/admin.conf").write_text("", encoding="utf-8")
+    second = BASTION.replace("192.0.2.", "203.0.113.") if other else BASTION
+    code, output, report = run(tmp_path, second, "-e", "preflight_scope=inventory")
+    errors = [one["check"] for one in report["problems"] if one["severity"] == "error"]
+    assert errors == ["other_cluster"] * other, output
+    code, output, _report = run(tmp_path, second, playbook=part(tmp_path, "reset", "Remove the platform"))
+    assert code == 0, output
+    assert (tmp_path / "mysite/pki/kubernetes-ca.key").exists() is other
+    assert (tmp_path / "mysite/admin.conf").exists() is other
+    assert ("is kept: it is of a cluster with 192.0.2.100, 192.0.2.11" in " ".join(output.split())) is other

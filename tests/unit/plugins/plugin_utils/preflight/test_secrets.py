@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
 from ansible_collections.cloudbang.platform.plugins.module_utils.host import examine
+from ansible_collections.cloudbang.platform.plugins.plugin_utils import cluster_identity
 from ansible_collections.cloudbang.platform.plugins.plugin_utils.authority import Authority, ensure_key_pair
 from ansible_collections.cloudbang.platform.plugins.plugin_utils.preflight.inventory import Problem
 from ansible_collections.cloudbang.platform.plugins.plugin_utils.preflight.run import evaluate
@@ -137,6 +138,37 @@ def test_what_the_collection_makes_is_right(tmp_path: Path) -> None:
     Authority.ensure(tmp_path, NAME, "cloudbang kubernetes")
     ensure_key_pair(tmp_path, "service-account")
     assert [one for one in judged(tmp_path) if "valid only from" not in one.found] == []
+
+
+@pytest.mark.parametrize(
+    ("recorded", "checks"),
+    [
+        (["10.92.0.11", "10.92.0.12", "10.92.0.100"], set()),
+        # One management host has stayed, or the virtual IP has.
+        (["192.0.2.11", "10.92.0.13"], set()),
+        (["192.0.2.11", "10.92.0.100"], set()),
+        (["192.0.2.11", "192.0.2.100"], {"other_cluster"}),
+        # A compute host that was the other cluster's.
+        (["10.92.0.21"], {"other_cluster"}),
+        ([], set()),
+    ],
+)
+def test_a_second_cluster_does_not_get_the_authorities_of_the_first(
+    tmp_path: Path, recorded: list[str], checks: set[str]
+) -> None:
+    (tmp_path / cluster_identity.RECORD).write_bytes(cluster_identity.encoded(recorded))
+    problems = judged(tmp_path)
+    assert {one.check for one in problems} == checks, problems
+    for one in problems:
+        assert one.host == "controller" and one.variable == str(tmp_path / "cluster.json")
+        assert all(address in one.found for address in recorded) and "10.92.0.100" in one.wanted
+        assert "cloudbang_cluster_name" in one.hint
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"addresses": 4}', "{}"])
+def test_a_damaged_record_is_nobodys(tmp_path: Path, text: str) -> None:
+    (tmp_path / cluster_identity.RECORD).write_text(text, encoding="utf-8")
+    assert judged(tmp_path) == []
 
 
 @pytest.mark.parametrize(("same", "checks"), [(True, set()), (False, {"other_cluster"})])

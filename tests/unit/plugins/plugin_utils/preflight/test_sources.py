@@ -28,6 +28,7 @@ def test_one_fault_is_named(tmp_path: Path, number: int, data: bytes, check: str
     path.write_bytes(data)
     inventory = good()
     inventory.sources = (str(tmp_path / "hosts.yml"),)
+    inventory.hosts += ("one",)
     (problem,) = inventory_files(inventory)
     assert (problem.host, problem.check) == ("inventory", check)
     assert str(path) in problem.variable
@@ -41,3 +42,65 @@ def test_merge_keys_and_vault_tags_are_fine(tmp_path: Path) -> None:
     inventory = good()
     inventory.sources = (str(tmp_path),)
     assert list(inventory_files(inventory)) == []
+
+
+@pytest.mark.parametrize("as_directory", [True, False], ids=["directory", "file"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "group_vars/README.txt",
+        "group_vars/README",
+        "group_vars/notes.rst",
+        "group_vars/all.yml.20240101",
+        "group_vars/all.yml~",
+        "group_vars/all.bak",
+        "group_vars/elsewhere.yml",
+        "group_vars/all/logo.png",
+        "group_vars/all/.vault.yml.swp",
+        "host_vars/.gitkeep",
+        "host_vars/management9.yml",
+        "files/logo.png",
+        "hosts.yml.orig",
+        "notes.md",
+        "vars_plugins/mine.yml",
+    ],
+)
+def test_what_ansible_does_not_read_may_be_anything(tmp_path: Path, name: str, as_directory: bool) -> None:
+    path = tmp_path / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / "hosts.yml").write_text("all:\n  hosts:\n    one:\n", encoding="utf-8")
+    path.write_bytes(b"\x89PNG\r\nNotes: ask ops: do not edit\nx: [\n")
+    inventory = good()
+    inventory.sources = (str(tmp_path if as_directory else tmp_path / "hosts.yml"),)
+    assert list(inventory_files(inventory)) == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "hosts.yml",
+        "hosts.json",
+        "production/hosts.yaml",
+        "group_vars/all",
+        "group_vars/management.json",
+        "group_vars/all/deep/more",
+        "host_vars/storage1/main.yaml",
+    ],
+)
+def test_what_ansible_reads_in_a_directory_is_judged(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("all: [\n", encoding="utf-8")
+    inventory = good()
+    inventory.sources = (str(tmp_path),)
+    assert [(one.check, one.variable) for one in inventory_files(inventory)] == [("file_yaml", str(path))]
+
+
+def test_settings_of_ansible_choose_the_files(tmp_path: Path) -> None:
+    for name in ("hosts.yml", "hosts.old", "hosts.yamlish"):
+        (tmp_path / name).write_text("all: [\n", encoding="utf-8")
+    inventory = good()
+    inventory.sources = (str(tmp_path),)
+    inventory.yaml_endings, inventory.ignored_patterns = (".yml", ".yamlish", ".old"), ("^hosts.yml$",)
+    inventory.ignored_endings = (".old",)
+    assert [one.variable for one in inventory_files(inventory)] == [str(tmp_path / "hosts.yamlish")]

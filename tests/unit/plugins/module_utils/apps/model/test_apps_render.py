@@ -343,6 +343,7 @@ BACK_OFF = {"state": {"waiting": {"reason": "CrashLoopBackOff"}}, "lastState": {
         (HALF, [], 999, False, False, "1 of 2 replicas updated, 2 available, 3 in all"),
         ({"wanted": 0}, [], 0, True, False, ""),
         ({"wanted": 0, "replicas": 1}, [], 0, False, False, ""),
+        ({"wanted": 0, "replicas": 1}, [waiting("InvalidImageName")], 0, False, False, "1 in all"),
         (HALF, [waiting("ImagePullBackOff", "x: not found")], 0, False, True, "ImagePullBackOff: x: not found"),
         (HALF, [waiting("ImagePullBackOff", "timeout")], 5, False, False, "ImagePullBackOff: timeout"),
         (HALF, [waiting("ImagePullBackOff", "timeout")], 99, False, False, "ImagePullBackOff: timeout"),
