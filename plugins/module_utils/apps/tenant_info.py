@@ -55,7 +55,7 @@ def run(kube: Kube, options: dict[str, Any], check_mode: bool) -> Result:
     # Only those who read Secrets at all see which of them have tokens.
     listed["Secret"] = _seen(kube, "Secret", name, metadata=True, fieldSelector=TOKENS) or []
     nodes = _seen(kube, "Node", None, LOADBALANCER)
-    gateways = None if nodes is None else gateways_of(nodes)
+    gateways = None if nodes is None else gateways_of(nodes, kube.warn)
     known = _seen(kube, "Namespace", None, TENANT)
     names = None if known is None else {entry["metadata"]["name"] for entry in known}
     tenants = []
