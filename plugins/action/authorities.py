@@ -10,12 +10,6 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.cloudbang.platform.plugins.plugin_utils.cluster_identity import (
-    RECORD,
-    another,
-    encoded,
-    recorded,
-)
 from ansible_collections.cloudbang.platform.plugins.plugin_utils.authority import (
     Authority,
     AuthorityError,
@@ -25,6 +19,12 @@ from ansible_collections.cloudbang.platform.plugins.plugin_utils.authority impor
     locked,
     require_libraries,
     write_private,
+)
+from ansible_collections.cloudbang.platform.plugins.plugin_utils.cluster_identity import (
+    RECORD,
+    another,
+    encoded,
+    recorded,
 )
 
 # Names are those of files, and a user's starts a line of an htpasswd file.

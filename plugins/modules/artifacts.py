@@ -36,7 +36,8 @@ options:
     choices: [auto, upstream, mirror, build]
   cache_dir:
     description:
-      - Directory of the cache. It can be shared by several runs at once and deleted at any time.
+      - Directory of the cache. Several runs can use it at once, and it can be deleted at any time.
+      - Who writes to it chooses the programs of all hosts, so users do not share one.
       - The default is C(~/.cache/cloudbang).
     type: str
   mirror:

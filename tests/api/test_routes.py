@@ -38,7 +38,7 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.apps.actions im
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model import labels, parse
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.options import Invalid
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.routes_render import port_of
-from ansible_collections.cloudbang.platform.plugins.module_utils.kube import client
+from ansible_collections.cloudbang.platform.plugins.module_utils.kube import client, kinds
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube.objects import head
 from ansible_collections.cloudbang.platform.plugins.plugin_utils.artifacts import Settings, ensure
 
@@ -431,12 +431,81 @@ def test_given_certificate(gateway: World, tenant: str) -> None:
     soon("shop /x", lambda: gateway.says(domain, "/x", tls=True))
     status, _body, headers = gateway.ask(domain, "/x?y=1")
     assert (status, headers["Location"]) == (301, f"https://{domain}/x?y=1")
-    secret = gateway.api.kube.get("Secret", tenant, "shop-tls")
+    secret = gateway.api.kube.get("Secret", tenant, "shop.route-tls")
     assert secret is not None and secret["type"] == "kubernetes.io/tls"
     renewed = converge({**options, "tls": issue(gateway.authority, [f"*.{domain.partition('.')[2]}"])})
-    assert renewed["changes"] == ["Secret shop-tls changed"] and renewed["diff"]
+    assert renewed["changes"] == ["Secret shop.route-tls changed"] and renewed["diff"]
     good({**options, "tls": "none", "redirect": None})
-    assert gateway.api.kube.get("Secret", tenant, "shop-tls") is None
+    assert gateway.api.kube.get("Secret", tenant, "shop.route-tls") is None
+
+
+def served(gateway: World, domain: str) -> int:
+    """Return the serial number of the certificate that the gateway shows for a domain."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with socket.create_connection(("127.0.0.1", gateway.https), 5) as plain:
+        found = context.wrap_socket(plain, server_hostname=domain).getpeercert(binary_form=True)
+    assert found
+    return x509.load_der_x509_certificate(found).serial_number
+
+
+def test_members_of_another_tenant_do_not_replace_a_certificate(gateway: World, tenant: str) -> None:
+    """The gateway asks no certificate whose route it is of: of those for a host it takes one by their names."""
+    api, vic, eve = gateway.api, f"{tenant}-vic", f"{tenant}-eve"
+    host, given = f"{vic}.example.org", {}
+    for name in (vic, eve):
+        good(api.options(name=name, members=[{"name": name, "role": "developer"}]), module="tenant")
+        gateway.offer(name, "shop")
+        given[name] = issue(gateway.authority, [f"{name}.example.org"])
+        good(gateway.route(name, domains=[f"{name}.example.org"], tls=given[name]))
+    serial = x509.load_pem_x509_certificate(given[vic]["certificate"].encode()).serial_number
+    soon(serial, lambda: served(gateway, host))
+    certificate, key = api.authority.issue(eve)
+    member = client.connect(
+        {"kubeconfig": str(api.write_kubeconfig(f"{eve}.conf", api.authority.pem, certificate, key))}
+    )
+    soon(True, lambda: _may_list(member, eve, "Secret"), 30)
+    forged = issue(gateway.authority, [host, "zzz.example"])
+    data = {"stringData": {"tls.crt": forged["certificate"], "tls.key": forged["key"]}}
+    path = kinds.path("Secret", eve, "shop.route-tls")
+    wanted = {**head("Secret", "shop.route-tls", eve, {}), "type": "kubernetes.io/tls", **data}
+
+    def attempt(method: str, *given: Any, **more: Any) -> int:
+        try:
+            member.request(method, *given, **more)
+        except client.ApiError as error:
+            return error.status
+        return 200
+
+    assert attempt("PATCH", path, {}, data, content_type=client.MERGE) == 403
+    query = {"fieldManager": "eve", "force": "true"}
+    assert attempt("PATCH", path, query, wanted, content_type=client.APPLY) == 403
+    # Members remove their routes, but what they remove they do not make again.
+    assert attempt("DELETE", path) == 200
+    assert attempt("POST", kinds.path("Secret", eve), {}, wanted) == 403
+    assert attempt("PATCH", path, query, wanted, content_type=client.APPLY) == 403
+    time.sleep(3)
+    assert served(gateway, host) == serial
+
+
+def test_a_certificate_with_the_name_of_earlier_releases_moves(gateway: World, tenant: str) -> None:
+    domain = f"{tenant}.example.org"
+    gateway.offer(tenant, "shop")
+    options = gateway.route(tenant, domains=[domain], tls=issue(gateway.authority, [domain]))
+    good(options)
+    kube = gateway.api.kube
+    secret = kube.get("Secret", tenant, "shop.route-tls")
+    assert secret is not None
+    old = {**head("Secret", "shop-tls", tenant, secret["metadata"]["labels"]), "type": secret["type"]}
+    kube.apply({**old, "data": secret["data"]}, route.MANAGER)
+    change = {"spec": {"tls": {"secretName": "shop-tls"}}}
+    path = kinds.path("IngressRoute", tenant, "shop-https")
+    kube.request("PATCH", path, {"fieldManager": route.MANAGER}, change, content_type=client.MERGE)
+    kube.delete("Secret", tenant, "shop.route-tls")
+    done = converge(options)
+    moved = ["Secret shop.route-tls created", "IngressRoute shop-https changed", "Secret shop-tls removed"]
+    assert done["changes"] == moved
+    soon("shop /x", lambda: gateway.says(domain, "/x", tls=True))
 
 
 def test_redirect_to_another_domain(gateway: World, tenant: str) -> None:
@@ -860,9 +929,9 @@ def test_members_of_a_tenant_remove_routes_and_make_none(gateway: World, tenant:
         assert objects(gateway, name) == []
 
 
-def _may_list(kube: client.Kube, tenant: str) -> bool:
+def _may_list(kube: client.Kube, tenant: str, kind: str = "IngressRoute") -> bool:
     try:
-        return kube.find("IngressRoute", tenant) == []
+        return kube.find(kind, tenant) == [] or kind != "IngressRoute"
     except client.ApiError as error:
         assert error.status == 403
         return False

@@ -124,7 +124,7 @@ def run(kube: Kube, options: dict[str, Any], check_mode: bool) -> Result:
     problems += _in_the_way(name, alike) if is_new else []
     if problems:
         raise Invalid(problems)
-    gateways = gateways_of(kube.find("Node", None, LOADBALANCER)) if tenant.network == "isolated" else []
+    gateways = gateways_of(kube.find("Node", None, LOADBALANCER), kube.warn) if tenant.network == "isolated" else []
     wanted_objects = objects(tenant, gateways)
     live = _live(kube, name, space, wanted_objects)
     changes = [*reserving, *_changes(kube, tenant, wanted_objects, live)]

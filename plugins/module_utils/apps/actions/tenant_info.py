@@ -57,7 +57,7 @@ def run(kube: Kube, options: dict[str, Any], check_mode: bool) -> Result:
     # Only those who read Secrets at all see which of them have tokens.
     listed["Secret"] = if_allowed(lambda: kube.find("Secret", name, metadata=True, fieldSelector=TOKENS)) or []
     nodes = if_allowed(lambda: kube.find("Node", None, LOADBALANCER))
-    gateways = None if nodes is None else gateways_of(nodes)
+    gateways = None if nodes is None else gateways_of(nodes, kube.warn)
     known = if_allowed(lambda: kube.find("Namespace", None, TENANT))
     names = None if known is None else {entry["metadata"]["name"] for entry in known}
     tenants = []

@@ -15,6 +15,7 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.kube.kinds impo
 
 from . import tenant_annotations
 from .labels import APP, PROCESS, TENANT
+from .routes_render import CERTIFICATE
 
 VERSION = "admissionregistration.k8s.io/v1"
 PREFIX = "cloudbang-tenant-"
@@ -23,6 +24,10 @@ ADMINISTRATORS = ("system:masters", "cloudbang:administrators")
 GRACE_SECONDS = 86400 + 3600
 # Annotations that Traefik reads of Ingresses and of the Services behind them.
 TRAEFIK_ANNOTATIONS = "traefik."
+# Annotations of pods that Calico believes: which addresses a pod asks for and has. It writes them with the status.
+CALICO_ANNOTATIONS = "cni.projectcalico.org/"
+# Finalizer of the pods of Jobs. The job controller takes it away from these and from pods that no controller owns.
+JOB_FINALIZER = "batch.kubernetes.io/job-tracking"
 # Volumes of the Pod Security standard restricted. With all others a node mounts what the author of a pod names.
 VOLUMES = (
     "configMap",
@@ -51,6 +56,8 @@ _DAEMON_POD = tuple(
     )
 )
 _DAEMONS = "system:serviceaccount:kube-system:daemon-set-controller"
+_JOBS = "system:serviceaccount:kube-system:job-controller"
+_BINDER = "system:serviceaccount:kube-system:persistent-volume-binder"
 
 
 class Resources(NamedTuple):
@@ -114,14 +121,42 @@ _PRIVILEGED = f'namespaceObject.metadata.?labels[?{text(POD_SECURITY)}].orValue(
 _NET_RAW = text("^(?i)(cap_)?(net_raw|all)$")
 
 
-def _changed(*fields: str) -> dict[str, str]:
-    """Return the condition that an object is new or one of its fields is another.
+def _changed(*fields: str, also: Sequence[str] = ()) -> dict[str, str]:
+    """Return the condition that an object is new or one of its fields is another, or that more CEL in `also` holds.
 
     Without it nobody could scale or delete what was made before the policies: the garbage collector writes metadata.
     """
     # dyn: the kinds of a policy do not all have the same fields.
-    different = " || ".join(f"dyn(object).{field} != dyn(oldObject).{field}" for field in fields)
-    return {"changed": f'request.operation == "CREATE" || {different}'}
+    different = [f"dyn(object).{field} != dyn(oldObject).{field}" for field in fields]
+    return {"changed": " || ".join(['request.operation == "CREATE"', *different, *also])}
+
+
+def _pod_metadata(template: str) -> dict[str, str]:
+    """Return CEL for the finalizers and the annotations that a pod, or a template of pods, may not have.
+
+    Of the metadata of a pod only what is new counts, for others write there too.
+    """
+    meta, pods = f"{template}.?metadata", template == "object"
+    old = 'request.operation == "UPDATE" && '
+    finalizers = f"{meta}.?finalizers.orValue([])"
+    owned = "oldObject.metadata.?ownerReferences.orValue([]).exists(old, old.uid == owner.uid)"
+    if pods:
+        allowed = (
+            f"!({old}name in oldObject.metadata.?finalizers.orValue([])) && "
+            f"!(name == {text(JOB_FINALIZER)} && request.userInfo.username == {text(_JOBS)})"
+        )
+        finalizers = (
+            f"{finalizers}.filter(name, {allowed}) + ({old}{text(JOB_FINALIZER)} in {finalizers} && "
+            f"request.userInfo.username != {text(_JOBS)} && {meta}.?ownerReferences.orValue([])"
+            f".exists(owner, owner.?controller.orValue(false) && !{owned}) ? "
+            f"[{text(JOB_FINALIZER + ' with another controller')}] : [])"
+        )
+    kept = f' && !({old}oldObject.metadata.?annotations[?key].orValue("") == value)' if pods else ""
+    return {
+        "finalizers": f"({finalizers})",
+        "annotations": f"{meta}.?annotations.orValue({{}}).transformList(key, value, "
+        f"key.startsWith({text(CALICO_ANNOTATIONS)}){kept}, key)",
+    }
 
 
 def pod_policy(
@@ -152,16 +187,29 @@ def pod_policy(
         ".map(one, one.?securityContext.capabilities.add.orValue([]).map(name, string(name)))"
         for entry in lists
     )
+    # With a host a kubelet asks whom the author of a pod names, from the node's network.
+    asked = ", ".join(
+        f'one.?{handler}.?{action}.?host.orValue("")'
+        for handler in ("livenessProbe", "readinessProbe", "startupProbe", "lifecycle.?postStart", "lifecycle.?preStop")
+        for action in ("httpGet", "tcpSocket")
+    )
+    probes = " + ".join(
+        f'{spec}.?{entry}.orValue([]).map(one, [{asked}].filter(host, host != "").join(", "))'
+        for entry in ("containers", "initContainers")
+    )
     known_volume = " || ".join(f"has(volume.{kind})" for kind in VOLUMES)
     host = registry.lower() + "/"
     path = f'image.substring({len(host)}).split("@")[0].split(":")[0]'
+    metadata = _pod_metadata(template)
     # What is no path of a repository is not understood, and so not allowed.
     a_path = 'path.matches("^[a-z0-9]+([._-]+[a-z0-9]+)*(/[a-z0-9]+([._-]+[a-z0-9]+)*)*$")'
     below = 'variables.prefixes.exists(prefix, path == prefix || path.startsWith(prefix + "/"))'
     return Policy(
         name,
         resources,
-        _changed("spec" if pods else template.removeprefix("object.")),
+        _changed("spec", also=[f"{wrong}.size() > 0" for wrong in metadata.values()])
+        if pods
+        else _changed(template.removeprefix("object.")),
         {
             "privileged": _PRIVILEGED,
             "tolerationKeys": _listed(tenant_annotations.TOLERATIONS),
@@ -223,6 +271,13 @@ def pod_policy(
                 text("an administrator can give the tenant Pod Security privileged"),
             ),
             Rule(
+                "probes",
+                f'variables.privileged ? [] : ({probes}).filter(hosts, hosts != "")',
+                "hosts of probes and of lifecycle hooks",
+                text("none, for then it is the pod itself"),
+                text("an administrator can give the tenant Pod Security privileged"),
+            ),
+            Rule(
                 "capabilities",
                 f"variables.privileged ? [] : variables.added.map(names, names.filter(name, name.matches({_NET_RAW}))"
                 '.join(", ")).filter(name, name != "")',
@@ -237,6 +292,20 @@ def pod_policy(
                 "terminationGracePeriodSeconds",
                 text(f"{GRACE_SECONDS} at most"),
                 text("drains of nodes wait for it"),
+            ),
+            Rule(
+                "finalizers",
+                metadata["finalizers"],
+                "finalizers of pods",
+                text("none but that of Jobs, which the job controller adds"),
+                text("drains of nodes wait until a pod is gone"),
+            ),
+            Rule(
+                "annotations",
+                metadata["annotations"],
+                "annotations of pods",
+                text("none that the network believes"),
+                text("leave them to the network"),
             ),
         ),
     )
@@ -391,6 +460,85 @@ _FIXED = (
                 "type",
                 text("another one, for the token in it would never end"),
                 text("ask an administrator for a kubeconfig (cloudbang.platform.tenant_kubeconfig)"),
+            ),
+        ),
+    ),
+    Policy(
+        # The gateway has one store of certificates for all hosts, and chooses by the names in them. The route refers to
+        # the Secret by its name, so the name counts, and no label.
+        "certificates",
+        (Resources("", ("secrets",)),),
+        {**_ONLY_TENANTS, **_changed("?data", "?immutable")},
+        {},
+        (
+            Rule(
+                "name",
+                f"[object.metadata.name].filter(name, name.endsWith({text(CERTIFICATE)}))",
+                "name of a Secret",
+                text(f"one that does not end with {CERTIFICATE}, for these are the certificates of routes"),
+                text("ask an administrator to change the certificate (cloudbang.platform.app_route)"),
+            ),
+        ),
+    ),
+    Policy(
+        # Whoever deletes a pod, or evicts it, says how long it may take to end. That can only be shortened later.
+        "deletions",
+        (Resources("", ("pods",), ("DELETE",)), Resources("", ("pods/eviction",), ("CREATE",))),
+        dict(_ONLY_TENANTS),
+        {},
+        (
+            Rule(
+                "grace",
+                '[request.operation == "DELETE" ? dyn(request.options).?gracePeriodSeconds.orValue(0) : '
+                "dyn(object).?deleteOptions.?gracePeriodSeconds.orValue(0)]"
+                f".filter(time, time > {GRACE_SECONDS}).map(time, string(time))",
+                "gracePeriodSeconds",
+                text(f"{GRACE_SECONDS} at most"),
+                text("drains of nodes wait for it"),
+            ),
+        ),
+    ),
+    Policy(
+        # A pod that is deleted in the foreground stays until all that names its UID with blockOwnerDeletion is gone,
+        # whatever kind it says the owner has.
+        "owners",
+        (Resources("*", ("*",)),),
+        {
+            **_ONLY_TENANTS,
+            "not-a-controller": '!("system:serviceaccounts:kube-system" in request.userInfo.groups)',
+            **_changed("metadata.?ownerReferences"),
+        },
+        {},
+        (
+            Rule(
+                "blocked",
+                "object.?metadata.?ownerReferences.orValue([])"
+                ".filter(owner, owner.?blockOwnerDeletion.orValue(false) && "
+                '!(request.operation == "UPDATE" && owner in oldObject.metadata.?ownerReferences.orValue([])))'
+                ".map(owner, owner.name)",
+                "ownerReferences with blockOwnerDeletion",
+                text("none, for it may be a pod, and drains of nodes wait until that is gone"),
+                text("leave blockOwnerDeletion out"),
+            ),
+        ),
+    ),
+    Policy(
+        # The binder says which volume a claim has got. Volumes without a claimRef are for whoever asks first.
+        "claims",
+        (Resources("", ("persistentvolumeclaims",)),),
+        {
+            **_ONLY_TENANTS,
+            "not-the-binder": f"request.userInfo.username != {text(_BINDER)}",
+            **_changed("spec.?volumeName"),
+        },
+        {},
+        (
+            Rule(
+                "volumeName",
+                '[object.spec.?volumeName.orValue("")].filter(name, name != "")',
+                "volumeName",
+                text("none, for the volume may be for another tenant"),
+                text("an administrator can give the volume a claimRef to this claim"),
             ),
         ),
     ),

@@ -19,6 +19,8 @@ ROUTE = PREFIX + "route"
 # The kinds a route consists of, in the order in which they are made: what is referred to comes first.
 KINDS = ("Secret", "Middleware", "TraefikService", "IngressRoute", "IngressRouteTCP", "IngressRouteUDP")
 HTTP, HTTPS = "web", "websecure"
+# How the name of a Secret ends that has the certificate of a route. Members of a tenant cannot write such Secrets.
+CERTIFICATE = ".route-tls"
 # A router of an exact domain comes before that of a wildcard and before a plain Ingress, whose priority is the length
 # of its rule; among the routers of a domain the longest path comes first.
 EXACT_DOMAIN = 1000
@@ -63,7 +65,7 @@ def render(route: AppRoute, http: list[Target], ports: dict[tuple[str, int], lis
         return name
 
     if route.tls == "certificate" and route.domains:
-        secret = add("Secret", "-tls", {})
+        secret = add("Secret", CERTIFICATE, {})
         del objects[-1]["spec"]
         objects[-1]["type"] = "kubernetes.io/tls"
         texts = {"tls.crt": route.certificate, "tls.key": route.key}

@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube.kinds import VERSIONS, Object
 
 from .labels import KIND, PREFIX, TENANT
-from .options import Problem
+from .options import Problem, shown
 from .tenant_annotations import DOMAINS, IMAGES, PRIORITY_CLASSES, TOLERATIONS
 from .tenant_quota import hard
 from .tenant_roles import RBAC, ROLES, RULES, cluster_role
@@ -228,14 +228,31 @@ def managed(space: Object) -> bool:
     return marks.get(MANAGED_BY) == "cloudbang" and TENANT in marks
 
 
-def gateways_of(nodes: Iterable[Object]) -> list[str]:
-    """Return from which addresses the gateway's nodes reach pods, as networks of one address, sorted."""
-    texts = []
+def gateways_of(nodes: Iterable[Object], warn: Callable[[str], None]) -> list[str]:
+    """Return from which addresses the gateway's nodes reach pods, as networks of one address, sorted.
+
+    A node writes these addresses itself. What is not an address is left out, and a warning names the node.
+    """
+    found: set[str] = set()
     for node in nodes:
-        addresses = (node.get("status") or {}).get("addresses") or []
-        texts += [entry["address"] for entry in addresses if entry["type"] == "InternalIP"]
-        texts.append((node["metadata"].get("annotations") or {}).get(TUNNEL, ""))
-    return sorted({str(ipaddress.ip_network(text)) for text in texts if text})
+        meta, addresses = node["metadata"], (node.get("status") or {}).get("addresses") or []
+        texts = [entry["address"] for entry in addresses if entry["type"] == "InternalIP"]
+        for text in (*texts, (meta.get("annotations") or {}).get(TUNNEL)):
+            if not text:
+                continue
+            try:
+                found.add(_network(text))
+            except ValueError:
+                warn(f"node {meta['name']}: found the address {shown(text)}, wanted one IP address: it is not let in")
+    return sorted(found)
+
+
+def _network(text: str) -> str:
+    """Return the network of one address. ValueError for what is not one, or one that a network policy cannot have."""
+    address = ipaddress.ip_address(text)
+    if "%" in text or getattr(address, "ipv4_mapped", None):
+        raise ValueError(text)
+    return str(ipaddress.ip_network(address))
 
 
 def namespace_problems(space: Object | None, option: str, adopt: bool) -> list[Problem]:

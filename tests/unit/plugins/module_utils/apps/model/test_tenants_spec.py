@@ -399,7 +399,37 @@ def test_gateways_are_the_addresses_of_nodes_and_tunnels() -> None:
         {"metadata": {"annotations": note}, "status": {"addresses": addresses}},
         {"metadata": {}, "status": {}},
     ]
-    assert gateways_of(nodes) == ["10.0.0.31/32", "10.244.7.0/32", "fd00::31/128"]
+    warnings: list[str] = []
+    assert gateways_of(nodes, warnings.append) == ["10.0.0.31/32", "10.244.7.0/32", "fd00::31/128"]
+    assert warnings == []
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "0.0.0.0/0",
+        "10.0.0.0/8",
+        "::/0",
+        "10.0.0.31/32",
+        "lb1",
+        "",
+        "10.0.0",
+        "fe80::1%eth0",
+        "::ffff:10.0.0.1",
+        "\x1b[2J",
+    ],
+)
+def test_a_node_that_lies_about_its_address_lets_nobody_in(address: str) -> None:
+    """Its kubelet writes them, and breaks no task by them either."""
+    for note in ({}, {"projectcalico.org/IPv4VXLANTunnelAddr": address}):
+        lying = {
+            "metadata": {"name": "lb1", "annotations": note},
+            "status": {"addresses": [{"type": "InternalIP", "address": "10.0.0.32" if note else address}]},
+        }
+        other = {"metadata": {"name": "lb2"}, "status": {"addresses": [{"type": "InternalIP", "address": "10.0.0.31"}]}}
+        warnings: list[str] = []
+        assert gateways_of([lying, other], warnings.append) == ["10.0.0.31/32", *(["10.0.0.32/32"] if note else [])]
+        assert [text.startswith("node lb1: found the address ") for text in warnings] == ([True] if address else [])
 
 
 def pod(app: str, *requests: dict[str, str], phase: str = "Running") -> dict[str, Any]:
