@@ -52,12 +52,20 @@ ROLE_LABELS = {
 }
 
 
-def node_labels(groups: Mapping[str, Iterable[str]]) -> dict[str, dict[str, str]]:
-    """Return the labels of each Kubernetes node by its name, from the groups of the inventory."""
+def node_labels(
+    groups: Mapping[str, Iterable[str]], variables: Mapping[str, Mapping[str, Any]] | None = None
+) -> dict[str, dict[str, str]]:
+    """Return the labels of each Kubernetes node by its name, from the groups of the inventory.
+
+    variables: those of each host, of which kube_node_labels are labels too.
+    """
     result: dict[str, dict[str, str]] = {}
     for group, label in ROLE_LABELS.items():
         for name in groups.get(group, ()):
-            result.setdefault(str(name), {})[label] = ""
+            if name not in result:
+                own = variables[name].get("kube_node_labels") if variables else None
+                result[str(name)] = {str(key): str(value) for key, value in (own or {}).items()}
+            result[name][label] = ""
     return result
 
 

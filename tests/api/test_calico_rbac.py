@@ -32,7 +32,7 @@ VALUES = {
 CRD = "/apis/crd.projectcalico.org/v1"
 NODES, PODS = "/api/v1/nodes", "/api/v1/namespaces/default/pods"
 ADDRESS, TUNNEL = "projectcalico.org/IPv4Address", "projectcalico.org/IPv4VXLANTunnelAddr"
-POD_IP = "cni.projectcalico.org/podIP"
+POD_IP, POD_IPS = "cni.projectcalico.org/podIP", "cni.projectcalico.org/podIPs"
 ADDRESSES = {"one": "192.0.2.1", "two": "192.0.2.2"}
 # What each node has at the start of a test: one block with a tunnel's address in it.
 BLOCKS = {"one": "10.244.1.0/26", "two": "10.244.2.0/26"}
@@ -245,6 +245,7 @@ def in_force(site: Site) -> None:
     for kube, method, where, body in (
         (agent, "PATCH", f"{NODES}/one/status", label),
         (plugin, "PATCH", f"{PODS}/one-web/status", label),
+        (kubelet, "PATCH", f"{PODS}/one-web/status", {"status": {"podIPs": [{"ip": "10.244.2.9"}]}}),
         (kubelet, "PATCH", f"{NODES}/one", {"metadata": {"annotations": {TUNNEL: None}}}),
         (plugin, "POST", f"{CRD}/ipamblocks", block("one", "10.1.0.0/26")),
         (plugin, "POST", f"{CRD}/blockaffinities", affinity("one", BLOCKS["two"])),
@@ -428,6 +429,7 @@ def test_a_kubelet_writes_all_else(site: Site) -> None:
 
 
 OWN_POD = f"{PODS}/one-web/status"
+FREE = "10.244.9.0/26"
 POD_LINE = {POD_IP: "10.244.1.1/32", "cni.projectcalico.org/containerID": "c0ffee"}
 
 
@@ -440,6 +442,18 @@ POD_LINE = {POD_IP: "10.244.1.1/32", "cni.projectcalico.org/containerID": "c0ffe
         (OWN_POD, {"status": {"phase": "Failed"}}, "of a pod only"),
         (OWN_POD, {"metadata": {"labels": {"name": "victim"}}}, "of a pod only"),
         (OWN_POD, annotated(other="value"), "of a pod only"),
+        (OWN_POD, annotated(**{"cni.projectcalico.org/floatingIPs": '["10.244.2.9"]'}), "of a pod only"),
+        *(
+            (OWN_POD, annotated(**{name: address}), words)
+            for name in (POD_IP, POD_IPS)
+            for address, words in (
+                ("192.0.2.1/32", "of the pod network"),
+                ("10.96.0.10/32", "of the pod network"),
+                ("10.244.2.9/32", "of another node"),
+                ("10.244.2.9", "of another node"),
+                ("10.244.1.9/32,10.244.2.9/32", "of another node"),
+            )
+        ),
     ],
 )
 def test_the_status_of_pods_is_not_a_nodes_to_write(site: Site, path: str, body: Any, words: str) -> None:
@@ -454,7 +468,32 @@ def test_the_plugin_notes_the_address_of_its_pods(site: Site) -> None:
     assert found == {**POD_LINE, POD_IP: ""}
 
 
-FREE = "10.244.9.0/26"
+def with_address(*found: str) -> dict[str, Any]:
+    return {"status": {"podIP": found[0] if found else None, "podIPs": [{"ip": one} for one in found]}}
+
+
+def test_a_kubelet_gives_its_pods_no_addresses_of_another_nodes_blocks(site: Site) -> None:
+    kubelet = site.kubelet()
+    assert "of another node" in refused(kubelet, "PATCH", OWN_POD, with_address("10.244.2.9"))
+    # Its own, one that nobody has claimed yet, none; and what another node wants and has not got.
+    site.admin.request("POST", f"{CRD}/blockaffinities", {}, affinity("two", FREE, "pending"))
+    for found in (["10.244.1.9"], ["10.244.9.9"], []):
+        assert not refused(kubelet, "PATCH", OWN_POD, with_address(*found))
+    # The policy is about new addresses: one that a pod has is not in the way of what else there is to report.
+    site.admin.request("PATCH", OWN_POD, {}, with_address("10.244.2.9"), content_type=client.MERGE)
+    assert not refused(kubelet, "PATCH", OWN_POD, {"status": {"phase": "Running"}})
+    site.agent("cni").request("PATCH", OWN_POD, {}, annotated(**POD_LINE), content_type=client.MERGE)
+    assert not refused(kubelet, "PATCH", OWN_POD, with_address("10.244.1.9"))
+
+
+def test_without_blocks_pods_start(site: Site) -> None:
+    """The first pod of a cluster, whose block the API server may not have seen."""
+    for node, cidr in BLOCKS.items():
+        site.remove(f"{CRD}/blockaffinities/{node}-{dashed(cidr)}")
+    kubelet = site.kubelet()
+    eventually(lambda: not refused(kubelet, "PATCH", OWN_POD, with_address("10.244.1.9"), {"dryRun": "All"}))
+
+
 ATTACKS: list[tuple[str, Change]] = [
     ("own node only", ("POST", f"{CRD}/ipamblocks", block("two", FREE))),
     ("own node only", ("POST", f"{CRD}/ipamblocks", block("", FREE))),
@@ -683,6 +722,14 @@ def test_the_controller_only_cleans_up_addresses(site: Site) -> None:
     assert {(verb, kind) for kind in others for verb in writing if may(site, user, verb, own, kind)} == set()
     for kind in ("nodes", "nodes/status", "pods", "pods/status", "secrets"):
         assert not any(may(site, user, verb, "", kind) for verb in writing)
+
+
+def test_the_controller_runs_on_no_worker() -> None:
+    """It may write the blocks of all nodes, and its host reads its token."""
+    (deployment,) = [one for one in rendered("kube-controllers.yaml.j2") if one["kind"] == "Deployment"]
+    spec = deployment["spec"]["template"]["spec"]
+    assert spec["nodeSelector"] == {"node-role.kubernetes.io/control-plane": ""}
+    assert [one["key"] for one in spec["tolerations"]] == ["node-role.kubernetes.io/control-plane"]
 
 
 def test_the_identity_that_nodes_had_in_common_has_no_rights(site: Site) -> None:

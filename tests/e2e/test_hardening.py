@@ -506,6 +506,14 @@ def test_kube_proxy_s_metrics_are_on_loopback(lab: Lab, found: dict[str, Any]) -
         assert addresses == {"127.0.0.1"}, node.name
 
 
+def test_what_may_write_for_all_nodes_runs_on_management_hosts(lab: Lab) -> None:
+    management = {node.name for node in members(lab, "management")}
+    pods = lab.core().list_namespaced_pod("kube-system").items
+    found = [pod for pod in pods if pod.metadata.name.startswith(("calico-kube-controllers-", "metrics-server-"))]
+    assert found
+    assert {pod.spec.node_name for pod in found} <= management
+
+
 def test_only_known_ports_are_open(lab: Lab, found: dict[str, Any]) -> None:
     open_to_others = {
         "management": {22, 2379, 2380, 6443, 10250},

@@ -291,6 +291,24 @@ def test_a_host_writes_nothing_of_others(pods: Pods) -> None:
         assert found.strip() in ("403", "422"), path
 
 
+def test_a_kubelet_leads_nobody_astray(pods: Pods) -> None:
+    """The names of policies in the answers: nothing else of the API server stands in the way of these."""
+    pki = "/etc/kubernetes/pki"
+    ask = f"curl --silent --noproxy '*' --cacert {pki}/ca.crt --cert {pki}/kubelet-client.crt"
+    ask += f" --key {pki}/kubelet-client.key --header 'Content-Type: application/merge-patch+json' --request PATCH"
+    own = next(one for one in pods.values() if one["spec"]["nodeName"] == "compute1")["metadata"]
+    other = next(one for one in pods.values() if one["spec"]["nodeName"] != "compute1")["status"]["podIP"]
+    status = f"namespaces/{own['namespace']}/pods/{own['name']}/status"
+    for path, body, policy in (
+        (status, {"status": {"podIP": other, "podIPs": [{"ip": other}]}}, "cloudbang-kubelet-pod-addresses"),
+        ("nodes/compute1", {"metadata": {"labels": {"gpu": "yes"}}}, "cloudbang-kubelet-nodes"),
+        ("nodes/compute1", {"spec": {"unschedulable": True}}, "cloudbang-kubelet-nodes"),
+        ("nodes/compute1/status", {"status": {"addresses": []}}, "cloudbang-kubelet-nodes"),
+    ):
+        url = f"https://10.94.13.100:6443/api/v1/{path}?dryRun=All"
+        assert policy in node("compute1").check_output(f"{ask} --data {shlex.quote(json.dumps(body))} '{url}'"), path
+
+
 def test_logs_and_commands_go_through_the_kubelet(pods: Pods) -> None:
     assert "CoreDNS" in kubectl("exec", "x", "--namespace=acme", "--", "/coredns", "-version")
 

@@ -56,6 +56,19 @@ spec:
   hostPID: true
   containers: [{name: main, image: none, securityContext: {privileged: true}}]
 """
+MIRROR = """
+apiVersion: v1
+kind: Pod
+metadata:
+  name: dns-node-a
+  namespace: kube-system
+  labels: {k8s-app: kube-dns}
+  annotations: {kubernetes.io/config.mirror: x}
+  ownerReferences: [{apiVersion: v1, kind: Node, name: node-a, uid: %s, controller: true}]
+spec:
+  nodeName: node-a
+  containers: [{name: main, image: none}]
+"""
 CRITICAL = """
 apiVersion: v1
 kind: Pod
@@ -254,12 +267,25 @@ def test_administrators_have_a_flow_of_their_own() -> None:
 @pytest.mark.usefixtures("nodes")
 def test_a_node_may_change_only_itself() -> None:
     as_node = ("--as=system:node:node-a", "--as-group=system:nodes")
-    assert try_kubectl("label", "node", "node-a", "mine=yes", "--overwrite", *as_node).returncode == 0
-    for target in (("node-b", "mine=yes"), ("node-a", "node-restriction.kubernetes.io/mine=yes")):
-        refused = try_kubectl("label", "node", *target, *as_node)
+    assert try_kubectl("annotate", "node", "node-a", "mine=yes", "--overwrite", *as_node).returncode == 0
+    for verb, *target in (
+        ("annotate", "node-b", "mine=yes"),
+        ("label", "node-a", "mine=yes"),
+        ("label", "node-a", "node-restriction.kubernetes.io/mine=yes"),
+    ):
+        refused = try_kubectl(verb, "node", *target, *as_node)
         assert refused.returncode != 0
         assert "forbidden" in refused.stderr
     assert "no relationship found" in try_kubectl("get", "secret", "hidden", NAMESPACE, *as_node).stderr
+
+
+@pytest.mark.usefixtures("nodes")
+def test_a_node_makes_no_pods() -> None:
+    """As a mirror pod, which NodeRestriction takes, it would be an endpoint of the cluster's DNS."""
+    uid = kubectl("get", "node", "node-a", "--output=jsonpath={.metadata.uid}")
+    as_node = ("--as=system:node:node-a", "--as-group=system:nodes")
+    refused = try_kubectl("create", "--dry-run=server", "--filename=-", *as_node, manifest=MIRROR % uid)
+    assert "cloudbang-kubelet-pods" in refused.stderr
 
 
 @pytest.mark.parametrize(

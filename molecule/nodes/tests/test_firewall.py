@@ -140,6 +140,29 @@ def test_the_firewall_starts_with_the_host() -> None:
         assert node(host).check_output(asked).split() == ["enabled", "active"]
 
 
+@pytest.mark.parametrize("host", sorted(HOSTS))
+def test_a_reload_of_the_hosts_filter_opens_nothing(host: str) -> None:
+    """It empties all tables, and this one comes again with it, and closes loopback too."""
+    followed = node(host).check_output("systemctl show --property=PartOf,ReloadPropagatedFrom cloudbang-firewall")
+    assert followed.count("nftables.service") == 2
+    node(host).check_output("nft delete table inet cloudbang && systemctl reload cloudbang-firewall")
+    rules = node(host).check_output("nft list chain inet cloudbang output")
+    assert "10249" in rules and ("8406" in rules) == (host == "loadbalancer1")
+
+
+@pytest.mark.disruptive
+def test_a_kubelet_does_not_run_without_the_firewall() -> None:
+    host = node("compute1")
+    host.check_output("cp /etc/cloudbang/firewall.nft /root/firewall.nft && echo broken >> /etc/cloudbang/firewall.nft")
+    try:
+        host.run("systemctl stop cloudbang-firewall kubelet; systemctl start kubelet")
+        assert host.run("systemctl is-active kubelet").stdout.strip() != "active"
+    finally:
+        host.check_output("mv /root/firewall.nft /etc/cloudbang/firewall.nft")
+    # It tries again by itself, and starts the firewall with it.
+    wait_for(lambda: host.run("systemctl is-active kubelet cloudbang-firewall").stdout.split() == ["active"] * 2, 30)
+
+
 # -- From the hosts' network -------------------------------------------------------------------------------------------
 
 

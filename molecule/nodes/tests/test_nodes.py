@@ -296,17 +296,58 @@ ATTACKS = [
 ]
 
 
+def asked(name: str, verb: str, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    """Ask with what compute1 has: whoever holds the host has that, too. Return the answer."""
+    pki = "/etc/kubernetes/pki"
+    kind = "application/merge-patch+json" if verb == "PATCH" else "application/json"
+    ask = f"curl --silent --noproxy '*' --cacert {pki}/ca.crt"
+    ask += f" --cert {pki}/{name}.crt --key {pki}/{name}.key --request {verb} --header 'Content-Type: {kind}'"
+    url = f"https://{ADDRESSES['management1']}:6443{path}?dryRun=All"
+    return dict(json.loads(node("compute1").check_output(f"{ask} --data '{json.dumps(body)}' '{url}'")))
+
+
 @pytest.mark.parametrize(("name", "verb", "path", "body"), ATTACKS, ids=lambda one: one if isinstance(one, str) else "")
 def test_a_node_writes_nothing_of_others(
     pods: dict[str, dict[str, Any]], name: str, verb: str, path: str, body: dict[str, Any]
 ) -> None:
-    """With what the host has: whoever holds it has that, too."""
-    pki = "/etc/kubernetes/pki"
-    kind = "application/merge-patch+json" if verb == "PATCH" else "application/json"
-    ask = f"curl --silent --output /dev/null --write-out '%{{http_code}}' --noproxy '*' --cacert {pki}/ca.crt"
-    ask += f" --cert {pki}/{name}.crt --key {pki}/{name}.key --request {verb} --header 'Content-Type: {kind}'"
-    url = f"https://{ADDRESSES['management1']}:6443{path}?dryRun=All"
-    assert node("compute1").check_output(f"{ask} --data '{json.dumps(body)}' '{url}'") in ("403", "422")
+    assert asked(name, verb, path, body)["code"] in (403, 422)
+
+
+def test_a_kubelet_leads_nobody_astray(pods: dict[str, dict[str, Any]]) -> None:
+    """The names of policies in the answers: nothing else of the API server stands in the way of these."""
+    own, status = "/api/v1/nodes/compute1", "/api/v1/namespaces/molecule/pods/a/status"
+    uid = next(one["metadata"]["uid"] for one in objects("nodes") if one["metadata"]["name"] == "compute1")
+    owner = {"apiVersion": "v1", "kind": "Node", "name": "compute1", "uid": uid, "controller": True}
+    metadata = {"name": "dns", "labels": {"k8s-app": "kube-dns"}, "ownerReferences": [owner]}
+    metadata["annotations"] = {"kubernetes.io/config.mirror": "x"}
+    spec = {"nodeName": "compute1", "containers": [{"name": "main", "image": "none"}]}
+    mirror = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
+    host, other = ADDRESSES["management1"], pods["b"]["status"]["podIP"]
+    noted = {"metadata": {"annotations": {"cni.projectcalico.org/podIP": host}}}
+    for verb, path, body, policy in (
+        ("POST", "/api/v1/namespaces/kube-system/pods", mirror, "cloudbang-kubelet-pods"),
+        ("PATCH", status, {"status": {"podIP": host, "podIPs": [{"ip": host}]}}, "cloudbang-kubelet-pod-addresses"),
+        ("PATCH", status, {"status": {"podIP": other, "podIPs": [{"ip": other}]}}, "cloudbang-calico-pod-addresses"),
+        ("PATCH", status, noted, "cloudbang-kubelet-pods"),
+        ("PATCH", own, {"metadata": {"labels": {"gpu": "yes"}}}, "cloudbang-kubelet-nodes"),
+        ("PATCH", own, {"spec": {"unschedulable": True}}, "cloudbang-kubelet-nodes"),
+        ("PATCH", f"{own}/status", {"status": {"addresses": []}}, "cloudbang-kubelet-nodes"),
+    ):
+        answer = asked("kubelet-client", verb, path, body)
+        assert policy in answer.get("message", ""), answer
+
+
+@pytest.mark.parametrize("host", sorted(ADDRESSES))
+def test_nothing_that_kubelets_write_is_refused(pods: dict[str, dict[str, Any]], host: str) -> None:
+    """Not for long: an API server may come to know a Node or a block of addresses after the kubelet uses it."""
+    ask = "journalctl --unit kubelet --output cat --since=-30s"
+    wait_for(lambda: "denied request" not in node(host).check_output(ask), 60)
+
+
+def test_what_may_write_for_all_nodes_runs_on_management_hosts() -> None:
+    for selector in ("app.kubernetes.io/name=calico-kube-controllers", "k8s-app=metrics-server"):
+        found = objects("pods", "--namespace=kube-system", f"--selector={selector}")
+        assert {one["spec"]["nodeName"] for one in found} == {"management1"}
 
 
 @pytest.mark.parametrize("host", sorted(ADDRESSES))

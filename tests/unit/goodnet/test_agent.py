@@ -52,6 +52,23 @@ def host(name: str, **more: Any) -> Host:
             [("b", "overlaps 10.244.1.0/24 of a")],
         ),
         ({"b": node(), "a": node()}, [host("a")], [("b", "overlaps 10.244.1.0/24 of a")]),
+        # Ranges of any length that a Node says to have: none of them takes those of others away.
+        ({"a": node(pods="10.244.0.0/16"), "b": node()}, [host("b")], [("a", "overlaps 10.244.1.0/24 of b")]),
+        (
+            {
+                "a": node(pods="10.244.0.0/16"),
+                "b": node(),
+                "c": node(pods="10.244.2.0/24"),
+                "d": node(pods="10.244.1.0/25"),
+            },
+            [host("b"), host("c", pods=IPv4Network("10.244.2.0/24"))],
+            [("d", "overlaps 10.244.1.0/24 of b"), ("a", "overlaps 10.244.1.0/24 of b")],
+        ),
+        (
+            {"a": node(pods="10.244.0.0/23"), "b": node(pods="10.244.2.0/24"), "c": node(pods="10.244.0.0/24")},
+            [host("b", pods=IPv4Network("10.244.2.0/24")), host("c", pods=IPv4Network("10.244.0.0/24"))],
+            [("a", "overlaps 10.244.0.0/24 of c")],
+        ),
         ({}, [], []),
     ],
 )

@@ -193,6 +193,13 @@ def test_pods_reach_of_hosts_what_is_listed(cluster: tuple[str, Any]) -> None:
         assert found_rules[-1] == "counter reject with icmpx admin-prohibited"
 
 
+def test_what_tells_anyone_on_loopback_is_for_root(cluster: tuple[str, Any]) -> None:
+    for name, tables in cluster[1].items():
+        ports = "10249, 8406" if name in HOSTS["loadbalancer"] else "10249"
+        (rule,) = rules(tables["cloudbang"], "output")
+        assert rule == f'oifname "lo" tcp dport {{ {ports} }} meta skuid != 0 reject with tcp reset'
+
+
 def test_one_load_balancer_believes_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(HOSTS, "loadbalancer", {"l1": "192.0.2.31"})
     found = rendered(tmp_path)
@@ -204,6 +211,7 @@ def test_one_load_balancer_believes_nobody(tmp_path: Path, monkeypatch: pytest.M
     [
         ("calico", "calico_vxlan"),
         ("gateway", "gateway_http_port"),
+        ("gateway", "gateway_metrics_port"),
         ("gateway", "gateway_https_port"),
         ("gateway", "gateway_tcp_ports"),
         ("gateway", "gateway_udp_ports"),

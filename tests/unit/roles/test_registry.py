@@ -256,3 +256,18 @@ def test_the_port_that_takes_images_is_open_to_named_networks_only(
         ["IPAddressDeny=any", "IPAddressAllow=localhost 10.0.0.0/24 192.0.2.7/32"],
         True,
     )
+
+
+def test_whoever_reloads_the_hosts_filter_opens_the_port_to_nobody(
+    cluster: tuple[Path, dict[str, str]], tmp_path: Path
+) -> None:
+    """A reload of nftables empties all tables. Where the port is on loopback alone, it is none of the registry's."""
+    wanted = {
+        "After=nftables.service",
+        "PartOf=nftables.service",
+        "ReloadPropagatedFrom=nftables.service",
+        "ExecReload=+/usr/sbin/nft --file /etc/cloudbang-registry/push.nft",
+    }
+    unit = rendered(tmp_path, *PUSH, registry_push_networks=["10.0.0.0/24"])[PUSH[1]]
+    assert wanted <= set(unit.splitlines())
+    assert wanted.isdisjoint(cluster[1][PUSH[1]].splitlines())

@@ -76,6 +76,29 @@ def test_the_sandbox_has(line: str) -> None:
     assert line in SANDBOX.splitlines()
 
 
+@pytest.mark.parametrize("unit", ["kubelet", "kube-proxy", "traefik"])
+def test_what_the_firewall_protects_does_not_start_without_it(unit: str) -> None:
+    """A change of the firewall restarts it, which must restart nothing else."""
+    found = settings(unit)
+    assert found["ExecStartPre"][0].lstrip("+") == "/usr/bin/systemctl is-active --quiet cloudbang-firewall"
+    for name in ("After", "Wants"):
+        assert "cloudbang-firewall.service" in " ".join(found[name]).split()
+    assert not {"Requires", "Requisite", "BindsTo", "PartOf"} & set(found)
+
+
+@pytest.mark.parametrize("unit", ["cloudbang-firewall", "cloudbang-vrrp"])
+def test_a_firewall_follows_the_hosts_own(unit: str) -> None:
+    found = settings(unit)
+    assert found["After"] == found["PartOf"] == found["ReloadPropagatedFrom"] == ["nftables.service"]
+    assert found["ExecReload"] == found["ExecStart"]
+
+
+def test_no_other_unit_loads_tables() -> None:
+    """A reload of nftables would empty them for good."""
+    loading = {unit for unit in UNITS if "/usr/sbin/nft" in UNITS[unit]}
+    assert loading == {"cloudbang-firewall", "cloudbang-vrrp", "registry"}
+
+
 @pytest.mark.parametrize("path", ["/run/containerd", "/run/dbus", "/run/openvswitch", "/run/systemd/private"])
 def test_what_rules_the_host_is_out_of_reach(path: str) -> None:
     (line,) = [line for line in SANDBOX.splitlines() if line.startswith("InaccessiblePaths=")]

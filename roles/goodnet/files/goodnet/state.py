@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from bisect import bisect_left
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Network
@@ -247,15 +249,26 @@ def hosts_of(
 
 
 def _without_overlap(hosts: list[Host], notes: list[Note]) -> tuple[Host, ...]:
-    """Return the hosts but for those whose pods' range is also another's, which comes first."""
-    left: list[Host] = []
-    for host in sorted(hosts, key=lambda host: (host.pods, host.name)):
-        if left and host.pods.overlaps(left[-1].pods):
-            message = f"podCIDR: found {host.pods}, which overlaps {left[-1].pods} of {left[-1].name}; wanted its own"
+    """Return the hosts but for those whose pods' range is also another's, which comes first.
+
+    All ranges that the controller manager gives are of one length: those that are not of the most common one come last,
+    larger ones after smaller ones, so that no Node drops many others.
+    """
+    lengths = Counter(host.pods.prefixlen for host in hosts)
+    owners: dict[IPv4Network, Host] = {}
+    taken: list[IPv4Network] = []
+    for host in sorted(
+        hosts, key=lambda host: (-lengths[host.pods.prefixlen], -host.pods.prefixlen, host.pods, host.name)
+    ):
+        place = bisect_left(taken, host.pods)
+        other = next((one for one in taken[max(place - 1, 0) : place + 1] if host.pods.overlaps(one)), None)
+        if other:
+            message = f"podCIDR: found {host.pods}, which overlaps {other} of {owners[other].name}; wanted its own"
             notes.append(Note("Node", "", host.name, "NodeInvalid", message))
         else:
-            left.append(host)
-    return tuple(sorted(left, key=lambda host: host.name))
+            taken.insert(place, host.pods)
+            owners[host.pods] = host
+    return tuple(sorted(owners.values(), key=lambda host: host.name))
 
 
 def describe(former: State | None, now: State) -> str:

@@ -58,5 +58,14 @@ def test_labels_of_all_groups_of_a_node_come_together() -> None:
     }
 
 
+def test_a_node_has_labels_of_its_host() -> None:
+    variables = {"a": {"kube_node_labels": {"disk": "ssd", "rack": 7}}, "b": {}, "c": {"kube_node_labels": {"x": "y"}}}
+    labels = cluster.node_labels({"compute": ["a", "b"], "storage": ["c"]}, variables)
+    assert labels == {
+        "a": {"disk": "ssd", "rack": "7", "node-role.kubernetes.io/compute": ""},
+        "b": {"node-role.kubernetes.io/compute": ""},
+    }
+
+
 def test_every_filter_is_offered() -> None:
     assert set(cluster.FilterModule().filters()) == {"nodes", "nth_address", "networks", "node_labels"}
