@@ -11,16 +11,13 @@ from .inventory import Option
 
 ROLES = Path(__file__).resolve().parents[3] / "roles"
 CATALOGUE = ROLES / "artifacts" / "files" / "catalogue.yml"
-# Roles without tasks, whose variables have a prefix of their own.
-SHARED_ROLES = ("cloudbang",)
 
 Load = Callable[[str], Any]
 
 
 def role_names() -> tuple[str, ...]:
-    return tuple(
-        sorted(one.name for one in ROLES.iterdir() if (one / "tasks").is_dir() and one.name not in SHARED_ROLES)
-    )
+    """Return the roles that have tasks. The variables of the one that has none carry another prefix than its name."""
+    return tuple(sorted(one.name for one in ROLES.iterdir() if (one / "tasks").is_dir()))
 
 
 def defaults(load: Load) -> dict[str, Any]:

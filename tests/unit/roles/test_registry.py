@@ -74,7 +74,7 @@ def play(
     playbook = {
         "hosts": "store",
         "gather_facts": False,
-        "roles": ["cloudbang.platform.cloudbang"],
+        "roles": ["cloudbang.platform.cluster"],
         "vars_files": [str(ROLES / role / part / "main.yml") for role in ("registry", "container_runtime", "coredns")
                        for part in ("defaults", "vars") if (ROLES / role / part).is_dir()],
         "tasks": tasks,
