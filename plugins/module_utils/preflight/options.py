@@ -3,33 +3,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from .. import declarations
+from ..declarations import Load
 from .inventory import Option
-
-ROLES = Path(__file__).resolve().parents[3] / "roles"
-CATALOGUE = ROLES / "artifacts" / "files" / "catalogue.yml"
-
-Load = Callable[[str], Any]
 
 
 def role_names() -> tuple[str, ...]:
     """Return the roles that have tasks. The variables of the one that has none carry another prefix than its name."""
-    return tuple(sorted(one.name for one in ROLES.iterdir() if (one / "tasks").is_dir()))
+    return tuple(sorted(one.name for one in declarations.ROLES.iterdir() if (one / "tasks").is_dir()))
 
 
 def defaults(load: Load) -> dict[str, Any]:
     """Return the defaults of all roles, untemplated."""
     result: dict[str, Any] = {}
-    for path in sorted(ROLES.glob("*/defaults/main.yml")):
+    for path in sorted(declarations.ROLES.glob("*/defaults/main.yml")):
         result.update(load(str(path)) or {})
     return result
 
 
 def specifications(load: Load) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    for path in sorted(ROLES.glob("*/meta/argument_specs.yml")):
+    for path in sorted(declarations.ROLES.glob("*/meta/argument_specs.yml")):
         for entry in ((load(str(path)) or {}).get("argument_specs") or {}).values():
             yield from (entry.get("options") or {}).items()
 
@@ -60,7 +56,8 @@ def options(load: Load) -> dict[str, Option]:
 
 def versions(load: Load) -> dict[str, str]:
     """Return the version of each component of the artifact catalogue."""
-    if not CATALOGUE.exists():
+    catalogue = declarations.ROLES / "artifacts" / "files" / "catalogue.yml"
+    if not catalogue.exists():
         return {}
-    components = (load(str(CATALOGUE)) or {}).get("components") or {}
+    components = (load(str(catalogue)) or {}).get("components") or {}
     return {name: str(one.get("version", "")) for name, one in components.items() if isinstance(one, Mapping)}
