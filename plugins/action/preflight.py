@@ -20,8 +20,9 @@ from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
+from ansible_collections.cloudbang.platform.plugins.module_utils import declarations
 from ansible_collections.cloudbang.platform.plugins.module_utils.preflight import options
-from ansible_collections.cloudbang.platform.plugins.module_utils.preflight.checks_goodnet import used as uses_goodnet
+from ansible_collections.cloudbang.platform.plugins.module_utils.preflight.checks_hosts import package_variables
 from ansible_collections.cloudbang.platform.plugins.module_utils.preflight.checks_ports import ways
 from ansible_collections.cloudbang.platform.plugins.module_utils.preflight.inventory import (
     ERROR,
@@ -109,6 +110,7 @@ class ActionModule(ActionBase):
             facts=facts,
             options=known,
             roles=options.role_names(),
+            declared=declarations.roles(load),
             sources=tuple(str(one) for one in variables.get("ansible_inventory_sources") or () if os.path.exists(one)),
             versions=options.versions(load),
             now=time.time(),
@@ -171,10 +173,11 @@ def plan(inventory: Inventory) -> dict[str, Any]:
             if inventory.member(host, "loadbalancer")
             else "",
             "vip_port": inventory.number(host, "cloudbang_api_port", 6443),
-            "packages": list(inventory.get(host, "goodnet_packages", [])) if uses_goodnet(inventory) else [],
+            "packages": sorted({name for names in package_variables(inventory, host).values() for name in names}),
             "fsync": str(inventory.get(host, "etcd_data_dir", "/var/lib/etcd")) if host in inventory.etcd else "",
         }
-    return {"hosts": hosts, "ways": ways(inventory)}
+    units = {port.unit: port.mark for role in inventory.declared for port in role.ports}
+    return {"hosts": hosts, "ways": ways(inventory), "units": units}
 
 
 def prefixes(known: Mapping[str, Any]) -> tuple[str, ...]:

@@ -126,6 +126,16 @@ def packages(declared: Iterable[Role], value: Value) -> list[str]:
     return sorted({str(name) for role in declared for variable in role.packages for name in value(variable) or ()})
 
 
+def open_ports(declared: Iterable[Role], value: Value) -> dict[str, set[int]]:
+    """Return the TCP ports that other machines can connect to, by group."""
+    found: dict[str, set[int]] = {}
+    for port in (port for role in declared for port in role.ports if part_of(port.when, value)):
+        if port.protocol == "tcp" and port.listens != "loopback":
+            for group in port.groups:
+                found.setdefault(group, set()).add(int((port.variable and value(port.variable)) or port.number))
+    return found
+
+
 def _role(name: str, content: Any, where: str) -> Role:
     given: dict[str, Any] = dict(content) if isinstance(content, Mapping) else {"content": content}
     groups = {"groups": given.get("groups", ())}

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from .checks_ports import members
 from .inventory import WARNING, Inventory, Problem, check
 
 SUPPORTED = {"debian": ("12", "13"), "ubuntu": ("22.04", "24.04")}
@@ -280,3 +281,26 @@ def system_name(inventory: Inventory) -> Iterator[Problem]:
                 "lower-case letters, digits, '-' and '.', 63 at most",
                 severity=WARNING,
             )
+
+
+def package_variables(inventory: Inventory, host: str) -> dict[str, list[str]]:
+    """Return the variables with the packages of the roles that run on a host, and the packages in each."""
+    names = [name for role in inventory.chosen if host in members(inventory, role.groups) for name in role.packages]
+    values = {name: inventory.get(host, name, []) for name in names}
+    return {name: [str(one) for one in value] for name, value in values.items() if isinstance(value, list)}
+
+
+@check("hosts")
+def packages(inventory: Inventory) -> Iterator[Problem]:
+    for host in inventory.examined:
+        unknown = inventory.facts[host].get("packages_unknown", [])
+        for variable, names in package_variables(inventory, host).items() if unknown else ():
+            if missing := [name for name in unknown if name in names]:
+                yield Problem(
+                    host,
+                    "package",
+                    variable,
+                    f"{', '.join(missing)}: not installed, and apt has no such package",
+                    "packages that apt can install",
+                    "run apt-get update, or add the distribution's section (universe) to its sources",
+                )

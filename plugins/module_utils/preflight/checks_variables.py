@@ -170,11 +170,10 @@ def text_is_clean(inventory: Inventory) -> Iterator[Problem]:
 def variables_are_where_they_work(inventory: Inventory) -> Iterator[Problem]:
     """Settings of a kind of node have no effect on hosts that are not of that kind."""
     places = {
-        "api_loadbalancer_": ("loadbalancer",),
-        "gateway_": ("loadbalancer",),
-        "etcd_": ("management", "etcd"),
-        "kube_control_plane_": ("management",),
-        "registry_": ("storage",),
+        # Management hosts need to know where etcd is.
+        f"{role.name}_": ("management", *role.groups) if "etcd" in role.groups else role.groups
+        for role in inventory.declared
+        if role.groups
     }
     for host in inventory.nodes:
         for name in inventory.variables.get(host, {}):

@@ -8,12 +8,15 @@ from pathlib import Path
 import pytest
 import yaml
 
+from ansible_collections.cloudbang.platform.plugins.lookup.declared import load
+from ansible_collections.cloudbang.platform.plugins.module_utils import declarations
+
 ROLES = Path(__file__).resolve().parents[3] / "roles"
 UNITS = {
     path.name.removesuffix(".service.j2"): path.read_text("utf-8") for path in ROLES.glob("*/templates/*.service.j2")
 }
 SANDBOX = yaml.safe_load((ROLES / "cluster/vars/main.yml").read_text("utf-8"))["_cluster_sandbox"]
-CONFINED = {"etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "traefik"}
+CONFINED = {one.unit for role in declarations.roles(load) for one in role.confined}
 # These make networks, mounts and containers, or restart other units, and are root for that.
 ROOT = {
     "calico-felix",

@@ -11,8 +11,14 @@ import yaml
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
 
+from ansible_collections.cloudbang.platform.plugins.action.preflight import plan
 from ansible_collections.cloudbang.platform.plugins.lookup import declared
 from ansible_collections.cloudbang.platform.plugins.module_utils import declarations
+from ansible_collections.cloudbang.platform.plugins.module_utils.preflight import options
+from ansible_collections.cloudbang.platform.plugins.module_utils.preflight.inventory import Inventory
+from ansible_collections.cloudbang.platform.plugins.module_utils.preflight.run import evaluate
+
+from .good import good
 
 MADE_UP = """
 groups: [storage]
@@ -50,6 +56,22 @@ def made_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return role
 
 
+@pytest.fixture()
+def inventory(made_up: Path) -> Inventory:
+    """Return one with which nothing is wrong."""
+    found = good()
+    found.declared = declarations.roles(declared.load)
+    found.options, found.roles = options.options(declared.load), options.role_names()
+    for settings in found.settings.values():
+        settings.update(yaml.safe_load(DEFAULTS))
+    assert evaluate(found) == []
+    return found
+
+
+def problems(inventory: Inventory) -> set[tuple[str, str, str]]:
+    return {(one.host, one.check, one.variable) for one in evaluate(inventory)}
+
+
 def lookup(*terms: str, **variables: Any) -> list[Any]:
     return declared.LookupModule(templar=Templar(DataLoader(), variables=variables)).run(list(terms), variables)
 
@@ -70,6 +92,62 @@ def test_the_registry_has_the_images_of_the_network_that_is_chosen() -> None:
     assert {"artifact": "image-pause", "repository": "pause", "tag": "1"} in lookup("images")
 
 
+def test_preflight_plans_to_look_at_it(inventory: Inventory) -> None:
+    found = plan(inventory)
+    assert found["units"]["made-up.service"] == ""
+    assert ["storage1", "10.92.0.41", 7777, "tcp"] in found["ways"]["compute"]
+    assert "made-up-tools" in found["hosts"]["storage1"]["packages"]
+    assert "made-up-tools" not in found["hosts"]["compute1"]["packages"]
+
+
+def test_preflight_finds_its_port_taken(inventory: Inventory) -> None:
+    other = {"protocol": "tcp", "address": "10.92.0.41", "port": 7777, "process": "other"}
+    inventory.facts["storage1"]["listeners"].append(other)
+    assert problems(inventory) == {("storage1", "port_used", "made_up_port")}
+
+
+def test_preflight_finds_its_package_missing(inventory: Inventory) -> None:
+    inventory.facts["storage1"]["packages_unknown"] = ["made-up-tools"]
+    assert problems(inventory) == {("storage1", "package", "made_up_packages")}
+
+
+def test_preflight_finds_its_shared_variable_different(inventory: Inventory) -> None:
+    inventory.settings["storage1"]["made_up_zone"] = inventory.variables["storage1"]["made_up_zone"] = "south"
+    assert problems(inventory) == {("storage1", "differs", "made_up_zone")}
+
+
+def test_preflight_finds_it_on_hosts_of_other_groups(inventory: Inventory) -> None:
+    inventory.facts["compute1"]["units"] = ["made-up.service"]
+    inventory.variables["compute1"]["made_up_port"] = inventory.settings["compute1"]["made_up_port"] = 7778
+    assert problems(inventory) == {
+        ("compute1", "service_left", "made-up.service"),
+        ("compute1", "wrong_group", "made_up_port"),
+    }
+
+
+def test_preflight_asks_nothing_for_a_role_that_is_no_part_of_the_cluster(inventory: Inventory) -> None:
+    for settings in inventory.settings.values():
+        settings["made_up_enabled"] = False
+    found = plan(inventory)
+    assert "made-up-tools" not in found["hosts"]["storage1"]["packages"] and "compute" not in found["ways"]
+
+
+def test_the_lab_has_its_packages(made_up: Path) -> None:
+    assert "made-up-tools" in lookup("packages") and "made-up-helper.service" in lookup("package_units")
+    recipe = (declarations.ROLES / "lab/vars/main.yml").read_text("utf-8")
+    assert "declared', 'packages')" in recipe and "declared', 'package_units')" in recipe
+
+
+def test_the_hardening_tests_look_at_its_files_ports_and_service(made_up: Path) -> None:
+    defaults = options.defaults(declared.load)
+    found = declarations.chosen(declarations.roles(declared.load), defaults.get)
+    assert declarations.Protected("made-up", "/etc/made-up/key", groups=("storage",)) in {
+        one for role in found for one in role.protected
+    }
+    assert 7777 in declarations.open_ports(found, defaults.get)["storage"]
+    assert "made-up" in {one.unit for role in found for one in role.confined}
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -86,7 +164,7 @@ def test_a_declaration_that_is_wrong_says_where(made_up: Path, text: str, messag
 
 
 def plays() -> list[dict[str, Any]]:
-    path = Path(__file__).resolve().parents[3] / "playbooks/site.yml"
+    path = declarations.ROLES.parent / "playbooks/site.yml"
     return [play for play in yaml.safe_load(path.read_text("utf-8")) if "roles" in play or "tasks" in play]
 
 
