@@ -15,11 +15,16 @@ options:
     description:
       - V(images) are the images that the registry has, each with C(artifact), C(repository) and C(tag), of the roles
         that are part of this cluster by its variables.
+      - V(reset) is what roles leave on hosts, of the roles in O(role) or else of all, as
+        M(cloudbang.platform.node_reset) takes it.
       - V(packages) are the Debian packages, and V(package_units) the units that come with them, of all roles.
     type: list
     elements: str
-    choices: [images, packages, package_units]
+    choices: [images, packages, package_units, reset]
     required: true
+  role:
+    description: Name of the one role whose declaration is wanted.
+    type: str
 """
 
 EXAMPLES = r"""
@@ -36,6 +41,7 @@ _list:
   elements: raw
 """
 
+import json
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import cache
@@ -74,6 +80,12 @@ class LookupModule(LookupBase):
                 asdict(image) for role in declarations.chosen(everything, value) for image in role.images
             ],
             "packages": lambda: declarations.packages(everything, value),
+            "reset": lambda: [
+                # Without tuples, which ansible-core before 2.19 does not keep.
+                json.loads(json.dumps({key: found for key, found in asdict(role.reset).items() if found}))
+                for role in everything
+                if role.reset is not None and kwargs.get("role") in (None, role.name)
+            ],
             "package_units": lambda: sorted({unit for role in everything for unit in role.package_units}),
         }
         if unknown := [term for term in terms if term not in answers]:

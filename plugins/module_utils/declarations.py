@@ -8,7 +8,7 @@ a role that is added has to be named nowhere else. The keys of a declaration are
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -83,13 +83,47 @@ class Confined:
 
 
 @dataclass(frozen=True)
+class Step:
+    """Commands for a host on which the command ``needed`` succeeds; ``name`` is what they remove."""
+
+    name: str
+    needed: tuple[str, ...]
+    commands: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True)
+class Reset:
+    """What a role leaves on a host besides units and files, for M(cloudbang.platform.node_reset).
+
+    ``stop`` are units that stop before ``steps``, which come before everything else, while services run. Processes in
+    ``cgroups`` whose path has such a part, and those of ``programs``, end. ``mounts`` are beginnings of mount points,
+    ``interfaces`` regular expressions of whole names, ``routes`` selectors of ``ip route``, ``tables`` names in
+    nftables, ``chains`` and ``comments`` beginnings of those in iptables, ``sets`` beginnings of those of ipset, and
+    ``runtime`` patterns of paths that services have made.
+    """
+
+    stop: tuple[str, ...] = ()
+    steps: tuple[Step, ...] = ()
+    cgroups: tuple[str, ...] = ()
+    programs: tuple[str, ...] = ()
+    mounts: tuple[str, ...] = ()
+    interfaces: tuple[str, ...] = ()
+    routes: tuple[str, ...] = ()
+    tables: tuple[str, ...] = ()
+    chains: tuple[str, ...] = ()
+    comments: tuple[str, ...] = ()
+    sets: tuple[str, ...] = ()
+    runtime: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Role:
     """What a role declares.
 
     ``groups`` are those whose hosts it runs on; ``etcd`` stands for where etcd runs. ``when`` says with which values of
     which variables it is part of the cluster at all. ``packages`` are variables with lists of Debian packages and
     ``package_units`` the units that come with those and that the role starts. ``shared`` are variables that have one
-    value for the whole cluster. ``reset`` is what M(cloudbang.platform.node_reset) removes besides units and files.
+    value for the whole cluster.
     """
 
     name: str
@@ -102,7 +136,7 @@ class Role:
     protected: tuple[Protected, ...] = ()
     confined: tuple[Confined, ...] = ()
     shared: tuple[str, ...] = ()
-    reset: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    reset: Reset | None = None
 
 
 def roles(load: Load, directory: Path | None = None) -> tuple[Role, ...]:
@@ -149,6 +183,9 @@ def _role(name: str, content: Any, where: str) -> Role:
     for port in given["ports"]:
         if port.listens not in LISTENS:
             raise DeclarationError(f"{where}: listens: found {port.listens!r}, wanted one of {', '.join(LISTENS)}")
+    if "reset" in given:
+        steps = [_made(Step, one, where) for one in given["reset"].get("steps", ())]
+        given["reset"] = _made(Reset, {**given["reset"], "steps": steps}, where)
     role: Role = _made(Role, {**given, "name": name}, where)
     return role
 

@@ -33,8 +33,8 @@ options:
         description: Name of a file on the controller, searched as M(ansible.builtin.copy) does.
         type: str
       content:
-        description: The text itself.
-        type: str
+        description: The text itself. A mapping or a list is written as JSON.
+        type: raw
       artifact:
         description: Name of an artifact, fetched or built by M(cloudbang.platform.artifacts) when it is not cached.
         type: str
@@ -670,7 +670,7 @@ def main() -> None:
         "path": {"type": "path", "required": True},
         "template": {"type": "str"},
         "src": {"type": "str"},
-        "content": {"type": "str"},
+        "content": {"type": "raw"},
         "artifact": {"type": "str"},
         "state": {"type": "str", "choices": ["file", "directory", "link", "absent"], "default": "file"},
         "data": {"type": "str", "no_log": True},

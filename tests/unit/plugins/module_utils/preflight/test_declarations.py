@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import yaml
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
 
+from ansible_collections.cloudbang.platform.plugins.action import files
 from ansible_collections.cloudbang.platform.plugins.action.preflight import plan
 from ansible_collections.cloudbang.platform.plugins.lookup import declared
 from ansible_collections.cloudbang.platform.plugins.module_utils import declarations
@@ -34,6 +36,10 @@ protected:
 confined:
   - {unit: made-up, reads: [/etc/made-up/*]}
 shared: [made_up_zone]
+reset:
+  tables: [made-up]
+  steps:
+    - {name: made-up, needed: [made-up, there], commands: [[made-up, remove]]}
 """
 DEFAULTS = """
 made_up_enabled: true
@@ -72,8 +78,9 @@ def problems(inventory: Inventory) -> set[tuple[str, str, str]]:
     return {(one.host, one.check, one.variable) for one in evaluate(inventory)}
 
 
-def lookup(*terms: str, **variables: Any) -> list[Any]:
-    return declared.LookupModule(templar=Templar(DataLoader(), variables=variables)).run(list(terms), variables)
+def lookup(*terms: str, role: str | None = None, **variables: Any) -> list[Any]:
+    found = declared.LookupModule(templar=Templar(DataLoader(), variables=variables))
+    return found.run(list(terms), variables, **({"role": role} if role else {}))
 
 
 def test_the_registry_has_its_image(made_up: Path) -> None:
@@ -148,12 +155,32 @@ def test_the_hardening_tests_look_at_its_files_ports_and_service(made_up: Path) 
     assert "made-up" in {one.unit for role in found for one in role.confined}
 
 
+def test_a_reset_removes_what_it_leaves(made_up: Path) -> None:
+    step = {"name": "made-up", "needed": ["made-up", "there"], "commands": [["made-up", "remove"]]}
+    assert lookup("reset", role="made_up") == [{"tables": ["made-up"], "steps": [step]}]
+    assert lookup("reset", role="made_up")[0] in lookup("reset", made_up_enabled=False)
+
+
+def test_roles_leave_what_they_declare_for_a_reset_on_the_host() -> None:
+    for role in declarations.roles(declared.load):
+        texts = [path.read_text("utf-8") for path in (declarations.ROLES / role.name).glob("[tv]a*/*.yml")]
+        wanted = f"query('cloudbang.platform.declared', 'reset', role='{role.name}')"
+        left = [text for text in texts if f"path: /etc/cloudbang/reset.d/{role.name}\n" in text and wanted in text]
+        assert len(left) == (role.reset is not None), role.name
+
+
+def test_what_is_left_on_the_host_is_json() -> None:
+    content = files.ActionModule._content(None, "content", lookup("reset", role="calico")[0])  # type: ignore[arg-type]
+    assert json.loads(content) == lookup("reset", role="calico")[0] and content.endswith(b"\n")
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("port: 80", "platform.yml: found port, wanted some of name, groups"),
         ("ports: [{number: 80, unit: x, listen: node}]", "found listen, wanted some of number"),
         ("ports: [{number: 80, unit: x, listens: outside}]", "listens: found 'outside', wanted one of node"),
+        ("reset: {table: [x]}", "found table, wanted some of stop, steps"),
         ("images: [{artifact: x}]", "platform.yml: .*repository"),
     ],
 )
