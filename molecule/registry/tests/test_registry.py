@@ -12,6 +12,7 @@ from scenario import STATE, changes, converge, module, node, run, wait_for
 
 from ansible_collections.cloudbang.platform.plugins.lookup.declared import load
 from ansible_collections.cloudbang.platform.plugins.module_utils import declarations
+from ansible_collections.cloudbang.platform.plugins.module_utils.preflight import options
 
 HOST = "10.94.3.11"
 PULL, PUSH = f"{HOST}:5000", f"{HOST}:5001"
@@ -86,7 +87,8 @@ def test_who_pushes_has_no_access_where_nodes_pull(user: str) -> None:
     assert status("/v2/", *credentials(user)) == "401"
 
 
-IMAGES = [f"{one.repository}:{one.tag}" for role in declarations.roles(load) if not role.when for one in role.images]
+DECLARED = declarations.chosen(declarations.roles(load), options.defaults(load).get)
+IMAGES = [f"{one.repository}:{one.tag}" for role in DECLARED for one in role.images]
 
 
 def test_every_cluster_has_images() -> None:

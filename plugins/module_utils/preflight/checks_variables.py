@@ -29,6 +29,7 @@ REMOVED: Mapping[str, str] = {
     "cloudbang_network_plugin": "cloudbang_network",
     "cloudbang_pods_cidr": "cloudbang_pod_cidr",
     "cloudbang_services_cidr": "cloudbang_service_cidr",
+    "coredns_metrics_server": "metrics_server_enabled",
 }
 
 
