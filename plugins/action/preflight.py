@@ -94,6 +94,7 @@ class ActionModule(ActionBase):
             own = {name: value for name, value in {**common, **raw[host]}.items() if not name.startswith("__")}
             everything = {**defaults, **common, **raw[host], "hostvars": variables["hostvars"]}
             names = [name for name in own if name in known or name in CONNECTION or name.startswith(prefixes(known))]
+            names = [name for name in names if name not in known or known[name].judged]
             written[host] = own
             settings[host], errors[host] = self._templated(everything, {*names, *defaults}, set(names))
         facts = {}

@@ -34,10 +34,10 @@ REMOVED: Mapping[str, str] = {
 
 
 def known_to_user(inventory: Inventory, host: str) -> Iterator[tuple[str, Any, Option]]:
-    """Return name, templated value and option of each variable that the user set and that was templated."""
+    """Return name, templated value and option of each variable that the user set, if it is judged and has a value."""
     for name in inventory.variables.get(host, {}):
         option = inventory.options.get(name)
-        if option is not None and name not in inventory.errors.get(host, {}):
+        if option is not None and option.judged and name not in inventory.errors.get(host, {}):
             yield name, inventory.settings.get(host, {}).get(name), option
 
 

@@ -49,7 +49,10 @@ class Problem:
 
 @dataclass(frozen=True)
 class Option:
-    """What is known about a role's variable: from its argument specification, else from its default."""
+    """What is known about a variable of a role: from its argument specification, else from its default.
+
+    Those of playbooks are not ``judged``: what they refer to may be known only when such a playbook runs.
+    """
 
     name: str
     type: str = "raw"
@@ -57,6 +60,7 @@ class Option:
     elements: str = ""
     secret: bool = False
     optional: bool = False
+    judged: bool = True
 
 
 @dataclass

@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Container, Iterator, Mapping
 from typing import Any
 
 from .. import declarations
 from ..declarations import Load
 from .inventory import Option
+
+NAME = re.compile(r"\bcloudbang_\w+")
 
 
 def role_names() -> tuple[str, ...]:
@@ -40,7 +43,7 @@ def guessed(name: str, value: Any) -> Option:
 
 
 def options(load: Load) -> dict[str, Option]:
-    """Return every variable that a role has; a specification says more than a default."""
+    """Return every variable that a role or a playbook has; a specification says more than a default."""
     known = {name: guessed(name, value) for name, value in defaults(load).items()}
     for name, spec in specifications(load):
         known[name] = Option(
@@ -51,7 +54,14 @@ def options(load: Load) -> dict[str, Option]:
             bool(spec.get("no_log")),
             "default" not in spec and not spec.get("required") and name not in known,
         )
-    return known
+    return {**known, **playbook_variables(known)}
+
+
+def playbook_variables(known: Container[str]) -> dict[str, Option]:
+    """Return the variables that the collection's playbooks read and no role has, as those of apps and their tenant."""
+    paths = (declarations.ROLES.parent / "playbooks").glob("**/*.yml")
+    names = {name for path in paths for name in NAME.findall(path.read_text(encoding="utf-8"))}
+    return {name: Option(name, judged=False) for name in sorted(names) if name not in known}
 
 
 def versions(load: Load) -> dict[str, str]:
