@@ -165,6 +165,7 @@ class ActionModule(ActionBase):
 def plan(inventory: Inventory) -> dict[str, Any]:
     """Return which hosts can be asked, with what each needs to know, and the ways to try by groups of users."""
     hosts = {}
+    packages = package_variables(inventory)
     for host in inventory.nodes:
         if any(name in CONNECTION for name in inventory.errors.get(host, {})):
             continue
@@ -174,7 +175,7 @@ def plan(inventory: Inventory) -> dict[str, Any]:
             if inventory.member(host, "loadbalancer")
             else "",
             "vip_port": inventory.number(host, "cloudbang_api_port", 6443),
-            "packages": sorted({name for names in package_variables(inventory, host).values() for name in names}),
+            "packages": sorted({name for names in packages[host].values() for name in names}),
             "fsync": str(inventory.get(host, "etcd_data_dir", "/var/lib/etcd")) if host in inventory.etcd else "",
         }
     units = {port.unit: port.mark for role in inventory.declared for port in role.ports}

@@ -283,18 +283,23 @@ def system_name(inventory: Inventory) -> Iterator[Problem]:
             )
 
 
-def package_variables(inventory: Inventory, host: str) -> dict[str, list[str]]:
-    """Return the variables with the packages of the roles that run on a host, and the packages in each."""
-    names = [name for role in inventory.chosen if host in members(inventory, role.groups) for name in role.packages]
-    values = {name: inventory.get(host, name, []) for name in names}
-    return {name: [str(one) for one in value] for name, value in values.items() if isinstance(value, list)}
+def package_variables(inventory: Inventory) -> dict[str, dict[str, list[str]]]:
+    """Return by host the variables with the packages of the roles that run there, and the packages in each."""
+    found: dict[str, dict[str, list[str]]] = {host: {} for host in inventory.nodes}
+    for role in inventory.chosen:
+        for host in members(inventory, role.groups) if role.packages else ():
+            for name in role.packages:
+                value = inventory.get(host, name)
+                found[host][name] = [str(one) for one in value] if isinstance(value, list) else []
+    return found
 
 
 @check("hosts")
 def packages(inventory: Inventory) -> Iterator[Problem]:
+    wanted = package_variables(inventory)
     for host in inventory.examined:
         unknown = inventory.facts[host].get("packages_unknown", [])
-        for variable, names in package_variables(inventory, host).items() if unknown else ():
+        for variable, names in wanted[host].items():
             if missing := [name for name in unknown if name in names]:
                 yield Problem(
                     host,

@@ -50,7 +50,8 @@ def ways(inventory: Inventory) -> dict[str, list[list[str | int]]]:
 
 @check("hosts")
 def ports_are_free(inventory: Inventory) -> Iterator[Problem]:
-    for port in ports(inventory):
+    everything = ports(inventory)
+    for port in everything:
         for host in members(inventory, port.groups):
             facts = inventory.facts.get(host, {})
             if not facts.get("reached"):
@@ -58,7 +59,7 @@ def ports_are_free(inventory: Inventory) -> Iterator[Problem]:
             wanted = number(inventory, host, port)
             ours = {
                 one.program[:KERNEL_NAME]
-                for one in ports(inventory)
+                for one in everything
                 # A program may also go from one of its ports to another one.
                 if (number(inventory, host, one) == wanted or one.program == port.program)
                 and one.unit in facts.get("units", [])
