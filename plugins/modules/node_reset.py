@@ -73,7 +73,7 @@ def declarations(directory: str = DECLARED) -> list[dict[str, Any]]:
         try:
             with open(path, encoding="utf-8") as stream:
                 found.append(dict(json.load(stream)))
-        except ValueError as error:
+        except (TypeError, ValueError) as error:
             raise OSError(f"{path}: found no JSON, wanted what a role has left on the host: {error}") from error
     return found
 
