@@ -249,6 +249,7 @@ def in_pod(pod: dict[str, Any], command: str) -> CommandResult:
     return node(pod["spec"]["nodeName"]).run(script)
 
 
+sys.path.insert(0, str(Path(os.environ["MOLECULE_PROJECT_DIRECTORY"]) / "build" / "collections"))
 # Tests import the functions above as a module.
 sys.modules.setdefault("scenario", sys.modules[__name__])
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import zlib
 from pathlib import Path
 from typing import Any
@@ -104,7 +105,8 @@ class ActionModule(ActionBase):
 
     def _content(self, source: str, value: Any) -> bytes:
         if source == "content":
-            return str(value).encode()
+            text = f"{json.dumps(value, indent=2)}\n" if isinstance(value, (dict, list)) else str(value)
+            return text.encode()
         if source == "src":
             return Path(self._find_needle("files", value)).read_bytes()
         return render(self, value, self._variables).encode()

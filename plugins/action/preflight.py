@@ -20,8 +20,9 @@ from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
+from ansible_collections.cloudbang.platform.plugins.plugin_utils import declarations
 from ansible_collections.cloudbang.platform.plugins.plugin_utils.preflight import options
-from ansible_collections.cloudbang.platform.plugins.plugin_utils.preflight.checks_goodnet import used as uses_goodnet
+from ansible_collections.cloudbang.platform.plugins.plugin_utils.preflight.checks_hosts import package_variables
 from ansible_collections.cloudbang.platform.plugins.plugin_utils.preflight.checks_ports import ways
 from ansible_collections.cloudbang.platform.plugins.plugin_utils.preflight.inventory import (
     ERROR,
@@ -93,6 +94,7 @@ class ActionModule(ActionBase):
             own = {name: value for name, value in {**common, **raw[host]}.items() if not name.startswith("__")}
             everything = {**defaults, **common, **raw[host], "hostvars": variables["hostvars"]}
             names = [name for name in own if name in known or name in CONNECTION or name.startswith(prefixes(known))]
+            names = [name for name in names if name not in known or known[name].judged]
             written[host] = own
             settings[host], errors[host] = self._templated(everything, {*names, *defaults}, set(names))
         facts = {}
@@ -109,6 +111,7 @@ class ActionModule(ActionBase):
             facts=facts,
             options=known,
             roles=options.role_names(),
+            declared=declarations.roles(load),
             sources=tuple(str(one) for one in variables.get("ansible_inventory_sources") or () if os.path.exists(one)),
             versions=options.versions(load),
             now=time.time(),
@@ -165,6 +168,7 @@ class ActionModule(ActionBase):
 def plan(inventory: Inventory) -> dict[str, Any]:
     """Return which hosts can be asked, with what each needs to know, and the ways to try by groups of users."""
     hosts = {}
+    packages = package_variables(inventory)
     for host in inventory.nodes:
         if any(name in CONNECTION for name in inventory.errors.get(host, {})):
             continue
@@ -174,10 +178,11 @@ def plan(inventory: Inventory) -> dict[str, Any]:
             if inventory.member(host, "loadbalancer")
             else "",
             "vip_port": inventory.number(host, "cloudbang_api_port", 6443),
-            "packages": list(inventory.get(host, "goodnet_packages", [])) if uses_goodnet(inventory) else [],
+            "packages": sorted({name for names in packages[host].values() for name in names}),
             "fsync": str(inventory.get(host, "etcd_data_dir", "/var/lib/etcd")) if host in inventory.etcd else "",
         }
-    return {"hosts": hosts, "ways": ways(inventory)}
+    units = {port.unit: port.mark for role in inventory.declared for port in role.ports}
+    return {"hosts": hosts, "ways": ways(inventory), "units": units}
 
 
 def prefixes(known: Mapping[str, Any]) -> tuple[str, ...]:

@@ -9,13 +9,6 @@ from typing import Any
 from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.cloudbang.platform.plugins.plugin_utils.preflight.checks_ports import (
-    FELIX,
-    GOODNET,
-    PORTS,
-    VXLAN,
-)
-
 OPTIONS = {"plan", "disks"}
 
 
@@ -60,7 +53,7 @@ class ActionModule(ActionBase):
         mine = {
             **(plan.get("hosts") or {}).get(variables["inventory_hostname"], {}),
             "probes": probes(plan.get("ways") or {}, set(variables.get("group_names") or [])),
-            "units": sorted({port.unit for port in (*PORTS, FELIX, GOODNET, VXLAN)}),
+            "units": plan.get("units") or {},
         }
         before = time.time()
         try:

@@ -13,7 +13,8 @@ description:
   - Renders templates and collects copies, artifacts, directories and links on the controller and converges all of them
     on the host in one round trip. Large files are sent only when the host does not have them already.
   - Services are compared, not remembered. A unit is restarted when the files that it runs with differ from the files
-    that it was started with, so that a run that was stopped after a file changed repairs itself.
+    that it was started with, so that a run that was stopped after a file changed repairs itself, or when what it has
+    made is gone.
 options:
   files:
     description: What is to be on the host, in order. Exactly one of the sources says what the file holds.
@@ -32,8 +33,8 @@ options:
         description: Name of a file on the controller, searched as M(ansible.builtin.copy) does.
         type: str
       content:
-        description: The text itself.
-        type: str
+        description: The text itself. A mapping or a list is written as JSON.
+        type: raw
       artifact:
         description: Name of an artifact, fetched or built by M(cloudbang.platform.artifacts) when it is not cached.
         type: str
@@ -98,7 +99,7 @@ options:
         type: list
         elements: path
       reload:
-        description: Reload instead of restart when only the files changed.
+        description: Reload instead of restart when only the files changed and its effect is there.
         type: bool
         default: false
       rolling:
@@ -107,6 +108,12 @@ options:
             second, throttled task to restart it.
         type: bool
         default: false
+      effect:
+        description:
+          - Command, run without a shell, that succeeds while what the unit has made, as rules in the kernel, is there.
+            A unit whose effect is gone is stale, whatever files it runs with. It runs in check mode, too.
+          - After a start it is waited for like O(services[].health), where that is not given.
+        type: str
       health:
         description: Command, run without a shell, that succeeds when the started or restarted unit does its work.
         type: str
@@ -165,7 +172,7 @@ restarted:
   elements: str
   returned: always
 stale:
-  description: Rolling units that run with other files than they should.
+  description: Rolling units that run with other files than they should, or whose effect is gone.
   type: list
   elements: str
   returned: always
@@ -308,6 +315,15 @@ def generation(path: str) -> str:
     except OSError:
         return "none"
     return f"{info.st_ino} {info.st_mtime_ns}"
+
+
+def succeeds(command: list[str]) -> tuple[bool, str]:
+    """Return whether a command succeeds within 10 s, and what it says."""
+    try:
+        done = subprocess.run(command, capture_output=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return False, str(error)
+    return done.returncode == 0, (done.stderr or done.stdout).decode(errors="replace").strip()[-500:]
 
 
 class Files:
@@ -506,11 +522,19 @@ class Services:
         self._enable(unit, name, service, status)
         if status.get("ActiveState") not in ("active", "activating", "reloading"):
             self._act("restart", unit, service, wanted, uses)
-        elif self._running(unit, status) != wanted:
-            if service["rolling"]:
-                self.stale.append(name)
-            else:
-                self._act("reload" if service["reload"] else "restart", unit, service, wanted, uses)
+            return
+        gone = not self._effective(service)
+        if not gone and self._running(unit, status) == wanted:
+            return
+        if service["rolling"]:
+            self.stale.append(name)
+        else:
+            self._act("reload" if service["reload"] and not gone else "restart", unit, service, wanted, uses)
+
+    def _effective(self, service: dict[str, Any]) -> bool:
+        """Return whether what the unit has made is there; of a unit that does not say what that is, it is."""
+        command = shlex.split(service["effect"] or "")
+        return not command or succeeds(command)[0]
 
     def _stop(self, unit: str, name: str, status: dict[str, str]) -> None:
         running = status.get("ActiveState") in ("active", "activating", "reloading")
@@ -616,24 +640,20 @@ class Services:
     def _wait(self, unit: str, service: dict[str, Any]) -> None:
         """Wait until the unit does its work; a unit that keeps crashing is told at once."""
         deadline = time.monotonic() + service["health_timeout"]
-        command = shlex.split(service["health"] or "")
-        said = "no health command"
+        health = service["health"] or service["effect"] or ""
+        command = shlex.split(health)
         while True:
             status = self.show(unit)
             if status.get("ActiveState") == "failed":
                 raise Problem(f"{unit}: it stopped right after its start.\n{self._journal(unit)}")
             if not command:
                 return
-            try:
-                done = subprocess.run(command, capture_output=True, timeout=10, check=False)
-                said = (done.stderr or done.stdout).decode(errors="replace").strip()[-500:]
-                if done.returncode == 0:
-                    return
-            except (OSError, subprocess.TimeoutExpired) as error:
-                said = str(error)
+            healthy, said = succeeds(command)
+            if healthy:
+                return
             if time.monotonic() > deadline:
                 raise Problem(
-                    f"{unit}: not healthy after {service['health_timeout']} s: `{service['health']}` says: {said}\n"
+                    f"{unit}: not healthy after {service['health_timeout']} s: `{health}` says: {said}\n"
                     f"{self._journal(unit)}"
                 )
             time.sleep(0.25)
@@ -650,7 +670,7 @@ def main() -> None:
         "path": {"type": "path", "required": True},
         "template": {"type": "str"},
         "src": {"type": "str"},
-        "content": {"type": "str"},
+        "content": {"type": "raw"},
         "artifact": {"type": "str"},
         "state": {"type": "str", "choices": ["file", "directory", "link", "absent"], "default": "file"},
         "data": {"type": "str", "no_log": True},
@@ -670,6 +690,7 @@ def main() -> None:
         "uses": {"type": "list", "elements": "path"},
         "reload": {"type": "bool", "default": False},
         "rolling": {"type": "bool", "default": False},
+        "effect": {"type": "str"},
         "health": {"type": "str"},
         "health_timeout": {"type": "int", "default": 60},
     }

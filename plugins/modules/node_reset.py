@@ -10,11 +10,20 @@ short_description: Remove the platform from a host
 version_added: 0.1.0
 author: Cloudbang Team (@cloudbang)
 description:
-  - Gives the NIC of GoodNet's tunnels its address back, and removes GoodNet's bridges from Open vSwitch.
-  - Stops the units that M(cloudbang.platform.files) runs, ends their containers, and removes their interfaces, routes,
-    packet filter rules and mounts, and all files that M(cloudbang.platform.files) recorded.
+  - Stops the units that M(cloudbang.platform.files) runs and removes all files that it recorded.
+  - Removes what else the roles of the host leave there, as interfaces, routes, packet filter rules, mounts and
+    processes of containers. Each role has put a declaration of that into C(/etc/cloudbang/reset.d).
   - Rules that others made, SSH, users and installed packages stay. Kernel parameters stay until the next boot.
   - What is gone already is no error, so that a stopped run can be repeated.
+options:
+  declared:
+    description:
+      - Declarations besides those on the host, each in the form of the key C(reset) of a role's C(meta/platform.yml).
+      - With those of all roles, hosts are reset that an earlier version or a run that did not end has left without
+        their own.
+    type: list
+    elements: dict
+    default: []
 attributes:
   check_mode:
     support: full
@@ -24,6 +33,7 @@ attributes:
 EXAMPLES = r"""
 - name: Remove the platform
   cloudbang.platform.node_reset:
+    declared: "{{ query('cloudbang.platform.declared', 'reset') }}"
 """
 
 RETURN = r"""
@@ -42,72 +52,73 @@ import re
 import shutil
 import signal
 import time
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
 STATE = "/var/lib/cloudbang"
 INSTALLED = STATE + "/installed.json"
+DECLARED = "/etc/cloudbang/reset.d"
+# What the module files makes for the time until the next boot.
+RUNTIME = ("/run/cloudbang",)
 UNITS = "/etc/systemd/system"
 DROP_IN = "cloudbang.conf"
-INTERFACES = ("cali", "vxlan.calico", "goodnet0", "provider0")
-# Wires of GoodNet's pods: a prefix and twelve hexadecimal digits.
-WIRE = re.compile(r"gn[0-9a-f]{12}")
-ROUTES = ("proto", "80")  # all that Calico makes
-CHAINS = ("cali-", "KUBE-", "CNI-", "GOODNET-")
-TABLES = (
-    "cloudbang",
-    "cloudbang-vrrp",
-    "kube-proxy",
-    "kube-proxy-loopback",
-    "traefik-loopback",
-    "goodnet",
-    "goodnet-guard",
-    "goodnet-underlay",
-    "cloudbang-registry",
-)
-IPSETS = ("cali", "goodnet-")
-COMMENT = '"cali:'
-GOODNET = ("goodnet-agent.service", "goodnet-underlay.service")
-UNDERLAY = "/var/lib/goodnet/underlay.json"
-SWITCH = "/run/openvswitch/db.sock"
-LIBRARY = "/usr/local/lib/cloudbang"
-MOUNTS = ("/var/lib/kubelet/", "/run/containerd/", "/run/netns/cni-", "/var/run/netns/cni-")
-# What the services make for the time until the next boot.
-RUNTIME = ("/run/calico", "/run/cloudbang", "/run/containerd", "/run/goodnet", "/run/nri", "/run/netns/cni-*")
 
 
-def is_ours(rule: str) -> bool:
-    """Return whether a line of iptables-save is a rule of the platform's."""
+def declarations(directory: str = DECLARED) -> list[dict[str, Any]]:
+    """Return what the roles of this host have declared."""
+    found = []
+    for path in sorted(glob.glob(f"{directory}/*")):
+        try:
+            with open(path, encoding="utf-8") as stream:
+                found.append(dict(json.load(stream)))
+        except (TypeError, ValueError) as error:
+            raise OSError(f"{path}: found no JSON, wanted what a role has left on the host: {error}") from error
+    return found
+
+
+def is_ours(rule: str, chains: tuple[str, ...], comments: tuple[str, ...]) -> bool:
+    """Return whether a line of iptables-save is a rule of the platform's, by beginnings of chains and comments."""
     words = rule.split()
     if words[0] != "-A":
         return False
     targets = [after for option, after in zip(words, words[1:]) if option in ("-A", "-j", "-g")]
-    comments = [after for option, after in zip(words, words[1:]) if option == "--comment"]
-    return any(one.startswith(CHAINS) for one in targets) or any(one.startswith(COMMENT) for one in comments)
+    said = [after.lstrip('"') for option, after in zip(words, words[1:]) if option == "--comment"]
+    return any(one.startswith(chains) for one in targets) or any(one.startswith(comments) for one in said)
 
 
-def removal(saved: str) -> str:
+def removal(saved: str, chains: tuple[str, ...], comments: tuple[str, ...]) -> str:
     """Return the input for iptables-restore --noflush that removes the platform's part of what iptables-save says."""
     script: list[str] = []
     for line in saved.splitlines():
         if line.startswith("*"):
-            table, rules, chains = line, list[str](), list[str]()
-        elif line.startswith(":") and line[1:].startswith(CHAINS):
-            chains.append(line[1:].split()[0])
-        elif line.startswith("-A") and is_ours(line) and not line.split()[1].startswith(CHAINS):
+            table, rules, made = line, list[str](), list[str]()
+        elif line.startswith(":") and line[1:].startswith(chains):
+            made.append(line[1:].split()[0])
+        elif line.startswith("-A") and is_ours(line, chains, comments) and not line.split()[1].startswith(chains):
             rules.append("-D" + line[2:])
-        elif line == "COMMIT" and (rules or chains):
-            flushes = [f"-F {chain}" for chain in chains]
-            script += [table, *rules, *flushes, *(f"-X {chain}" for chain in chains), "COMMIT"]
+        elif line == "COMMIT" and (rules or made):
+            flushes = [f"-F {chain}" for chain in made]
+            script += [table, *rules, *flushes, *(f"-X {chain}" for chain in made), "COMMIT"]
     return "".join(f"{line}\n" for line in script)
 
 
 class Reset:
     """Removes one kind of thing after the other; each step may have been done before."""
 
-    def __init__(self, module: AnsibleModule) -> None:
+    def __init__(self, module: AnsibleModule, declared: Iterable[Mapping[str, Any]] = ()) -> None:
         self.module = module
+        self.declared = list(declared)
         self.removed: list[str] = []
+
+    def _all(self, key: str) -> tuple[Any, ...]:
+        """Return what the declarations have of something, in their order, each once."""
+        found: list[Any] = []
+        for one in self.declared:
+            # An empty beginning would be that of everything.
+            found += [value for value in one.get(key) or () if value and value not in found]
+        return tuple(found)
 
     def _note(self, what: str) -> bool:
         self.removed.append(what)
@@ -125,20 +136,20 @@ class Reset:
         if code:
             raise OSError(f"`{' '.join(command)}` failed: {err.strip()}")
 
-    def bridges(self) -> None:
-        """Give back the NIC and remove the bridges, while Open vSwitch runs; those of others stay."""
-        for unit in (unit for unit in GOODNET if os.path.exists(f"{UNITS}/{unit}")):
+    def steps(self) -> None:
+        """Do what roles need done while the services of others run, where it is still to be done."""
+        for unit in (unit for unit in self._all("stop") if os.path.exists(f"{UNITS}/{unit}")):
             if not self.module.check_mode:
                 self.module.run_command(["systemctl", "stop", unit])
-        if os.path.exists(UNDERLAY) and self._note("br-underlay") and os.path.isdir(f"{LIBRARY}/goodnet"):
-            self.module.run_command(["systemctl", "start", "openvswitch-switch.service"])
-            detach = ["env", f"PYTHONPATH={LIBRARY}", "/usr/bin/python3", "-m", "goodnet.underlay", "detach"]
-            self._run(*detach)
-        if not os.path.exists(SWITCH):
-            return
-        if "br-goodnet" in self._ask("ovs-vsctl", "--timeout=10", "list-br").split() and self._note("br-goodnet"):
-            restore = ["--", "remove", "Open_vSwitch", ".", "other_config", "flow-restore-wait"]
-            self._run("ovs-vsctl", "--timeout=30", "--if-exists", "del-br", "br-goodnet", *restore)
+        done = set()
+        for step in self._all("steps"):
+            # The host's own version of a step comes before that of the controller.
+            if step["name"] in done or not shutil.which(step["needed"][0]):
+                continue
+            done.add(step["name"])
+            if self.module.run_command(step["needed"])[0] == 0 and self._note(step["name"]):
+                for command in step["commands"]:
+                    self._run(*command)
 
     def units(self) -> None:
         """Stop and disable all that carries the mark, at once: systemd knows the order."""
@@ -159,10 +170,12 @@ class Reset:
             self._path(mark)
             self._empty(os.path.dirname(mark))
 
-    def containers(self) -> None:
-        """End shims and what runs in the cgroups of pods; containerd leaves both running when it stops."""
+    def processes(self) -> None:
+        """End what services leave running when they stop, as containerd does with shims and containers."""
+        cgroups, programs = self._all("cgroups"), tuple(f"{one}\0".encode() for one in self._all("programs"))
         for attempt in range(50):
-            found = [int(name) for name in os.listdir("/proc") if name.isdigit() and self._of_a_pod(name)]
+            running = [name for name in os.listdir("/proc") if name.isdigit()]
+            found = [int(name) for name in running if self._is_left(name, cgroups, programs)]
             if not found:
                 return
             if attempt == 0 and not self._note(f"{len(found)} processes of containers"):
@@ -172,13 +185,12 @@ class Reset:
                     os.kill(process, signal.SIGKILL)
             time.sleep(0.1)
 
-    def _of_a_pod(self, process: str) -> bool:
+    def _is_left(self, process: str, cgroups: tuple[str, ...], programs: tuple[bytes, ...]) -> bool:
         try:
             with open(f"/proc/{process}/cgroup", encoding="utf-8") as stream:
-                if "/kubepods" in stream.read():
-                    return True
-            with open(f"/proc/{process}/cmdline", "rb") as stream:
-                return stream.read().startswith(b"/usr/local/bin/containerd-shim-runc-v2\0")
+                text = stream.read()
+            with open(f"/proc/{process}/cmdline", "rb") as command:
+                return any(one in text for one in cgroups) or command.read().startswith(programs)
         except OSError:
             return False
 
@@ -186,28 +198,29 @@ class Reset:
         with open("/proc/self/mounts", encoding="utf-8") as stream:
             points = [line.split()[1].replace("\\040", " ") for line in stream]
         for point in sorted(points, reverse=True):
-            if point.startswith(MOUNTS) and self._note(point):
+            if point.startswith(self._all("mounts")) and self._note(point):
                 self._run("umount", "--lazy", point)
 
     def network(self) -> None:
         for link in json.loads(self._ask("ip", "-json", "link", "show") or "[]"):
             name = link["ifname"]
-            if (name.startswith(INTERFACES) or WIRE.fullmatch(name)) and self._note(name):
+            if any(re.fullmatch(one, name) for one in self._all("interfaces")) and self._note(name):
                 self._run("ip", "link", "delete", name)
-        if self._ask("ip", "route", "show", *ROUTES) and self._note("routes of pods"):
-            self._run("ip", "route", "flush", *ROUTES)
+        for routes in self._all("routes"):
+            if self._ask("ip", "route", "show", *routes.split()) and self._note(f"routes {routes}"):
+                self._run("ip", "route", "flush", *routes.split())
 
     def rules(self) -> None:
-        """Remove our and kube-proxy's own tables, and from the shared ones only the rules and chains that are ours."""
+        """Remove the platform's own tables, and from the shared ones only its rules and chains."""
         for table in self._ask("nft", "list", "tables").splitlines():
-            if table.endswith(tuple(f" {name}" for name in TABLES)) and self._note(f"nftables {table}"):
+            if table.split()[-1] in self._all("tables") and self._note(f"nftables {table}"):
                 self._run("nft", "delete", *table.split())
         for family in ("iptables", "ip6tables"):
-            script = removal(self._ask(f"{family}-save"))
+            script = removal(self._ask(f"{family}-save"), self._all("chains"), self._all("comments"))
             if script and self._note(f"rules of {family}"):
                 self._run(f"{family}-restore", "--noflush", data=script)
         for name in self._ask("ipset", "list", "-name").split():
-            if name.startswith(IPSETS) and self._note(f"ipset {name}"):
+            if name.startswith(self._all("sets")) and self._note(f"ipset {name}"):
                 self._run("ipset", "destroy", name)
 
     def files(self) -> None:
@@ -219,15 +232,16 @@ class Reset:
             recorded = {}
         except ValueError as error:
             raise OSError(f"{INSTALLED}: found no JSON, wanted what was installed: {error}") from error
+        # First, since with the files the declarations go that name them.
+        for pattern in (*RUNTIME, *self._all("runtime")):
+            for path in glob.glob(pattern):
+                self._path(path)
         for path in sorted(recorded, reverse=True):
             if recorded[path] != "parent":
                 self._path(path)
         for path in sorted(recorded, reverse=True):
             if recorded[path] == "parent":
                 self._empty(path)
-        for pattern in RUNTIME:
-            for path in glob.glob(pattern):
-                self._path(path)
         if self.removed and not self.module.check_mode:
             self._run("systemctl", "daemon-reload")
         # Last, since a run that is stopped before starts from it again.
@@ -256,12 +270,15 @@ class Reset:
 
 
 def main() -> None:
-    module = AnsibleModule(argument_spec={}, supports_check_mode=True)
+    module = AnsibleModule(
+        argument_spec={"declared": {"type": "list", "elements": "dict", "default": []}}, supports_check_mode=True
+    )
     reset = Reset(module)
     try:
-        reset.bridges()
+        reset.declared = [*declarations(), *module.params["declared"]]
+        reset.steps()
         reset.units()
-        reset.containers()
+        reset.processes()
         reset.mounts()
         reset.network()
         reset.rules()

@@ -101,6 +101,9 @@ plan:
         - What the hosts have to get through to. Keys are names of groups joined by commas; values are lists of name,
           address, port and protocol.
       type: dict
+    units:
+      description: Units to look for, each with the file that tells that it is the platform's, empty for its own.
+      type: dict
 seconds:
   description: How long judging took.
   type: float

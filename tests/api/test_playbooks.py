@@ -77,7 +77,7 @@ class Team:
     def run(self, name: str, *arguments: str) -> tuple[int, int, str]:
         """Return the exit code of a playbook, its number of changes and what it said."""
         command = ["ansible-playbook", f"cloudbang.platform.apps.{name}", "-e", f"@{self.file}", *arguments]
-        command += ["-e", f"cloudbang_address=127.0.0.1:{self.gateway.server.server_port}"]
+        command += ["-e", f"site_address=127.0.0.1:{self.gateway.server.server_port}"]
         command += ["-e", f"vault_database_url={SECRET}", "-e", "cloudbang_pages_retries=1"]
         environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"}
         environment["K8S_AUTH_KUBECONFIG"] = str(self.api.kubeconfig)

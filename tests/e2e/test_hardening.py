@@ -21,7 +21,14 @@ import pytest
 import yaml
 from kubernetes import client
 
+from ansible_collections.cloudbang.platform.plugins.lookup.declared import load
+from ansible_collections.cloudbang.platform.plugins.module_utils import port_ranges
+from ansible_collections.cloudbang.platform.plugins.plugin_utils import declarations
+from ansible_collections.cloudbang.platform.plugins.plugin_utils.preflight import options
+
 from .lab import DIRECTORY, NETWORK, STATE, VIP, Lab, Node, etcdctl, inside, run, wait_for
+
+NODES = ("management", "compute", "loadbalancer")
 
 STRONG = re.compile(
     r"TLS_ECDHE_(ECDSA|RSA)_WITH_(AES_(128|256)_GCM_SHA(256|384)|CHACHA20_POLY1305(_SHA256)?)|TLS_(AES|CHACHA20)\w+"
@@ -299,89 +306,35 @@ def test_kubelet(kubelets: dict[str, Any], number: str, what: str, check: Callab
 
 # -- files ---------------------------------------------------------------------------------------------------------
 
-UNITS = "/etc/systemd/system/{0}.service"
-DROP_INS = "/etc/systemd/system/{0}.service.d/*"
-# The benchmark wants keys to be those of root, whom it takes the services to be. Each is of the user that needs it.
-API_SERVER = "kube-apiserver:kube-apiserver"
-CONTROLLER_MANAGER = "kube-controller-manager:kube-controller-manager"
-SCHEDULER = "kube-scheduler:kube-scheduler"
-CONTROL_PLANE = f"{API_SERVER} {CONTROLLER_MANAGER} {SCHEDULER}"
-KEYS = {
-    API_SERVER: ("apiserver", "apiserver-etcd-client", "apiserver-kubelet-client", "front-proxy-client", "sa"),
-    CONTROLLER_MANAGER: ("ca", "controller-manager", "controller-manager-sa"),
-    SCHEDULER: ("scheduler",),
-    "root:root": ("super-admin", "kubelet-client", "kubelet-server", "kube-proxy"),
-}
-# Number, the groups that have it, pattern, the widest mode, owners
-FILES: list[tuple[str, str, str, int, str]] = [
-    ("1.1.1-2", "management", UNITS.format("kube-apiserver"), 0o600, "root:root"),
-    ("1.1.3-4", "management", UNITS.format("kube-controller-manager"), 0o600, "root:root"),
-    ("1.1.5-6", "management", UNITS.format("kube-scheduler"), 0o600, "root:root"),
-    ("1.1.7-8", "management", UNITS.format("etcd"), 0o600, "root:root"),
-    ("1.1.7-8-environment", "management", "/etc/etcd/bootstrap.env", 0o600, "root:root"),
-    ("1.1.9-10", "kubernetes", "/etc/cni/net.d/*", 0o600, "root:root"),
-    ("1.1.11-12", "management", "/var/lib/etcd", 0o700, "etcd:etcd"),
-    ("1.1.11-12-wal", "management", "/var/lib/etcd/member/wal", 0o700, "etcd:etcd"),
-    ("1.1.13-14", "management", "/etc/kubernetes/super-admin.conf", 0o600, "root:root"),
-    ("1.1.15-16", "management", "/etc/kubernetes/scheduler.conf", 0o600, SCHEDULER),
-    ("1.1.17-18", "management", "/etc/kubernetes/controller-manager.conf", 0o600, CONTROLLER_MANAGER),
-    ("1.1.19", "kubernetes", "/etc/kubernetes/pki", 0o755, "root:root"),
-    ("1.1.20", "kubernetes", "/etc/kubernetes/pki/*.crt", 0o644, f"root:root {CONTROL_PLANE}"),
-    ("1.1.21", "kubernetes", "/etc/kubernetes/pki/*.key", 0o600, f"root:root {CONTROL_PLANE}"),
-    *(
-        (f"1.1.21-{name}", "management", f"/etc/kubernetes/pki/{name}.key", 0o600, owner)
-        for owner, names in KEYS.items()
-        for name in names
-    ),
-    ("1.1.21-others", "compute loadbalancer", "/etc/kubernetes/pki/*.key", 0o600, "root:root"),
-    ("1.1.21-etcd", "management", "/etc/etcd/pki/*.key", 0o600, "etcd:etcd root:root"),
-    ("4.1.1-2", "kubernetes", UNITS.format("kubelet"), 0o600, "root:root"),
-    ("4.1.3-4", "kubernetes", "/etc/kubernetes/proxy.conf", 0o600, "root:root"),
-    ("4.1.5-6", "kubernetes", "/etc/kubernetes/kubelet.conf", 0o600, "root:root"),
-    ("4.1.7-8", "kubernetes", "/etc/kubernetes/pki/ca.crt", 0o644, "root:root"),
-    ("4.1.9-10", "kubernetes", "/var/lib/kubelet/config.yaml", 0o600, "root:root"),
-    ("unit-proxy", "kubernetes", UNITS.format("kube-proxy"), 0o600, "root:root"),
-    ("unit-containerd", "kubernetes", UNITS.format("containerd"), 0o600, "root:root"),
-    ("encryption", "management", "/etc/kubernetes/encryption.yaml", 0o600, API_SERVER),
-    ("audit-policy", "management", "/etc/kubernetes/audit-policy.yaml", 0o600, API_SERVER),
-    ("audit-log", "management", "/var/log/kubernetes/audit*.log", 0o600, API_SERVER),
-    ("audit-logs", "management", "/var/log/kubernetes", 0o700, API_SERVER),
-    ("containerd-config", "kubernetes", "/etc/containerd/config.toml", 0o600, "root:root"),
-    ("containerd-registry", "kubernetes", "/etc/containerd/certs.d/*/hosts.toml", 0o600, "root:root"),
-    ("containerd-socket", "kubernetes", "/run/containerd/containerd.sock", 0o660, "root:root"),
-    ("network", "kubernetes", f"/etc/{NETWORK}/*", 0o600, "root:root"),
-    ("haproxy", "loadbalancer", "/etc/haproxy/haproxy.cfg", 0o600, "root:root"),
-    ("keepalived", "loadbalancer", "/etc/keepalived/keepalived.conf", 0o600, "root:root"),
-    ("traefik", "loadbalancer", "/etc/traefik/kubeconfig", 0o600, "traefik:traefik"),
-    ("traefik-config", "loadbalancer", "/etc/traefik/traefik.yaml", 0o600, "traefik:traefik"),
-    ("traefik-keys", "loadbalancer", "/etc/traefik/*.key", 0o600, "traefik:traefik"),
-    ("registry-passwords", "storage", "/etc/cloudbang-registry/htpasswd", 0o600, "registry:registry"),
-    ("registry-config", "storage", "/etc/cloudbang-registry/config.yml", 0o600, "registry:registry"),
-    ("registry-keys", "storage", "/etc/cloudbang-registry/server.key", 0o600, "registry:registry"),
-    ("registry-pull-password", "storage", "/etc/cloudbang-registry/pull/htpasswd", 0o600, "registry-pull:registry"),
-    ("registry-pull-config", "storage", "/etc/cloudbang-registry/pull/config.yml", 0o600, "registry-pull:registry"),
-    ("registry-pull-keys", "storage", "/etc/cloudbang-registry/pull/*.key", 0o600, "registry-pull:registry"),
-    ("registry-client", "storage", "/etc/cloudbang-registry/docker/config.json", 0o600, "root:root"),
-]
+DEFAULTS = options.defaults(load)
 
 
-def members(lab: Lab, group: str) -> list[Node]:
-    return lab.kubernetes_nodes if group == "kubernetes" else lab.group(*group.split())
+def setting(name: str) -> Any:
+    """Return the value of a variable in the lab, which leaves those that declarations depend on as they are."""
+    return NETWORK if name == "cloudbang_network" else DEFAULTS.get(name)
 
 
-@pytest.mark.parametrize(
-    ("number", "group", "pattern", "mode", "owners"), FILES, ids=[f"{row[0]}-{row[2]}" for row in FILES]
-)
-def test_file(lab: Lab, found: dict[str, Any], number: str, group: str, pattern: str, mode: int, owners: str) -> None:
-    for node in members(lab, group):
-        matching = {path: about for path, about in found[node.name]["files"].items() if fnmatch(path, pattern)}
-        assert matching, f"{number} {node.name}: {pattern}: nothing there"
+DECLARED = declarations.chosen(declarations.roles(load), setting)
+FILES = [one for role in DECLARED for one in role.protected]
+
+
+def members(lab: Lab, groups: tuple[str, ...]) -> list[Node]:
+    # etcd has no hosts of its own in the lab.
+    return lab.group(*("management" if group == "etcd" else group for group in groups))
+
+
+@pytest.mark.parametrize("wanted", FILES, ids=[f"{one.id}-{one.path}" for one in FILES])
+def test_file(lab: Lab, found: dict[str, Any], wanted: declarations.Protected) -> None:
+    mode = int(wanted.mode, 8)
+    for node in members(lab, wanted.groups):
+        matching = {path: about for path, about in found[node.name]["files"].items() if fnmatch(path, wanted.path)}
+        assert matching, f"{wanted.id} {node.name}: {wanted.path}: nothing there"
         for path, about in matching.items():
-            assert about["owner"] in owners.split(), (
-                f"{number} {node.name}: {path}: owner {about['owner']}, wanted {owners}"
+            assert about["owner"] in wanted.owners, (
+                f"{wanted.id} {node.name}: {path}: owner {about['owner']}, wanted {' or '.join(wanted.owners)}"
             )
             assert not about["mode"] & ~mode, (
-                f"{number} {node.name}: {path}: mode {about['mode']:04o}, wanted {mode:04o}"
+                f"{wanted.id} {node.name}: {path}: mode {about['mode']:04o}, wanted {mode:04o}"
             )
 
 
@@ -399,33 +352,14 @@ def test_every_drop_in_and_every_own_unit_is_root_s_alone(found: dict[str, Any])
 
 
 # What each service may read of all that not everybody may read. None of them is root.
-SERVICES = {
-    "etcd": ("management", ["/etc/etcd/pki/server.key", "/etc/etcd/pki/peer.key", "/var/lib/etcd/*"]),
-    "kube-apiserver": (
-        "management",
-        [
-            *(f"/etc/kubernetes/pki/{name}.key" for name in KEYS[API_SERVER]),
-            *(f"/etc/kubernetes/{name}.yaml" for name in ("admission", "audit-policy", "authentication", "encryption")),
-            "/var/log/kubernetes/*",
-        ],
-    ),
-    "kube-controller-manager": (
-        "management",
-        [
-            "/etc/kubernetes/controller-manager.conf",
-            *(f"/etc/kubernetes/pki/{name}.key" for name in KEYS[CONTROLLER_MANAGER]),
-        ],
-    ),
-    "kube-scheduler": ("management", ["/etc/kubernetes/scheduler.conf", "/etc/kubernetes/pki/scheduler.key"]),
-    "traefik": ("loadbalancer", ["/etc/traefik/*"]),
-}
+SERVICES = {one.unit: one for role in DECLARED for one in role.confined}
 SECRET = "/etc /var/lib/kubelet /var/lib/kube-proxy /var/lib/etcd /var/log/kubernetes /root"
 
 
 @pytest.mark.parametrize("unit", SERVICES)
 def test_who_breaks_into_a_service_reads_its_own_secrets_only(lab: Lab, unit: str) -> None:
-    group, own = SERVICES[unit]
-    for node in lab.group(group):
+    own = SERVICES[unit].reads
+    for node in members(lab, SERVICES[unit].groups):
         listed = node.sh(f"find {SECRET} -type f ! -perm -004 2>/dev/null", check=False)
         assert len(listed.splitlines()) > 20
         loop = f"for path in {' '.join(listed.split())}; do cat $path >/dev/null 2>&1 && echo $path; done"
@@ -436,7 +370,7 @@ def test_who_breaks_into_a_service_reads_its_own_secrets_only(lab: Lab, unit: st
 
 @pytest.mark.parametrize("unit", SERVICES)
 def test_who_breaks_into_a_service_reaches_no_other_process(lab: Lab, unit: str) -> None:
-    for node in lab.group(SERVICES[unit][0]):
+    for node in members(lab, SERVICES[unit].groups):
         assert f"({unit})" in inside(node, unit, "id").partition(" ")[0], node.name
         assert set(inside(node, unit, "stat --format=%U /proc/[0-9]*").split()) == {unit}, node.name
         for socket, refused in (("containerd/containerd.sock", "7"), ("dbus/system_bus_socket", "7")):
@@ -478,21 +412,23 @@ def test_system_calls_of_services_are_filtered(found: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("group", "url", "credentials"),
+    ("groups", "url", "credentials"),
     [
-        ("kubernetes", "http://127.0.0.1:10249/configz", ""),
-        ("kubernetes", "http://127.0.0.1:10249/metrics", ""),
+        (NODES, "http://127.0.0.1:10249/configz", ""),
+        (NODES, "http://127.0.0.1:10249/metrics", ""),
         (
-            "management",
+            ("management",),
             "https://127.0.0.1:2381/metrics",
             "--cert /etc/etcd/pki/client.crt --key /etc/etcd/pki/client.key",
         ),
-        ("loadbalancer", "http://127.0.0.1:8406/metrics", ""),
+        (("loadbalancer",), "http://127.0.0.1:8406/metrics", ""),
     ],
 )
-def test_what_services_tell_on_loopback_is_for_root(lab: Lab, group: str, url: str, credentials: str) -> None:
+def test_what_services_tell_on_loopback_is_for_root(
+    lab: Lab, groups: tuple[str, ...], url: str, credentials: str
+) -> None:
     ask = f"curl --silent --insecure --max-time 5 --output /dev/null --write-out '%{{http_code}}' {url}"
-    for node in members(lab, group):
+    for node in members(lab, groups):
         assert node.sh(f"{ask} {credentials}") == "200", node.name
         anyone = node.sh(f"setpriv --reuid=nobody --regid=nogroup --clear-groups {ask} {credentials}", check=False)
         assert anyone == "000", node.name
@@ -515,15 +451,12 @@ def test_what_may_write_for_all_nodes_runs_on_management_hosts(lab: Lab) -> None
 
 
 def test_only_known_ports_are_open(lab: Lab, found: dict[str, Any]) -> None:
-    open_to_others = {
-        "management": {22, 2379, 2380, 6443, 10250},
-        "compute": {22, 10250},
-        "loadbalancer": {22, 80, 443, 6443, 10250, *range(25000, 25010)},
-        "storage": {22, 5000},
-    }
+    known = declarations.open_ports(DECLARED, setting)
+    known["loadbalancer"] |= set(port_ranges.numbers(DEFAULTS["gateway_tcp_ports"]))
+    known["management"] |= known["etcd"]
     for node in lab.nodes.values():
         ports = {port for address, port in found[node.name]["listening"] if not address.startswith("127.")}
-        assert ports <= open_to_others[node.groups[0]], node.name
+        assert ports <= {22} | known[node.groups[0]], node.name
 
 
 def test_containerd(lab: Lab, found: dict[str, Any]) -> None:

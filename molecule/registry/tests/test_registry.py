@@ -10,6 +10,10 @@ import shlex
 import pytest
 from scenario import STATE, changes, converge, module, node, run, wait_for
 
+from ansible_collections.cloudbang.platform.plugins.lookup.declared import load
+from ansible_collections.cloudbang.platform.plugins.plugin_utils import declarations
+from ansible_collections.cloudbang.platform.plugins.plugin_utils.preflight import options
+
 HOST = "10.94.3.11"
 PULL, PUSH = f"{HOST}:5000", f"{HOST}:5001"
 CRANE = "DOCKER_CONFIG=/etc/cloudbang-registry/docker SSL_CERT_FILE=/etc/cloudbang-registry/ca.crt crane"
@@ -83,7 +87,15 @@ def test_who_pushes_has_no_access_where_nodes_pull(user: str) -> None:
     assert status("/v2/", *credentials(user)) == "401"
 
 
-@pytest.mark.parametrize("image", ["pause:1", "coredns:current", "metrics-server:current"])
+DECLARED = declarations.chosen(declarations.roles(load), options.defaults(load).get)
+IMAGES = [f"{one.repository}:{one.tag}" for role in DECLARED for one in role.images]
+
+
+def test_every_cluster_has_images() -> None:
+    assert {"pause:1", "coredns:current", "metrics-server:current"} <= set(IMAGES)
+
+
+@pytest.mark.parametrize("image", IMAGES)
 def test_the_platforms_images_can_be_pulled(image: str) -> None:
     host = node("storage1")
     host.check_output(f"{CRANE} pull --format=oci {LOCAL}/{image} /var/tmp/pulled")

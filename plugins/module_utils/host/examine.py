@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 LISTEN = "0A"
@@ -359,10 +359,9 @@ def versions(units: Iterable[str]) -> dict[str, str]:
     return result
 
 
-def installed(names: Iterable[str]) -> list[str]:
-    """Return the units that are ours: the distribution's own are not in /etc, except where we only configure them."""
-    marks = {"haproxy.service": "/etc/haproxy/kubernetes-ca.crt"}
-    return [name for name in names if os.path.exists(marks.get(name, f"/etc/systemd/system/{name}"))]
+def installed(units: Mapping[str, str]) -> list[str]:
+    """Return the units that are ours: the distribution's own are not in /etc, or have a file beside them that tells."""
+    return sorted(name for name, mark in units.items() if os.path.exists(mark or f"/etc/systemd/system/{name}"))
 
 
 def authorities() -> dict[str, str]:
@@ -548,12 +547,13 @@ def ask_address(address: str, port: int, mine: Iterable[str]) -> dict[str, str]:
 def examine(wanted: dict[str, Any]) -> dict[str, Any]:
     """Return everything about this host.
 
-    ``wanted``: ``disks`` paths to measure, ``units`` names to look for, ``probes`` lists of peer, address, port,
+    ``wanted``: ``disks`` paths to measure, ``units`` to look for, each with the file that
+    tells that it is ours, empty for its own, ``probes`` lists of peer, address, port,
     protocol, ``packages`` that are to be had, ``address`` the node's own, ``vip`` and ``vip_port`` what should be free,
     ``fsync`` a directory.
     """
     links = interfaces()
-    units = installed(wanted.get("units") or [])
+    units = installed(wanted.get("units") or {})
     mine = {address.split("/")[0] for one in links.values() for address in one["addresses"]}
     probes = [one for one in wanted.get("probes") or [] if one[1] not in mine]
     own = str(wanted.get("address") or "")

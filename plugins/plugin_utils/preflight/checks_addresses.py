@@ -12,36 +12,6 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.port_ranges imp
 from .inventory import EVERYWHERE, Inventory, Problem, as_address, as_network, check, overlap
 
 CIDRS = ("cloudbang_pod_cidr", "cloudbang_service_cidr")
-SHARED = (
-    "cloudbang_cluster_name",
-    "cloudbang_state_dir",
-    "cloudbang_pki_dir",
-    "cloudbang_network",
-    "cloudbang_cluster_domain",
-    "cloudbang_pod_cidr",
-    "cloudbang_service_cidr",
-    "cloudbang_dns_address",
-    "cloudbang_api_vip",
-    "cloudbang_api_port",
-    "cloudbang_port_apiserver",
-    "cloudbang_port_etcd_client",
-    "cloudbang_port_etcd_peer",
-    "cloudbang_port_registry",
-    "cloudbang_port_registry_push",
-    "cloudbang_routed_networks",
-    "cloudbang_pod_host_ports",
-    "calico_vxlan",
-    "calico_vxlan_port",
-    "calico_vxlan_vni",
-    "calico_block_size",
-    "goodnet_encapsulation",
-    "goodnet_vni_range",
-    "goodnet_tenants",
-    "goodnet_system_namespaces",
-    "goodnet_node_networks",
-    "goodnet_provider_network",
-    "goodnet_provider_gateway",
-)
 DOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 # Ansible expands a range in the name of a host only.
 RANGE = re.compile(r"\[(\d+:\d+|[a-z]:[a-z])(:\d+)?\]", re.IGNORECASE)
@@ -53,7 +23,7 @@ PORTS_WANTED = "ports from 1 to 65535, each once, as numbers and ranges, such as
 @check("inventory")
 def settings_are_shared(inventory: Inventory) -> Iterator[Problem]:
     """A cluster-wide variable that differs between hosts was set in the wrong group."""
-    for name in SHARED:
+    for name in (name for role in inventory.declared for name in role.shared):
         values = list(inventory.shared(name))
         for host, value in values[1:]:
             yield Problem(

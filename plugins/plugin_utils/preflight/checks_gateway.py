@@ -43,7 +43,7 @@ def ports_of_the_gateway(inventory: Inventory) -> Iterator[Problem]:
         for port in ports(inventory):
             taken = number(inventory, host, port)
             if port.protocol == protocol and taken in wanted and host in members(inventory, port.groups):
-                holder = f"{port.setting or port.program} has it"
+                holder = f"{port.variable or port.program} has it"
                 yield Problem(host, "port_clash", name, str(taken), "a port of its own", holder)
 
 

@@ -10,7 +10,6 @@ from typing import Any
 from .checks_addresses import CIDRS
 from .inventory import WARNING, Inventory, Problem, as_address, as_network, check, overlap
 
-NETWORKS = ("calico", "goodnet")
 MAX_VNI = 0xFFFFFF
 MIN_MTU = 1280
 OVERHEAD = {"vxlan": 50, "gre": 42}
@@ -57,9 +56,11 @@ def managed_by(inventory: Inventory, host: str) -> set[str]:
 
 @check("inventory")
 def network_of_the_cluster(inventory: Inventory) -> Iterator[Problem]:
-    for host, value in inventory.shared("cloudbang_network"):
-        if isinstance(value, str) and value not in NETWORKS:
-            yield Problem(host, "choice", "cloudbang_network", repr(value), f"one of {', '.join(NETWORKS)}")
+    name = "cloudbang_network"
+    networks = sorted({str(one) for role in inventory.declared for one in dict(role.when).get(name, ())})
+    for host, value in inventory.shared(name):
+        if isinstance(value, str) and value not in networks:
+            yield Problem(host, "choice", name, repr(value), f"one of {', '.join(networks)}")
 
 
 @check("inventory")
@@ -258,21 +259,6 @@ def provider_interface(inventory: Inventory) -> Iterator[Problem]:
             yield Problem(host, "provider", name, f"{nic}, which the host has not", wanted)
         elif datapath(inventory, host) == "netdev" and nic == inventory.get(host, "goodnet_underlay_interface"):
             yield Problem(host, "provider", name, nic, "another one", "goodnet_underlay_interface has it")
-
-
-@check("hosts")
-def packages(inventory: Inventory) -> Iterator[Problem]:
-    for host in carriers(inventory):
-        unknown = inventory.facts[host].get("packages_unknown", [])
-        if unknown:
-            yield Problem(
-                host,
-                "package",
-                "goodnet_packages",
-                f"{', '.join(unknown)}: not installed, and apt has no such package",
-                "packages that apt can install",
-                "run apt-get update, or add the distribution's section (universe) to its sources",
-            )
 
 
 @check("hosts")

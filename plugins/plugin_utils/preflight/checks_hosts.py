@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from .checks_ports import members
 from .inventory import WARNING, Inventory, Problem, check
 
 SUPPORTED = {"debian": ("12", "13"), "ubuntu": ("22.04", "24.04")}
@@ -371,3 +372,31 @@ def system_name(inventory: Inventory) -> Iterator[Problem]:
                 "lower-case letters, digits, '-' and '.', 63 at most",
                 severity=WARNING,
             )
+
+
+def package_variables(inventory: Inventory) -> dict[str, dict[str, list[str]]]:
+    """Return by host the variables with the packages of the roles that run there, and the packages in each."""
+    found: dict[str, dict[str, list[str]]] = {host: {} for host in inventory.nodes}
+    for role in inventory.chosen:
+        for host in members(inventory, role.groups) if role.packages else ():
+            for name in role.packages:
+                value = inventory.get(host, name)
+                found[host][name] = [str(one) for one in value] if isinstance(value, list) else []
+    return found
+
+
+@check("hosts")
+def packages(inventory: Inventory) -> Iterator[Problem]:
+    wanted = package_variables(inventory)
+    for host in inventory.examined:
+        unknown = inventory.facts[host].get("packages_unknown", [])
+        for variable, names in wanted[host].items():
+            if missing := [name for name in unknown if name in names]:
+                yield Problem(
+                    host,
+                    "package",
+                    variable,
+                    f"{', '.join(missing)}: not installed, and apt has no such package",
+                    "packages that apt can install",
+                    "run apt-get update, or add the distribution's section (universe) to its sources",
+                )

@@ -4,79 +4,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+from ..declarations import Port
 from .inventory import WARNING, Inventory, Problem, as_address, check
 
-KUBELETS = ("management", "compute", "loadbalancer")
-
-
-@dataclass(frozen=True)
-class Port:
-    """A port of ours: ``setting`` the variable that may move it, ``users`` the groups whose hosts must get through."""
-
-    number: int
-    setting: str
-    program: str
-    unit: str
-    groups: tuple[str, ...]
-    users: tuple[str, ...] = ()
-    protocol: str = "tcp"
-    loopback: bool = False
-    on_vip: bool = False
-
-
-PORTS = (
-    Port(2379, "cloudbang_port_etcd_client", "etcd", "etcd.service", ("etcd",), ("management",)),
-    Port(2380, "cloudbang_port_etcd_peer", "etcd", "etcd.service", ("etcd",), ("etcd",)),
-    Port(2381, "cloudbang_port_etcd_metrics", "etcd", "etcd.service", ("etcd",), loopback=True),
-    Port(
-        6443,
-        "cloudbang_port_apiserver",
-        "kube-apiserver",
-        "kube-apiserver.service",
-        ("management",),
-        ("loadbalancer", "management"),
-    ),
-    Port(10257, "", "kube-controller-manager", "kube-controller-manager.service", ("management",), loopback=True),
-    Port(10259, "", "kube-scheduler", "kube-scheduler.service", ("management",), loopback=True),
-    Port(10250, "", "kubelet", "kubelet.service", KUBELETS, ("management",)),
-    Port(10248, "", "kubelet", "kubelet.service", KUBELETS, loopback=True),
-    Port(10249, "", "kube-proxy", "kube-proxy.service", KUBELETS, loopback=True),
-    Port(10256, "", "kube-proxy", "kube-proxy.service", KUBELETS, loopback=True),
-    Port(5000, "cloudbang_port_registry", "registry", "registry-pull.service", ("storage",), KUBELETS),
-    Port(5001, "cloudbang_port_registry_push", "registry", "registry.service", ("storage",), loopback=True),
-    Port(6443, "cloudbang_api_port", "haproxy", "haproxy.service", ("loadbalancer",), on_vip=True),
-    Port(8404, "api_loadbalancer_health_port", "haproxy", "haproxy.service", ("loadbalancer",), loopback=True),
-    Port(80, "gateway_http_port", "traefik", "traefik.service", ("loadbalancer",)),
-    Port(443, "gateway_https_port", "traefik", "traefik.service", ("loadbalancer",)),
-    Port(8405, "gateway_health_port", "traefik", "traefik.service", ("loadbalancer",), loopback=True),
-    Port(8406, "gateway_metrics_port", "traefik", "traefik.service", ("loadbalancer",), loopback=True),
-)
-FELIX = Port(9099, "", "calico-node", "calico-felix.service", KUBELETS, loopback=True)
-VXLAN = Port(4789, "calico_vxlan_port", "", "calico-felix.service", KUBELETS, KUBELETS, "udp")
-AGENT = "goodnet-agent.service"
-GOODNET = Port(9109, "goodnet_metrics_port", "python3", AGENT, KUBELETS, loopback=True)
-TUNNEL = Port(4789, "", "", AGENT, KUBELETS, KUBELETS, "udp")
 # Who may hold a port of ours without being in the way: a kernel name has 15 characters, and systemd opens sockets.
 KERNEL_NAME = 15
 ANY = ("0.0.0.0", "::", "*")
 
 
 def ports(inventory: Inventory) -> list[Port]:
-    network = next((inventory.get(host, "cloudbang_network", "calico") for host in inventory.nodes), "")
-    mode = next((inventory.get(host, "calico_vxlan", "Always") for host in inventory.nodes), "")
-    if network == "goodnet":
-        # In user space nothing listens, and tunnels end at other addresses than the nodes'.
-        kinds = {
-            (inventory.get(host, "goodnet_encapsulation"), inventory.get(host, "goodnet_datapath"))
-            for host in inventory.nodes
-        }
-        listens = kinds & {("vxlan", "auto"), ("vxlan", "system")}
-        return [*PORTS, GOODNET, TUNNEL] if listens else [*PORTS, GOODNET]
-    if network != "calico":
-        return [*PORTS]
-    return [*PORTS, FELIX] if mode == "Never" else [*PORTS, FELIX, VXLAN]
+    """Return the ports of the roles that are part of the cluster."""
+    return [port for role in inventory.chosen for port in role.ports if inventory.part_of(port.when)]
 
 
 def members(inventory: Inventory, groups: tuple[str, ...]) -> tuple[str, ...]:
@@ -88,7 +27,7 @@ def members(inventory: Inventory, groups: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def number(inventory: Inventory, host: str, port: Port) -> int:
-    return inventory.number(host, port.setting, port.number) if port.setting else port.number
+    return inventory.number(host, port.variable, port.number) if port.variable else port.number
 
 
 def ways(inventory: Inventory) -> dict[str, list[list[str | int]]]:
@@ -111,7 +50,8 @@ def ways(inventory: Inventory) -> dict[str, list[list[str | int]]]:
 
 @check("hosts")
 def ports_are_free(inventory: Inventory) -> Iterator[Problem]:
-    for port in ports(inventory):
+    everything = ports(inventory)
+    for port in everything:
         for host in members(inventory, port.groups):
             facts = inventory.facts.get(host, {})
             if not facts.get("reached"):
@@ -119,14 +59,14 @@ def ports_are_free(inventory: Inventory) -> Iterator[Problem]:
             wanted = number(inventory, host, port)
             ours = {
                 one.program[:KERNEL_NAME]
-                for one in ports(inventory)
+                for one in everything
                 # A program may also go from one of its ports to another one.
                 if (number(inventory, host, one) == wanted or one.program == port.program)
                 and one.unit in facts.get("units", [])
                 and host in members(inventory, one.groups)
             }
             vip = str(inventory.get(host, "cloudbang_api_vip") or "")
-            if port.on_vip and not vip:
+            if port.listens == "vip" and not vip:
                 continue
             for one in facts.get("listeners", []):
                 if one.get("port") != wanted or one.get("protocol") != port.protocol:
@@ -139,10 +79,10 @@ def ports_are_free(inventory: Inventory) -> Iterator[Problem]:
                 yield Problem(
                     host,
                     "port_used",
-                    port.setting or f"port {wanted}",
+                    port.variable or f"port {wanted}",
                     f"{port.protocol} {one.get('address')}:{wanted} used by {process or 'an unknown process'}",
                     f"free for {port.program or 'VXLAN'}",
-                    f"stop it, or change {port.setting}" if port.setting else "stop it",
+                    f"stop it, or change {port.variable}" if port.variable else "stop it",
                 )
                 break
 
@@ -151,7 +91,7 @@ def ports_are_free(inventory: Inventory) -> Iterator[Problem]:
 def services_are_where_they_belong(inventory: Inventory) -> Iterator[Problem]:
     """A service of a group that a host has left would go on with what it was told last."""
     groups: dict[str, set[str]] = {}
-    for port in PORTS:
+    for port in (port for role in inventory.declared for port in role.ports):
         groups.setdefault(port.unit, set()).update(port.groups)
     for host in inventory.examined:
         for unit, names in groups.items():
@@ -172,11 +112,11 @@ def clashes(port: Port, taken: str, node: str, vip: str) -> bool:
     if taken in ANY or taken.startswith("::ffff:0.0.0.0"):
         return True
     address = as_address(taken)
-    if port.loopback:
+    if port.listens == "loopback":
         return address is not None and address.is_loopback
-    if port.on_vip:
+    if port.listens == "vip":
         return taken == vip
-    return taken == node or port.program == "traefik"
+    return taken == node or port.listens == "everywhere"
 
 
 @check("hosts")

@@ -31,14 +31,15 @@ REMOVED: Mapping[str, str] = {
     "cloudbang_network_plugin": "cloudbang_network",
     "cloudbang_pods_cidr": "cloudbang_pod_cidr",
     "cloudbang_services_cidr": "cloudbang_service_cidr",
+    "coredns_metrics_server": "metrics_server_enabled",
 }
 
 
 def known_to_user(inventory: Inventory, host: str) -> Iterator[tuple[str, Any, Option]]:
-    """Return name, templated value and option of each variable that the user set and that was templated."""
+    """Return name, templated value and option of each variable that the user set, if it is judged and has a value."""
     for name in inventory.variables.get(host, {}):
         option = inventory.options.get(name)
-        if option is not None and name not in inventory.errors.get(host, {}):
+        if option is not None and option.judged and name not in inventory.errors.get(host, {}):
             yield name, inventory.settings.get(host, {}).get(name), option
 
 
@@ -222,11 +223,10 @@ def text_is_clean(inventory: Inventory) -> Iterator[Problem]:
 def variables_are_where_they_work(inventory: Inventory) -> Iterator[Problem]:
     """Settings of a kind of node have no effect on hosts that are not of that kind."""
     places = {
-        "api_loadbalancer_": ("loadbalancer",),
-        "gateway_": ("loadbalancer",),
-        "etcd_": ("management", "etcd"),
-        "kube_control_plane_": ("management",),
-        "registry_": ("storage",),
+        # Management hosts need to know where etcd is.
+        f"{role.name}_": ("management", *role.groups) if "etcd" in role.groups else role.groups
+        for role in inventory.declared
+        if role.groups
     }
     for host in inventory.nodes:
         for name in inventory.variables.get(host, {}):

@@ -6,7 +6,10 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any, Union
+
+from ..declarations import Role, When, part_of
 
 ERROR = "error"
 WARNING = "warning"
@@ -46,7 +49,10 @@ class Problem:
 
 @dataclass(frozen=True)
 class Option:
-    """What is known about a role's variable: from its argument specification, else from its default."""
+    """What is known about a variable of a role: from its argument specification, else from its default.
+
+    Those of playbooks are not ``judged``: what they refer to may be known only when such a playbook runs.
+    """
 
     name: str
     type: str = "raw"
@@ -54,6 +60,7 @@ class Option:
     elements: str = ""
     secret: bool = False
     optional: bool = False
+    judged: bool = True
 
 
 @dataclass
@@ -64,8 +71,8 @@ class Inventory:
     templated; ``errors`` the message by host and variable where that was not possible; ``facts`` what ``examine``
     returned, by host, with ``reached`` false and a ``reason`` for a host that gave no answer, nothing for a host that
     was not asked; ``versions`` the versions of the artifact catalogue; ``now`` seconds since the epoch;
-    ``inject_facts`` whether Ansible makes facts that hosts return to variables; ``yaml_endings``, ``ignored_endings``
-    and ``ignored_patterns`` which files Ansible reads in ``sources``.
+    ``declared`` what the roles declare; ``inject_facts`` whether Ansible makes facts that hosts return to variables;
+    ``yaml_endings``, ``ignored_endings`` and ``ignored_patterns`` which files Ansible reads in ``sources``.
     """
 
     hosts: tuple[str, ...]
@@ -76,6 +83,7 @@ class Inventory:
     facts: dict[str, dict[str, Any]] = field(default_factory=dict)
     options: dict[str, Option] = field(default_factory=dict)
     roles: tuple[str, ...] = ()
+    declared: tuple[Role, ...] = ()
     sources: tuple[str, ...] = ()
     versions: dict[str, str] = field(default_factory=dict)
     now: float = 0.0
@@ -98,6 +106,15 @@ class Inventory:
     @property
     def etcd(self) -> tuple[str, ...]:
         return self.groups.get("etcd") or self.groups.get("management") or ()
+
+    def part_of(self, when: When) -> bool:
+        """Return whether something is part of the cluster by the variables of at least one node."""
+        return not when or any(part_of(when, partial(self.get, host)) for host in self.nodes)
+
+    @property
+    def chosen(self) -> tuple[Role, ...]:
+        """The roles that are part of the cluster."""
+        return tuple(role for role in self.declared if self.part_of(role.when))
 
     def member(self, host: str, *groups: str) -> bool:
         return any(host in self.groups.get(group, ()) for group in groups)

@@ -3,36 +3,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
+import re
+from collections.abc import Container, Iterator, Mapping
 from typing import Any
 
+from .. import declarations
+from ..declarations import Load
 from .inventory import Option
 
-ROLES = Path(__file__).resolve().parents[3] / "roles"
-CATALOGUE = ROLES / "artifacts" / "files" / "catalogue.yml"
-# Roles without tasks, whose variables have a prefix of their own.
-SHARED_ROLES = ("cloudbang",)
-
-Load = Callable[[str], Any]
+NAME = re.compile(r"\bcloudbang_\w+")
 
 
 def role_names() -> tuple[str, ...]:
-    return tuple(
-        sorted(one.name for one in ROLES.iterdir() if (one / "tasks").is_dir() and one.name not in SHARED_ROLES)
-    )
+    """Return the roles that have tasks. The variables of the one that has none carry another prefix than its name."""
+    return tuple(sorted(one.name for one in declarations.ROLES.iterdir() if (one / "tasks").is_dir()))
 
 
 def defaults(load: Load) -> dict[str, Any]:
     """Return the defaults of all roles, untemplated."""
     result: dict[str, Any] = {}
-    for path in sorted(ROLES.glob("*/defaults/main.yml")):
+    for path in sorted(declarations.ROLES.glob("*/defaults/main.yml")):
         result.update(load(str(path)) or {})
     return result
 
 
 def specifications(load: Load) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    for path in sorted(ROLES.glob("*/meta/argument_specs.yml")):
+    for path in sorted(declarations.ROLES.glob("*/meta/argument_specs.yml")):
         for entry in ((load(str(path)) or {}).get("argument_specs") or {}).values():
             yield from (entry.get("options") or {}).items()
 
@@ -47,7 +43,7 @@ def guessed(name: str, value: Any) -> Option:
 
 
 def options(load: Load) -> dict[str, Option]:
-    """Return every variable that a role has; a specification says more than a default."""
+    """Return every variable that a role or a playbook has; a specification says more than a default."""
     known = {name: guessed(name, value) for name, value in defaults(load).items()}
     for name, spec in specifications(load):
         known[name] = Option(
@@ -58,12 +54,20 @@ def options(load: Load) -> dict[str, Option]:
             bool(spec.get("no_log")),
             "default" not in spec and not spec.get("required") and name not in known,
         )
-    return known
+    return {**known, **playbook_variables(known)}
+
+
+def playbook_variables(known: Container[str]) -> dict[str, Option]:
+    """Return the variables that the collection's playbooks read and no role has, as those of apps and their tenant."""
+    paths = (declarations.ROLES.parent / "playbooks").glob("**/*.yml")
+    names = {name for path in paths for name in NAME.findall(path.read_text(encoding="utf-8"))}
+    return {name: Option(name, judged=False) for name in sorted(names) if name not in known}
 
 
 def versions(load: Load) -> dict[str, str]:
     """Return the version of each component of the artifact catalogue."""
-    if not CATALOGUE.exists():
+    catalogue = declarations.ROLES / "artifacts" / "files" / "catalogue.yml"
+    if not catalogue.exists():
         return {}
-    components = (load(str(CATALOGUE)) or {}).get("components") or {}
+    components = (load(str(catalogue)) or {}).get("components") or {}
     return {name: str(one.get("version", "")) for name, one in components.items() if isinstance(one, Mapping)}

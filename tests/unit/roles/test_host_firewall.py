@@ -53,7 +53,7 @@ def rendered(place: Path, **variables: Any) -> dict[str, dict[str, str]]:
                 "name": role,
                 "hosts": hosts,
                 "gather_facts": False,
-                "roles": ["cloudbang.platform.cloudbang"],
+                "roles": ["cloudbang.platform.cluster"],
                 "vars": {"ansible_facts": {"cloudbang_interface": "eth0"}, "api_loadbalancer_interface": ""},
                 "vars_files": [str(ROOT / "roles" / role / "vars" / "main.yml")],
                 "tasks": [
@@ -224,7 +224,7 @@ def test_defaults_are_those_of_the_roles_that_own_them(role: str, name: str) -> 
 
 
 def test_apps_in_the_hosts_network_are_open_to_pods() -> None:
-    shared = yaml.safe_load((ROOT / "roles/cloudbang/defaults/main.yml").read_text("utf-8"))
+    shared = yaml.safe_load((ROOT / "roles/cluster/defaults/main.yml").read_text("utf-8"))
     assert shared["cloudbang_pod_host_ports"] == HOST_PORTS["default"]
 
 

@@ -30,7 +30,7 @@ UNKNOWN = "sha256:" + "0" * 64
 NAMED = {
     "container_runtime/templates/config.toml.j2": "image-pause",
     "coredns/templates/coredns.yaml.j2": "image-coredns",
-    "coredns/templates/metrics-server.yaml.j2": "image-metrics-server",
+    "metrics_server/templates/metrics-server.yaml.j2": "image-metrics-server",
     "calico/templates/kube-controllers.yaml.j2": "image-calico-kube-controllers",
 }
 VARIABLES = {
@@ -74,7 +74,7 @@ def play(
     playbook = {
         "hosts": "store",
         "gather_facts": False,
-        "roles": ["cloudbang.platform.cloudbang"],
+        "roles": ["cloudbang.platform.cluster"],
         "vars_files": [str(ROLES / role / part / "main.yml") for role in ("registry", "container_runtime", "coredns")
                        for part in ("defaults", "vars") if (ROLES / role / part).is_dir()],
         "tasks": tasks,

@@ -49,7 +49,7 @@ def play(place: Path) -> list[dict[str, Any]]:
             "hosts": "management",
             "gather_facts": False,
             "vars": variables,
-            "roles": ["cloudbang.platform.cloudbang"],
+            "roles": ["cloudbang.platform.cluster"],
             "tasks": tasks,
         }
     ]

@@ -8,12 +8,15 @@ from pathlib import Path
 import pytest
 import yaml
 
+from ansible_collections.cloudbang.platform.plugins.lookup.declared import load
+from ansible_collections.cloudbang.platform.plugins.plugin_utils import declarations
+
 ROLES = Path(__file__).resolve().parents[3] / "roles"
 UNITS = {
     path.name.removesuffix(".service.j2"): path.read_text("utf-8") for path in ROLES.glob("*/templates/*.service.j2")
 }
-SANDBOX = yaml.safe_load((ROLES / "cloudbang/vars/main.yml").read_text("utf-8"))["_cloudbang_sandbox"]
-CONFINED = {"etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "traefik"}
+SANDBOX = yaml.safe_load((ROLES / "cluster/vars/main.yml").read_text("utf-8"))["_cluster_sandbox"]
+CONFINED = {one.unit for role in declarations.roles(load) for one in role.confined}
 # These make networks, mounts and containers, or restart other units, and are root for that.
 ROOT = {
     "calico-felix",
@@ -33,7 +36,7 @@ ROOT = {
 
 def settings(unit: str) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
-    for name, value in re.findall(r"^(\w+)=(.*)$", UNITS[unit].replace("{{ _cloudbang_sandbox }}", SANDBOX), re.M):
+    for name, value in re.findall(r"^(\w+)=(.*)$", UNITS[unit].replace("{{ _cluster_sandbox }}", SANDBOX), re.M):
         found.setdefault(name, []).append(value)
     return found
 
@@ -45,7 +48,7 @@ def test_every_unit_has_a_user_of_its_own_or_a_reason() -> None:
 @pytest.mark.parametrize("unit", sorted(CONFINED))
 def test_a_confined_unit_has_the_sandbox(unit: str) -> None:
     found = settings(unit)
-    assert "{{ _cloudbang_sandbox }}" in UNITS[unit]
+    assert "{{ _cluster_sandbox }}" in UNITS[unit]
     assert found["User"] == found["Group"] == [unit]
     assert found["CapabilityBoundingSet"] in ([""], ["CAP_NET_BIND_SERVICE"])
     assert found["SystemCallFilter"] == ["@system-service"]

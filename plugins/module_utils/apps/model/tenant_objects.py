@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube.kinds import VERSIONS, Object
+from ansible_collections.cloudbang.platform.plugins.module_utils.texts import shown
 
 from .labels import KIND, PREFIX, TENANT
-from .options import Problem, shown
+from .options import Problem
 from .tenant_annotations import DOMAINS, IMAGES, PRIORITY_CLASSES, TOLERATIONS
 from .tenant_quota import hard
 from .tenant_roles import RBAC, ROLES, RULES, cluster_role

@@ -246,6 +246,7 @@ SERVICE: dict[str, Any] = {
     "uses": None,
     "reload": False,
     "rolling": False,
+    "effect": None,
     "health": None,
     "health_timeout": 1,
 }
@@ -327,6 +328,35 @@ def test_a_unit_that_runs_with_an_old_file(
     host.used.write_text("two\n")
     services, seen = host.converge(**more)
     assert (seen, services.changed, services.stale) == (verbs, changed, stale)
+
+
+@pytest.mark.parametrize(
+    ("more", "verbs", "changed", "stale"),
+    [
+        ({}, ["restart"], ["demo"], []),
+        # What a reload would keep is not there.
+        ({"reload": True}, ["restart"], ["demo"], []),
+        ({"rolling": True}, [], [], ["demo"]),
+        ({"check": True}, [], ["demo"], []),
+    ],
+)
+def test_a_unit_whose_effect_is_gone_is_stale(
+    host: Host, more: dict[str, Any], verbs: list[str], changed: list[str], stale: list[str]
+) -> None:
+    made = host.root / "made"
+    made.touch()
+    effect = {"effect": f"test -e {made}"}
+    host.converge(**effect)
+    host.start()
+    assert host.converge(**effect, **more)[1] == []
+    made.unlink()
+    services, seen = host.converge(**effect, **more, **({} if stale or "check" in more else {"health": "true"}))
+    assert (seen, services.changed, services.stale) == (verbs, changed, stale)
+
+
+def test_a_unit_that_has_no_effect_after_its_restart_says_so(host: Host) -> None:
+    with pytest.raises(module.Problem, match=r"not healthy after 0 s: `test -e /no/such/place` says"):
+        host.converge(effect="test -e /no/such/place", health_timeout=0)
 
 
 def test_a_stopped_run_is_repaired_by_the_next(host: Host) -> None:

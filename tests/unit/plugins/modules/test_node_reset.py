@@ -36,8 +36,11 @@ COMMIT
 """
 
 
+OURS = (("cali-", "KUBE-", "GOODNET-"), ("cali:",))
+
+
 def test_only_rules_and_chains_of_the_platform_are_removed() -> None:
-    assert node_reset.removal(SAVED).splitlines() == [
+    assert node_reset.removal(SAVED, *OURS).splitlines() == [
         "*filter",
         '-D INPUT -m comment --comment "cali:Cz_u1IQiXIMmKD4c" -j cali-INPUT',
         "-D INPUT -j KUBE-FIREWALL",
@@ -53,17 +56,21 @@ def test_only_rules_and_chains_of_the_platform_are_removed() -> None:
         "-X cali-wl-to-host",
         "COMMIT",
     ]
-    assert node_reset.removal(SAVED.split("*filter", maxsplit=1)[0]) == ""
+    assert node_reset.removal(SAVED.split("*filter", maxsplit=1)[0], *OURS) == ""
+    assert node_reset.removal(SAVED, (), ()) == ""
 
 
 class Module:
-    """As much of AnsibleModule as files() uses; no program is run."""
+    """As much of AnsibleModule as Reset uses; no program is run. ``answers`` are what programs say, by their names."""
 
-    def __init__(self, check: bool) -> None:
+    def __init__(self, check: bool = False, **answers: str) -> None:
         self.check_mode = check
+        self.answers = answers
+        self.calls: list[list[str]] = []
 
-    def run_command(self, _command: list[str], **_options: Any) -> tuple[int, str, str]:
-        return 0, "", ""
+    def run_command(self, command: list[str], **_options: Any) -> tuple[int, str, str]:
+        self.calls.append(command)
+        return (1 if command[0] == "false" else 0), self.answers.get(command[0], ""), ""
 
 
 @pytest.mark.parametrize("check", [True, False])
@@ -95,3 +102,78 @@ def test_files_trees_and_empty_parents(tmp_path: Path, monkeypatch: pytest.Monke
     ]
     after = sorted(tmp_path.rglob("*"))
     assert after == (before if check else [tmp_path / "shared", tmp_path / "shared/theirs"])
+
+
+STEPS = {
+    "stop": ["no-such-unit.service"],
+    "steps": [
+        {"name": "bridge", "needed": ["true"], "commands": [["echo", "one"], ["echo", "two"]]},
+        {"name": "gone already", "needed": ["false"], "commands": [["echo", "three"]]},
+        {"name": "never installed", "needed": ["no-such-program"], "commands": [["echo", "four"]]},
+    ],
+}
+OTHER = {"steps": [{"name": "bridge", "needed": ["true"], "commands": [["echo", "five"]]}]}
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_steps_are_done_once_and_where_they_are_needed(check: bool) -> None:
+    module = Module(check)
+    reset = node_reset.Reset(module, [STEPS, OTHER])  # type: ignore[arg-type]
+    reset.steps()
+    assert reset.removed == ["bridge"]
+    assert module.calls == [["true"], *([] if check else [["echo", "one"], ["echo", "two"]]), ["false"]]
+
+
+def test_what_roles_leave_in_the_network_is_removed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(node_reset.shutil, "which", lambda name: f"/sbin/{name}")
+    module = Module(
+        ip=json.dumps([{"ifname": name} for name in ("lo", "eth0", "made0", "made0x", "gn0")]),
+        nft="table inet mine\ntable inet made-up\n",
+        ipset="mine\nmade-set\n",
+    )
+    made_up = {"interfaces": ["made[0-9]"], "tables": ["made-up", ""], "sets": ["made-", ""], "chains": [""]}
+    reset = node_reset.Reset(module, [made_up])  # type: ignore[arg-type]
+    reset.network()
+    reset.rules()
+    assert reset.removed == ["made0", "nftables table inet made-up", "ipset made-set"]
+    assert ["ip", "link", "delete", "made0"] in module.calls
+    assert ["nft", "delete", "table", "inet", "made-up"] in module.calls
+
+
+def test_without_declarations_nothing_but_units_and_files_is_anybodys() -> None:
+    reset = node_reset.Reset(Module())  # type: ignore[arg-type]
+    reset.steps()
+    reset.processes()
+    reset.mounts()
+    reset.network()
+    reset.rules()
+    assert reset.removed == []
+
+
+def test_the_host_has_what_its_roles_have_left_there(tmp_path: Path) -> None:
+    assert node_reset.declarations(str(tmp_path / "none")) == []
+    (tmp_path / "made_up").write_text('{"tables": ["made-up"]}')
+    (tmp_path / "other").write_text('{"sets": ["other-"]}')
+    found = node_reset.declarations(str(tmp_path))
+    reset = node_reset.Reset(Module(), [*found, {"tables": ["made-up", "more"]}])  # type: ignore[arg-type]
+    assert (reset._all("tables"), reset._all("sets")) == (("made-up", "more"), ("other-",))
+    (tmp_path / "other").write_text("[")
+    with pytest.raises(OSError, match=r"other: found no JSON, wanted what a role has left"):
+        node_reset.declarations(str(tmp_path))
+
+
+def test_what_services_have_made_is_removed_before_the_declarations_that_name_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, declared = tmp_path / "run/made-up", tmp_path / "reset.d/made_up"
+    for path in (run / "socket", declared, tmp_path / "state/x"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    installed = tmp_path / "state/installed.json"
+    installed.write_text(json.dumps({str(declared): "file"}))
+    monkeypatch.setattr(node_reset, "INSTALLED", str(installed))
+    monkeypatch.setattr(node_reset, "STATE", str(tmp_path / "state"))
+    monkeypatch.setattr(node_reset, "RUNTIME", ())
+    reset = node_reset.Reset(Module(), [{"runtime": [f"{tmp_path}/run/*"]}])  # type: ignore[arg-type]
+    reset.files()
+    assert reset.removed == [str(run), str(declared), str(tmp_path / "state")]

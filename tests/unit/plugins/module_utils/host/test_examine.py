@@ -224,7 +224,7 @@ def test_what_goodnet_runs_with(monkeypatch: pytest.MonkeyPatch, settings: str, 
 
 def test_everything_is_there_and_quick() -> None:
     start = time.monotonic()
-    found = examine({"disks": ["/var/lib"], "units": ["etcd.service"]})
+    found = examine({"disks": ["/var/lib"], "units": {"etcd.service": ""}})
     assert time.monotonic() - start < 3
     assert found["reached"]
     assert found["memory"] > 0

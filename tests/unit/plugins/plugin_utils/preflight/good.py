@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from ansible_collections.cloudbang.platform.plugins.plugin_utils import declarations
 from ansible_collections.cloudbang.platform.plugins.plugin_utils.preflight import options
 from ansible_collections.cloudbang.platform.plugins.plugin_utils.preflight.inventory import Inventory
 
@@ -41,6 +42,7 @@ PLAIN = {
     name: value for name, value in options.defaults(load).items() if not (isinstance(value, str) and "{{" in value)
 }
 VERSIONS = options.versions(load)
+DECLARED = declarations.roles(load)
 
 
 def facts(number: int, host: str) -> dict[str, Any]:
@@ -103,6 +105,7 @@ def good() -> Inventory:
         facts={host: facts(number, host) for number, host in enumerate(hosts, 1)},
         options=dict(OPTIONS),
         roles=options.role_names(),
+        declared=DECLARED,
         versions=dict(VERSIONS),
         now=NOW,
     )

@@ -939,6 +939,14 @@ def test_nothing_is_wrong_with_a_good_inventory() -> None:
     assert evaluate(good()) == []
 
 
+def test_nothing_is_wrong_with_the_variables_of_playbooks() -> None:
+    """They may be in the inventory of the cluster; what their values are is those playbooks' business."""
+    for name in ("apps", "tenant", "routes", "pages", "pages_retries", "promote", "rollback_tenant"):
+        assert found(var(f"cloudbang_{name}", None)) == []
+    problems = found(var("cloudbang_app", []))
+    assert {(one.check, one.hint) for one in problems} == {("unknown_variable", "did you mean cloudbang_apps?")}
+
+
 def test_nothing_is_wrong_with_what_opens_the_firewall_of_the_nodes() -> None:
     assert found(routed("192.0.2.0/24", "10.0.0.0/8", "0.0.0.0/0")) == []
     for ports in ("", 9100, "1,9100-9110, 65535"):

@@ -32,6 +32,8 @@ all:
     etcd_quota_bytes: 8G
     cloudbang_cluster_name:
     registry_data_dir: "{{ nowhere }}"
+    cloudbang_apps: [{name: web, image: "{{ known_when_it_is_deployed }}"}]
+    cloudbang_tenant:
     cloudbang_cluster_domain: !vault |
       $ANSIBLE_VAULT;1.1;AES256
       33363965326261303234626130333434313066
