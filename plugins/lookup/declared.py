@@ -6,7 +6,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: declared
 short_description: What the roles of a cluster declare
-version_added: 1.0.0
+version_added: 0.1.0
 author: Cloudbang Team (@cloudbang)
 description:
   - Returns what the roles of this collection declare in C(meta/platform.yml), so that nothing has to list the roles.

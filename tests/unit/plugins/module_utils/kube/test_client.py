@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.cloudbang.platform.plugins.module_utils.apps import client
+from ansible_collections.cloudbang.platform.plugins.module_utils.kube import client
 from ansible_collections.cloudbang.platform.plugins.plugin_utils.authority import Authority
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}"
