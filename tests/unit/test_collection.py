@@ -171,7 +171,7 @@ def imported(path: Path) -> set[str]:
         if isinstance(node, ast.Import):
             found |= {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and not node.level:
-            found.add(str(node.module).split(".")[0])
+            found.add(str(node.module).split(".", maxsplit=1)[0])
     return found
 
 
