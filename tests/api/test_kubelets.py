@@ -12,7 +12,7 @@ import jinja2
 import pytest
 import yaml
 
-from ansible_collections.cloudbang.platform.plugins.module_utils.apps import client
+from ansible_collections.cloudbang.platform.plugins.module_utils.kube import client
 
 from .conftest import Api
 from .test_calico_rbac import eventually, merged, refused
