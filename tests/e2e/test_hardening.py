@@ -443,7 +443,7 @@ def test_kube_proxy_s_metrics_are_on_loopback(lab: Lab, found: dict[str, Any]) -
 
 
 def test_what_may_write_for_all_nodes_runs_on_management_hosts(lab: Lab) -> None:
-    management = {node.name for node in members(lab, "management")}
+    management = {node.name for node in lab.group("management")}
     pods = lab.core().list_namespaced_pod("kube-system").items
     found = [pod for pod in pods if pod.metadata.name.startswith(("calico-kube-controllers-", "metrics-server-"))]
     assert found
