@@ -142,7 +142,7 @@ def arrives(wanted: dict[str, str], who: str, what: str) -> str:
 
 def main() -> None:
     wanted = json.load(sys.stdin)
-    asked = [(who, what) for who, what in wanted["asked"]]
+    asked = [tuple(pair) for pair in wanted["asked"]]
     started = build(wanted)
     answers = {}
     try:
