@@ -8,6 +8,8 @@ yamllint --strict .
 antsibull-changelog lint
 antsibull-changelog lint-changelog-yaml changelogs/changelog.yaml
 log=build/ansible-lint.log
+status=0
 ansible-lint --offline -q --nocolor >"$log" 2>&1 &
-tests/sanity.sh || { kill $! 2>/dev/null; exit 1; }
-wait $! || { cat "$log"; exit 1; }
+tests/sanity.sh || status=$?
+wait $! || { status=$?; cat "$log"; }
+exit $status

@@ -9,7 +9,7 @@ import pytest
 from scenario import changes, confined, converge, node
 
 MEMBERS = {"etcd1": "10.94.1.11", "etcd2": "10.94.1.12", "etcd3": "10.94.1.13"}
-CLIENT = "--cert=/etc/etcd/pki/client.crt --key=/etc/etcd/pki/client.key"
+CLIENT = "--cert /etc/etcd/pki/client.crt --key /etc/etcd/pki/client.key"
 ETCDCTL = "etcdctl --cacert=/etc/etcd/pki/ca.crt --command-timeout=5s"
 
 
@@ -72,8 +72,7 @@ def test_metrics_are_for_those_that_have_a_certificate() -> None:
     ask = "curl --silent --insecure --max-time 5"
     for scheme in ("http", "https"):
         assert "etcd_" not in node("etcd2").run(f"{ask} {scheme}://127.0.0.1:2381/metrics").stdout
-    client = CLIENT.replace("=", " ")
-    assert "etcd_server_has_leader 1" in node("etcd2").check_output(f"{ask} {client} https://127.0.0.1:2381/metrics")
+    assert "etcd_server_has_leader 1" in node("etcd2").check_output(f"{ask} {CLIENT} https://127.0.0.1:2381/metrics")
 
 
 @pytest.mark.disruptive
