@@ -46,6 +46,11 @@ for suite in "${suites[@]}"; do
     ((status)) && [ "${CI:-}" ] && break
 done
 
+# Once more, together: between them are hours of output, of which often only the end is kept.
+if ((failed)); then
+    echo "=== failed"
+    find build/reports build/molecule/junit.xml -name '*.xml' -exec build/venv/bin/python tests/count.py {} +
+fi
 echo "Took $((SECONDS - started)) s."
 echo "$passed passed, $failed failed"
 ((failed == 0))

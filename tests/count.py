@@ -1,7 +1,8 @@
 #!/usr/bin/env python
-"""Print how many tests of a JUnit report passed and failed.
+"""Print how many tests of a JUnit report passed and failed, or the failed tests of reports, a line each.
 
 Usage: count.py REPORT STATUS
+       count.py REPORT...
 
 A suite without a report counts as one test, by its exit status. A suite that ended with an error counts as failed
 even when no single test did.
@@ -28,5 +29,20 @@ def count(report: Path, status: int) -> tuple[int, int]:
     return passed, failed
 
 
+def failed(report: Path) -> list[str]:
+    """Return the names of the failed tests of a report, each with the first line of what it said."""
+    lines = []
+    for case in ElementTree.parse(report).iter("testcase"):
+        for found in (*case.iter("failure"), *case.iter("error")):
+            said = (found.get("message") or "").strip().partition("\n")[0]
+            lines.append(f"{case.get('classname')}::{case.get('name')}: {said[:300]}")
+    return lines
+
+
 if __name__ == "__main__":
-    print(*count(Path(sys.argv[1]), int(sys.argv[2])))
+    *reports, last = sys.argv[1:]
+    if last.isdigit():
+        print(*count(Path(reports[0]), int(last)))
+    else:
+        for line in (line for one in (*reports, last) for line in failed(Path(one))):
+            print(line)

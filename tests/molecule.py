@@ -71,6 +71,16 @@ def counts(path: Path) -> tuple[int, int]:
     )
 
 
+def failed(path: Path) -> list[str]:
+    """Return the names of the failed test functions of a JUnit file."""
+    try:
+        cases = list(ET.parse(path).getroot().iter("testcase"))
+    except (OSError, ET.ParseError):
+        return []
+    wrong = [case for case in cases if case.find("failure") is not None or case.find("error") is not None]
+    return [str(case.get("name")) for case in wrong]
+
+
 def failed_step(log: Path) -> str:
     """Return the last step that molecule began: INFO     [etcd > converge] Executing."""
     begun = re.findall(r"^INFO +\[\S+ > (\S+)\] Executing$", log.read_text(errors="replace"), re.MULTILINE)
@@ -105,7 +115,8 @@ def write_junit(outcomes: Sequence[Outcome]) -> None:
     for one in outcomes:
         case = ET.SubElement(suite, "testcase", classname="molecule", name=one.name, time=f"{one.seconds:.1f}")
         if not one.passed:
-            ET.SubElement(case, "failure", message=f"failed at {one.step}").text = str(one.log)
+            found = "; ".join(failed(BUILD / f"{one.name}.xml"))
+            ET.SubElement(case, "failure", message=f"failed at {one.step}: {found}").text = str(one.log)
     root = ET.Element("testsuites")
     root.append(suite)
     ET.ElementTree(root).write(BUILD / "junit.xml", encoding="utf-8", xml_declaration=True)
