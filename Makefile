@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 # Everything a developer or a newcomer calls. Each target can run at any time, over what a stopped run left behind.
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c

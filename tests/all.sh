@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-3.0-or-later
 # Runs every suite, fast ones first, and closes with one line that counts all tests.
 # Usage: all.sh [SUITE...]
 set -uo pipefail

@@ -1,5 +1,6 @@
 #!/usr/bin/env python
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Check what Cloudbang installs, and the environment it runs in, for known faults.
 
 Usage: PYTHONPATH=build/collections audit.py [--data DATA] [--lock LOCK] [--day DAY] [--at-hand]

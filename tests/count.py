@@ -1,4 +1,5 @@
 #!/usr/bin/env python
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Print how many tests of a JUnit report passed and failed, or the failed tests of reports, a line each.
 
 Usage: count.py REPORT STATUS

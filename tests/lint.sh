@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-3.0-or-later
 # Style, types and the rules of Ansible collections; the fastest first, the two slow ones side by side.
 set -euo pipefail
 cd "$(dirname "$0")/.."

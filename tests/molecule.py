@@ -1,5 +1,6 @@
 #!/usr/bin/env python
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Runs the molecule scenarios, a few at a time.
 
 Each writes build/molecule/SCENARIO.log and build/molecule/SCENARIO.xml (JUnit); all of them build/molecule/junit.xml.

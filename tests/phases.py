@@ -1,4 +1,5 @@
 #!/usr/bin/env python
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Run the phases of the demo and show how long each took.
 
 Usage: phases.py demo

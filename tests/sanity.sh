@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: GPL-3.0-or-later
 # Runs ansible-test sanity on a copy of what the collection consists of: ansible-test wants to stand in a directory
 # called ansible_collections/NAMESPACE/NAME. Arguments go to ansible-test, for example `--test validate-modules`.
 set -eu

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-3.0-or-later
 # Installs what the targets need: system packages where they are missing, then the locked Python environment.
 # Usage: setup.sh VENV
 set -euo pipefail

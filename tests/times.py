@@ -1,4 +1,5 @@
 #!/usr/bin/env python
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Print where the time of the last `make test` went, as the tables of docs/dev-testing.md.
 
 Usage: times.py [SECONDS]

@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: GPL-3.0-or-later
 # Prints what is on a node that a play could change. Lines that begin with a slash are files, without those that programs
 # and packages write by themselves.
 find /etc /opt /root /srv /usr /var/lib /var/log -xdev \

@@ -1,4 +1,5 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """M(cloudbang.platform.authorities): what makes a cluster itself, on the controller."""
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
+from ansible_collections.cloudbang.platform.plugins.module_utils import atomic
 from ansible_collections.cloudbang.platform.plugins.plugin_utils.authority import (
     Authority,
     AuthorityError,
@@ -18,7 +20,6 @@ from ansible_collections.cloudbang.platform.plugins.plugin_utils.authority impor
     ensure_secret,
     locked,
     require_libraries,
-    write_private,
 )
 from ansible_collections.cloudbang.platform.plugins.plugin_utils.cluster_identity import (
     RECORD,
@@ -89,7 +90,7 @@ class ActionModule(ActionBase):
                     if ensure_htpasswd(directory, user, name)
                 ]
                 if outdated(directory, addresses):
-                    write_private(directory / RECORD, encoded(addresses))
+                    atomic.write(directory / RECORD, encoded(addresses))
                     made.append(RECORD)
         except (AuthorityError, OSError) as error:
             raise AnsibleActionFail(f"{directory}: {error}") from error

@@ -1,4 +1,5 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Action plugin of M(cloudbang.platform.preflight): judges inventory and facts of all hosts on the controller."""
 
 from __future__ import annotations
@@ -7,7 +8,6 @@ import json
 import os
 import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Mapping
 from functools import partial
@@ -20,6 +20,7 @@ from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
+from ansible_collections.cloudbang.platform.plugins.module_utils import atomic
 from ansible_collections.cloudbang.platform.plugins.plugin_utils import declarations
 from ansible_collections.cloudbang.platform.plugins.plugin_utils.preflight import options
 from ansible_collections.cloudbang.platform.plugins.plugin_utils.preflight.checks_hosts import package_variables
@@ -225,11 +226,6 @@ def summary(errors: list[Problem], inventory: Inventory, reported: bool) -> str:
 
 
 def write(path: Path, report: dict[str, Any]) -> None:
-    """Write the report beside its place and rename it there."""
+    """Write the report, whose directory is made when missing."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=".preflight-", dir=path.parent)
-    with os.fdopen(handle, "w", encoding="utf-8") as stream:
-        json.dump(report, stream, indent=2)
-        stream.write("\n")
-    os.chmod(temporary, 0o644)
-    os.rename(temporary, path)
+    atomic.write(path, json.dumps(report, indent=2) + "\n", 0o644)

@@ -1,4 +1,5 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Ports written as numbers and ranges with commas between them, such as 25000-25009,5432."""
 
 from __future__ import annotations

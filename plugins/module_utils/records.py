@@ -1,4 +1,5 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Read what the cluster keeps for this collection: releases, stacks, templates, annotations. Pure.
 
 Whoever may write Secrets in a tenant can write such a record, with anything in it. So each is decoded within bounds and

@@ -1,5 +1,6 @@
 #!/usr/bin/python
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Keys on the host that uses them, signed by an authority on the controller."""
 
 from __future__ import annotations
@@ -106,10 +107,11 @@ import grp
 import os
 import pwd
 import stat
-import tempfile
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.cloudbang.platform.plugins.module_utils import atomic
 
 
 def read(path: str) -> str | None:
@@ -129,17 +131,13 @@ def public_half(module: AnsibleModule, path: str) -> str | None:
 
 
 def make_key(module: AnsibleModule, path: str) -> None:
-    """Make a key beside its place and rename it there."""
+    """Make a key."""
     os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=".cloudbang-", dir=os.path.dirname(path))
-    os.close(handle)
-    command = ["openssl", "genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", temporary]
-    code, _out, err = module.run_command(command)
-    if code or public_half(module, temporary) is None:
-        os.unlink(temporary)
-        module.fail_json(msg=f"{path}: no key could be made: {err.strip() or 'it cannot be read again'}")
-    os.chmod(temporary, 0o600)
-    os.rename(temporary, path)
+    with atomic.staged(path) as temporary:
+        command = ["openssl", "genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", temporary]
+        code, _out, err = module.run_command(command)
+        if code or public_half(module, temporary) is None:
+            module.fail_json(msg=f"{path}: no key could be made: {err.strip() or 'it cannot be read again'}")
 
 
 def own(module: AnsibleModule, path: str, owner: str, group: str) -> bool:

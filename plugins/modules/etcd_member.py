@@ -1,5 +1,6 @@
 #!/usr/bin/python
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Decide how an etcd member starts: as a founder, by joining, or not at all."""
 
 from __future__ import annotations
@@ -89,11 +90,12 @@ import glob
 import json
 import os
 import shutil
-import tempfile
 import time
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.cloudbang.platform.plugins.module_utils import atomic
 
 
 class Etcdctl:
@@ -135,10 +137,7 @@ def write(path: str, text: str) -> bool:
     except OSError:
         pass
     os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=".cloudbang-", dir=os.path.dirname(path))
-    with os.fdopen(handle, "w", encoding="utf-8") as stream:
-        stream.write(text)
-    os.rename(temporary, path)
+    atomic.write(path, text)
     return True
 
 

@@ -1,5 +1,6 @@
 #!/usr/bin/python
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Converge many files and the systemd units that run with them, in one round trip."""
 
 from __future__ import annotations
@@ -193,12 +194,13 @@ import shlex
 import shutil
 import stat
 import subprocess
-import tempfile
 import time
 import zlib
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.cloudbang.platform.plugins.module_utils import atomic
 
 DIGESTS = "/var/lib/cloudbang/digests.json"
 INSTALLED = "/var/lib/cloudbang/installed.json"
@@ -248,24 +250,7 @@ class Digests:
     def save(self) -> None:
         if self.dirty:
             os.makedirs(os.path.dirname(self.store), exist_ok=True)
-            replace(self.store, json.dumps(self.known).encode(), 0o600, 0, 0)
-
-
-def replace(path: str, data: bytes, mode: int, uid: int, gid: int) -> None:
-    """Write a file beside its place and rename it: readers see the old or the new content, whole."""
-    handle, temporary = tempfile.mkstemp(prefix=".cloudbang-", dir=os.path.dirname(path))
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.chown(temporary, uid, gid)
-        os.chmod(temporary, mode)
-        os.rename(temporary, path)
-    except BaseException:
-        if os.path.exists(temporary):
-            os.unlink(temporary)
-        raise
+            atomic.write(self.store, json.dumps(self.known))
 
 
 def record(entries: list[dict[str, Any]], store: str = INSTALLED) -> None:
@@ -282,7 +267,7 @@ def record(entries: list[dict[str, Any]], store: str = INSTALLED) -> None:
             known.setdefault(path, "parent")
     if known != before:
         os.makedirs(os.path.dirname(store), exist_ok=True)
-        replace(store, json.dumps(known, indent=1).encode(), 0o600, os.geteuid(), os.getegid())
+        atomic.write(store, json.dumps(known, indent=1))
 
 
 def installed(store: str = INSTALLED) -> dict[str, str]:
@@ -415,39 +400,24 @@ class Files:
             return
         ids = owner_ids(entry, False) or (0, 0)
         self._parents(path)
-        source = self._stage(entry, data)
-        try:
+        with atomic.staged(path, int(entry["mode"], 8), ids) as source:
+            self._fill(source, entry, data)
             self._validate(entry, source)
-            os.chown(source, *ids)
-            os.chmod(source, int(entry["mode"], 8))
-            os.rename(source, path)
-        except BaseException:
-            if os.path.exists(source):
-                os.unlink(source)
-            raise
 
-    def _stage(self, entry: dict[str, Any], data: bytes | None) -> str:
-        """Put the new content beside its place, whole and on disk; return its path."""
-        handle, staged = tempfile.mkstemp(prefix=".cloudbang-", dir=os.path.dirname(entry["path"]))
+    def _fill(self, source: str, entry: dict[str, Any], data: bytes | None) -> None:
+        """Write the new content, from the message or from the cache of what was sent, and verify it."""
         digest = hashlib.sha256()
-        try:
-            with os.fdopen(handle, "wb") as target:
-                if data is not None:
-                    target.write(data)
-                    digest.update(data)
-                else:
-                    with open(entry["blob"], "rb") as blob:
-                        for chunk in iter(lambda: blob.read(1 << 20), b""):
-                            target.write(chunk)
-                            digest.update(chunk)
-                target.flush()
-                os.fsync(target.fileno())
-            if digest.hexdigest() != entry["sha256"]:
-                raise Problem(f"{entry['path']}: arrived with sha256 {digest.hexdigest()}, wanted {entry['sha256']}")
-        except BaseException:
-            os.unlink(staged)
-            raise
-        return staged
+        with open(source, "wb") as target:
+            if data is not None:
+                target.write(data)
+                digest.update(data)
+            else:
+                with open(entry["blob"], "rb") as blob:
+                    for chunk in iter(lambda: blob.read(1 << 20), b""):
+                        target.write(chunk)
+                        digest.update(chunk)
+        if digest.hexdigest() != entry["sha256"]:
+            raise Problem(f"{entry['path']}: arrived with sha256 {digest.hexdigest()}, wanted {entry['sha256']}")
 
     def _validate(self, entry: dict[str, Any], source: str) -> None:
         if not entry.get("validate"):
@@ -605,13 +575,13 @@ class Services:
             if status.get("Type") == "oneshot" and status.get("ActiveState") == "active":
                 self._record(unit, status.get("InvocationID", ""), self._marked(unit) or "none")
             os.makedirs(os.path.dirname(drop_in), mode=0o755, exist_ok=True)
-            replace(drop_in, text.encode(), 0o600, 0, 0)
+            atomic.write(drop_in, text)
         if not same or status.get("NeedDaemonReload") == "yes" or status.get("LoadState") == "not-found":
             self.systemctl("daemon-reload")
 
     def _record(self, unit: str, invocation: str, digest: str) -> None:
         os.makedirs(RELOADED, mode=0o700, exist_ok=True)
-        replace(f"{RELOADED}/{unit}", f"{invocation} {digest}\n".encode(), 0o600, 0, 0)
+        atomic.write(f"{RELOADED}/{unit}", f"{invocation} {digest}\n")
 
     def _enable(self, unit: str, name: str, service: dict[str, Any], status: dict[str, str]) -> None:
         state = status.get("UnitFileState")

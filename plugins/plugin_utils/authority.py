@@ -1,4 +1,5 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Certificate authorities on the controller: made once, kept 0600, used to sign keys that stay on their hosts."""
 
 from __future__ import annotations
@@ -7,13 +8,13 @@ import base64
 import fcntl
 import ipaddress
 import os
-import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
+from ansible_collections.cloudbang.platform.plugins.module_utils import atomic
 from ansible_collections.cloudbang.platform.plugins.module_utils.errors import PlatformError
 
 MISSING: ImportError | None = None
@@ -56,21 +57,6 @@ def require_libraries() -> None:
         raise AuthorityError(
             f"the controller's Python has no {MISSING.name}: {MISSING}; install cryptography and bcrypt there"
         )
-
-
-def write_private(path: Path, data: bytes, mode: int = 0o600) -> None:
-    """Write a file beside its place with its final mode and rename it there."""
-    handle, temporary = tempfile.mkstemp(prefix=".cloudbang-", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.chmod(temporary, mode)
-        os.rename(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
 
 
 @contextmanager
@@ -163,8 +149,8 @@ class Authority:
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
             .sign(key, hashes.SHA256())
         )
-        write_private(key_path, private_pem(key))
-        write_private(certificate_path, certificate.public_bytes(serialization.Encoding.PEM), 0o644)
+        atomic.write(key_path, private_pem(key))
+        atomic.write(certificate_path, certificate.public_bytes(serialization.Encoding.PEM), 0o644)
         return True
 
     def issue(self, public_key_pem: str, wanted: Wanted) -> str:
@@ -236,9 +222,9 @@ def ensure_key_pair(directory: Path, name: str) -> bool:
     if private.exists() and public.exists():
         return False
     key = ec.generate_private_key(ec.SECP256R1())
-    write_private(private, private_pem(key))
+    atomic.write(private, private_pem(key))
     pem = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
-    write_private(public, pem, 0o644)
+    atomic.write(public, pem, 0o644)
     return True
 
 
@@ -247,7 +233,7 @@ def ensure_secret(directory: Path, name: str, size: int = 32) -> bool:
     path = directory / name
     if path.exists() and path.stat().st_size:
         return False
-    write_private(path, base64.b64encode(os.urandom(size)) + b"\n")
+    atomic.write(path, base64.b64encode(os.urandom(size)) + b"\n")
     return True
 
 
@@ -259,5 +245,5 @@ def ensure_htpasswd(directory: Path, user: str, secret: str) -> bool:
         name, _colon, known = path.read_bytes().strip().partition(b":")
         if name.decode() == user and bcrypt.checkpw(password, known):
             return False
-    write_private(path, user.encode() + b":" + bcrypt.hashpw(password, bcrypt.gensalt(10)) + b"\n")
+    atomic.write(path, user.encode() + b":" + bcrypt.hashpw(password, bcrypt.gensalt(10)) + b"\n")
     return True

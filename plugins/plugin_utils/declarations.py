@@ -1,4 +1,5 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What roles declare about themselves in ``meta/platform.yml``.
 
 Whatever needs to know which images, ports, packages, protected files or shared variables there are asks here, so that

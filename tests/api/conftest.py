@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """A real Kubernetes API for the tests of the app modules: etcd, kube-apiserver and kube-controller-manager on loopback.
 
 There are no nodes. `Nodes` stands in for kubelets: it writes the pod status a kubelet would, by the image's name.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The walls of tenants: what members put into the objects that RBAC lets them write, with their own credentials."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The app modules against a real API."""
 
 from __future__ import annotations

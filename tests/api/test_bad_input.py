@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Bad input of the app modules: each is refused with one message, in check mode too, and nothing has changed then."""
 
 from __future__ import annotations

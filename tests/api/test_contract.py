@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What every module of the collection's action group keeps to, in every state: check mode tells what the run then does
 and changes nothing, a second run changes nothing, no secret is shown, and the result is what the documentation says.
 

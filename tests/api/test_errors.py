@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Wrong ways to the API, and an API that goes away."""
 
 from __future__ import annotations

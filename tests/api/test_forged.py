@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Records that a tenant has forged: operators' tasks for other tenants, and for all, go on, and say what they skip."""
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What kube_control_plane leaves to the kubelet of one node: its own Node and the status of its pods, and nothing with
 which whoever has taken the node over leads others astray. Without NodeRestriction, which alone stops little of it."""
 

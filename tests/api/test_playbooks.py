@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The playbooks of a team, with the variables that their documentation shows, against a real API."""
 
 from __future__ import annotations

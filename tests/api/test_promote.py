@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Releases that go from one tenant to another, and what is shown of them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Whatever the parser accepts, the API accepts too: random valid apps, rendered and sent as a dry run."""
 
 from __future__ import annotations

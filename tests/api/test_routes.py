@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Routes against a real API, and through a real Traefik that is configured by the templates of the role gateway.
 
 There are no pods: an app is a Service whose endpoint slice names servers of the test, on an address of this machine.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The size of processes: what app_scale sets stays through deployments, rollbacks and strategies."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Templates against a real API and real registries."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Tenants against a real API: what members may do is tried with their own kubeconfigs."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What each type of app and each strategy becomes on a real API."""
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
 #!/usr/bin/env python
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Measure the platform on the lab, compare with the run before, and write docs/benchmarks.md.
 
 Usage: PYTHONPATH=tests:build/collections bench.py [--keep] [--without-mitogen] [--networks]

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What got worse from one run of the benchmarks to the next, by the tables of docs/benchmarks.md. Pure."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What a network of the lab does: how fast pods come up in it, and what it carries between them."""
 
 from __future__ import annotations

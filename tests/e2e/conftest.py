@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """End-to-end tests, on a lab on which the platform is installed and the demo application runs.
 
 `make e2e` prepares it. CLOUDBANG_LAB is the directory of the lab's keys and kubeconfig, build/lab by default.

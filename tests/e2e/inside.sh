@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 # shellcheck shell=sh
 # Runs a script as the main process of a unit sees the host: in its mounts, as its user, without capabilities.
 # Usage: UNIT SCRIPT

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Runs on a node: prints its processes, files and listening sockets as JSON. Only Python's own library."""
 
 import glob

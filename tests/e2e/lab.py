@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What the end-to-end tests share: the lab, its API, and clients that send requests all the time."""
 
 from __future__ import annotations

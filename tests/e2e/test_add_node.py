@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """A host is added to the inventory, joins, and the others' services do not notice."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The life of an application, by the modules, while a client with keep-alive connections never stops asking."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Wrong or partial input to the site playbook: it stops before any change, or does for a part what it does for all."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The cluster works: nodes, platform services, and the network between pods on different hosts."""
 
 from __future__ import annotations

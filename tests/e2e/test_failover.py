@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Hosts lose power while the API is read and an application is used through the virtual IP."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Tenants' networks on the lab: who reaches whom by every way there is, and what survives what.
 
 For a lab that runs with GoodNet.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The hardening list: flags of running processes, modes and owners of files, and what the ports answer.
 
 Numbers are those of the CIS Kubernetes Benchmark 1.12. Rows without a number are this project's own.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The site playbook on a site that is as it should be: nothing changes, in no mode."""
 
 from __future__ import annotations

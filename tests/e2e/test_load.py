@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What happens in the life of an app, under load: 200 requests a second on kept connections and 50 on new ones."""
 
 from __future__ import annotations

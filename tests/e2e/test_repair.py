@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Runs that were killed, and hosts that lost what they had, are repaired by the next run."""
 
 from __future__ import annotations

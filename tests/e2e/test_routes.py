@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Routes through the load balancers, at their virtual IP."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The site playbook with all that Ansible can show: no secret of the cluster is in what it leaves anywhere."""
 
 from __future__ import annotations

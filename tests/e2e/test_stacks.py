@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """A stack from a template on the lab: order, environment from a binding, and a failure that takes everything back."""
 
 from __future__ import annotations

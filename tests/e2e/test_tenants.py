@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Two tenants: who reaches whom, and that the gateway reaches both."""
 
 from __future__ import annotations

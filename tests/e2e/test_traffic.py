@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The clients of the other tests, against a server on this machine: they hold their rate and miss no failure."""
 
 from __future__ import annotations

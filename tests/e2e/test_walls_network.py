@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Walls between the hosts' network, hosts and pods. storage1 is a machine of that network without Kubernetes."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Unit tests import the collection the way ansible does: as ansible_collections.cloudbang.platform."""
 
 from __future__ import annotations

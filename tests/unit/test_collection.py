@@ -1,4 +1,5 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The collection as Galaxy has it: built, installed into an empty directory, and used from there without a host."""
 
 from __future__ import annotations
@@ -22,6 +23,10 @@ GALAXY = yaml.safe_load((ROOT / "galaxy.yml").read_text("utf-8"))
 NAME = f"{GALAXY['namespace']}.{GALAXY['name']}"
 # Of no use to who installs the collection.
 REPOSITORY_ONLY = {"Makefile", "ansible.cfg", "build", "molecule", "pyproject.toml", "tests", "tools"}
+LICENSE_LINE = "SPDX-License-Identifier: GPL-3.0-or-later"
+# Written by programs, or of a format without comments.
+UNSIGNED = {"CHANGELOG.md", "COPYING", "changelogs/changelog.yaml", "requirements.lock"}
+UNSIGNED |= {"roles/goodnet/files/10-goodnet.conflist", "tests/audit-python.json"}
 # Libraries that plugins import and that come with ansible-core, or are for the lab only, which needs Docker anyway.
 NOT_FOR_ENVIRONMENTS = {"ansible", "ansible_collections", "yaml", "docker"}
 
@@ -76,6 +81,14 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
     return found
 
 
+def known_to_git(*options: str) -> set[str]:
+    """Return the paths that git lists; skip the test where the project is no repository."""
+    listed = subprocess.run(["git", "ls-files", *options], cwd=ROOT, capture_output=True, text=True, check=False)
+    if listed.returncode:
+        pytest.skip("no git repository")
+    return set(listed.stdout.splitlines())
+
+
 def test_the_archive_has_what_users_need_and_nothing_else(installed: Installed) -> None:
     with tarfile.open(installed.archive) as tar:
         members = {member.name for member in tar.getmembers() if not member.isdir()}
@@ -89,13 +102,16 @@ def test_the_archive_has_what_users_need_and_nothing_else(installed: Installed) 
 
 
 def test_the_archive_has_nothing_that_git_does_not_know(installed: Installed) -> None:
-    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
-    known = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    if known.returncode:
-        pytest.skip("no git repository")
+    known = known_to_git("--cached", "--others", "--exclude-standard")
     with tarfile.open(installed.archive) as tar:
         members = {member.name for member in tar.getmembers() if not member.isdir()}
-    assert members - set(known.stdout.splitlines()) == {"MANIFEST.json", "FILES.json"}
+    assert members - known == {"MANIFEST.json", "FILES.json"}
+
+
+def test_every_file_names_its_licence() -> None:
+    texts = {name: (ROOT / name).read_text("utf-8") for name in known_to_git()}
+    missing = {name for name, text in texts.items() if text and LICENSE_LINE not in text.split("\n\n")[0]}
+    assert missing == UNSIGNED
 
 
 def test_everything_is_documented_from_there(installed: Installed) -> None:

@@ -1,4 +1,5 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Molecule: every role has a scenario that converges it, as molecule/README.md says, and scenarios keep apart."""
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """One of two hosts holds the virtual IP, leads it to a healthy API server, and the other takes over."""
 
 from __future__ import annotations

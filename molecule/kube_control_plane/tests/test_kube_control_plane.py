@@ -1,4 +1,5 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The API answers over TLS to those it knows, keeps secrets secret, refuses what is forbidden, and comes back."""
 
 from __future__ import annotations

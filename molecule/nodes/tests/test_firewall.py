@@ -1,4 +1,5 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What a machine of the hosts' network reaches of pods and Services, and what pods reach of the hosts: nothing but the
 ways that are meant. The stranger has no part in the cluster; it may set routes, and send what it likes."""
 

@@ -1,4 +1,5 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """One run finds all that is wrong, says it as a table and as JSON, and leaves no trace on the host."""
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """One machine in all four groups is a cluster: its node is ready, pods run, names resolve, an Ingress answers."""
 
 from __future__ import annotations

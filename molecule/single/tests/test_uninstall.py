@@ -1,4 +1,5 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """A reset leaves nothing of the platform and all of what others made, and the host can be installed again."""
 
 from __future__ import annotations

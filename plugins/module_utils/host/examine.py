@@ -1,4 +1,5 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Looks at the host it runs on. Only Python's own library, and nothing on the host is changed."""
 
 from __future__ import annotations

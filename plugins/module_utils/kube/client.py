@@ -1,4 +1,5 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """A small Kubernetes client over fixed paths and plain JSON, set up by the official client's configuration.
 
 No discovery and no object models: one connection, one request per call. A call that cannot have changed anything fails

@@ -14,9 +14,11 @@ import socket
 import time
 from typing import Any
 
+from ansible_collections.cloudbang.platform.plugins.module_utils import atomic
+
 from .errors import ArtifactError
 from .progress import Progress, Ticker, mebibytes
-from .store import Store, sha256_file, write_atomic
+from .store import Store, sha256_file
 
 _CHUNK = 1 << 18
 _TIMEOUT_S = 30
@@ -191,7 +193,7 @@ def _fetch_once(url: str, part: str, subject: str, source: str, progress: Progre
         length = response.headers.get("Content-Length")
         total = have + int(length) if length is not None and length.isdigit() else None
         tag = response.headers.get("ETag") or response.headers.get("Last-Modified") or ""
-        write_atomic(part + ".json", json.dumps({"validator": "" if tag.startswith("W/") else tag}).encode())
+        atomic.write(part + ".json", json.dumps({"validator": "" if tag.startswith("W/") else tag}), 0o644)
         first = response.read(_CHUNK)
         if have == 0:
             _refuse_html(first[:512], response.headers.get("Content-Type", ""), subject, source, url)

@@ -22,9 +22,11 @@ from typing import Any
 
 from ansible.module_utils.common.yaml import yaml_dump, yaml_load
 
+from ansible_collections.cloudbang.platform.plugins.module_utils import atomic
+
 from . import oci
 from .errors import ArtifactError
-from .store import sha256_file, write_atomic
+from .store import sha256_file
 
 _HEADER = (
     b"# Written by cloudbang.platform.artifacts. Keep it under version control: a file that differs is refused.\n---\n"
@@ -84,7 +86,7 @@ class LockFile:
             for name in SECTIONS:
                 data[name] = dict(sorted(data[name].items()))
             text = yaml_dump(data, default_flow_style=False, sort_keys=False, width=200)
-            write_atomic(self.path, _HEADER + text.encode())
+            atomic.write(self.path, _HEADER + text.encode(), 0o644)
 
     def _read(self) -> dict[str, Any]:
         """The content of the file, parsed again when it has changed. It is not to be changed in place."""

@@ -18,12 +18,14 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ansible_collections.cloudbang.platform.plugins.module_utils import atomic
+
 from . import download as http
 from .catalogue import Component
 from .errors import ArtifactError
 from .lockfile import LockFile, fingerprint
 from .progress import Progress
-from .store import Store, sha256_file, write_atomic
+from .store import Store, sha256_file
 
 MANIFEST = "manifest.json"
 MAX_MANIFEST = 64 << 20
@@ -187,19 +189,17 @@ def write_mirror(root: str, files: Sequence[Mapping[str, Any]], arch: str, progr
         dest = os.path.join(root, path)
         if not (os.path.exists(dest) and os.path.getsize(dest) == file["size"] and sha256_file(dest) == file["sha256"]):
             os.makedirs(os.path.dirname(dest), exist_ok=True)
-            temporary = dest + ".part"
-            shutil.copyfile(file["path"], temporary)
-            if sha256_file(temporary) != file["sha256"]:
-                raise ArtifactError(
-                    file["name"], where=temporary, found="a copy that differs", wanted="sha256 " + file["sha256"]
-                )
-            os.chmod(temporary, 0o755 if file["kind"] == "executable" else 0o644)
-            os.rename(temporary, dest)
+            with atomic.staged(dest, 0o755 if file["kind"] == "executable" else 0o644) as temporary:
+                shutil.copyfile(file["path"], temporary)
+                if sha256_file(temporary) != file["sha256"]:
+                    raise ArtifactError(
+                        file["name"], where=temporary, found="a copy that differs", wanted="sha256 " + file["sha256"]
+                    )
             written.append(path)
             progress(f"wrote {path}")
         listed[path] = {key: file[key] for key in ("sha256", "size", "kind", "made")}
     if json.dumps(listed, sort_keys=True) != before or not os.path.exists(manifest_path):
         text = json.dumps({"version": 1, "files": dict(sorted(listed.items()))}, indent=2)
-        write_atomic(manifest_path, (text + "\n").encode())
+        atomic.write(manifest_path, text + "\n", 0o644)
         written.append(MANIFEST)
     return written

@@ -19,11 +19,12 @@ import json
 import os
 import re
 import shutil
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import IO, Any, Callable
+
+from ansible_collections.cloudbang.platform.plugins.module_utils import atomic
 
 from .errors import ArtifactError
 from .progress import INTERVAL_S, Progress, duration, silent
@@ -65,25 +66,6 @@ def require_intact(blob: str) -> None:
             wanted=f"sha256 {wanted}",
             next_step="it is dropped: run again to get it anew, and look at the disk that it was on",
         )
-
-
-def write_atomic(path: str, data: bytes, mode: int = 0o644) -> None:
-    """Write a file that is either the old one or the whole new one, whatever happens."""
-    directory = os.path.dirname(path)
-    os.makedirs(directory, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=".tmp-", dir=directory)
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.chmod(temporary, mode)
-        os.rename(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise
-    _sync_directory(directory)
 
 
 def _sync_directory(path: str) -> None:
@@ -250,7 +232,8 @@ class Store:
             return None
 
     def _write_ref(self, key: str, ref: Mapping[str, Any]) -> None:
-        write_atomic(self._ref_path(key), json.dumps(ref, sort_keys=True).encode())
+        os.makedirs(os.path.dirname(self._ref_path(key)), exist_ok=True)
+        atomic.write(self._ref_path(key), json.dumps(ref, sort_keys=True), 0o644)
 
 
 def _segment(text: str) -> str:

@@ -1,4 +1,5 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Root file systems made of Debian packages, for machines that have a package mirror and no image registry.
 
 A recipe is plain data:

@@ -1,4 +1,5 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What has to be true before anything changes.
 
 Facts come from ``module_utils.host.examine``, which runs on the hosts and only looks. The rest runs on the controller:

@@ -1,4 +1,5 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Ports: which program needs which on which host, who has them now, and whether the others get through to them."""
 
 from __future__ import annotations

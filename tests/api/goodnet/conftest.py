@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The parts of GoodNet that talk to the API, against a real one."""
 
 from __future__ import annotations

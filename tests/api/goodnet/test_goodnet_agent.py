@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The whole agent, with a real API, a real switch in user space, and pods that really speak to each other."""
 
 from __future__ import annotations

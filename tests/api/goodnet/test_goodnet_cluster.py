@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Lists that are watched: changes, an API that goes away, versions that are too old, certificates that are renewed."""
 
 from __future__ import annotations

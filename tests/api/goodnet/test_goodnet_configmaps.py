@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The module goodnet_cluster: what it writes for the hosts of a GoodNet, with what others wrote there left alone."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """External addresses of tenants on a real edge: the way out, the way in, and keepalived's word."""
 
 from __future__ import annotations

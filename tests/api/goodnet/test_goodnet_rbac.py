@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What the role lets the agents do in the cluster: all that they need, and nothing beside it."""
 
 from __future__ import annotations

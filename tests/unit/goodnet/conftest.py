@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Unit tests import GoodNet's package the way hosts do: as goodnet."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """A host of its own for tests: a network namespace with an Open vSwitch in user space, and pods' beside it."""
 
 from __future__ import annotations

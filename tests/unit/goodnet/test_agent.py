@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What the agent makes of what it knows: the state, what is wrong, and the words for what changed."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The CNI plugin as the runtime starts it, against a real socket."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The agent's configuration: what is right, and every way of being wrong, all at once."""
 
 from __future__ import annotations

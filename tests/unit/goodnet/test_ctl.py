@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """goodnetctl: what it prints and how it ends, with a server on a real socket."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What is said about a packet, from the words of a real switch that has the flows of a real state."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The ways through the host's own firewall: tunnels from the cluster's hosts, and from nobody else."""
 
 from __future__ import annotations

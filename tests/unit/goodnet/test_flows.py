@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The flows, judged by what becomes of packets that are sent through them between two hosts."""
 
 from __future__ import annotations

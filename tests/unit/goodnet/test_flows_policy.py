@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """NetworkPolicies as flows, judged by the packets that they let through."""
 
 from __future__ import annotations

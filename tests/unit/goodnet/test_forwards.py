@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What the external addresses of tenants forward, from Services and EndpointSlices as the API has them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Addresses of one host's pods: none twice, whatever is killed when."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Flows in a real switch: exactly the wanted ones, whole or not at all."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Bridges and ports in a real Open vSwitch."""
 
 from __future__ import annotations

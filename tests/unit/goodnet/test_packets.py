@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The flows with the real thing: hosts and pods as network namespaces, Open vSwitch in user space, the kernel's TCP.
 
 What kube-proxy does on a host is done by a few rules here. A client outside has alpha as its router.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """NetworkPolicies of the API as addresses and ports."""
 
 from __future__ import annotations

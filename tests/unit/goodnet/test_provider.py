@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """External addresses: the word of keepalived, and the frames that tell the network outside."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Pods come and go on a real host: addresses, wires, ports and flows, also with an agent killed between two steps."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Tenants of namespaces, their numbers, and what is wrong with them."""
 
 from __future__ import annotations

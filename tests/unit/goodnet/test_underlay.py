@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The bridge that owns a NIC: attached, kept, taken back, refused, on a host with a second one beside it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Wires of pods between real network namespaces."""
 
 from __future__ import annotations

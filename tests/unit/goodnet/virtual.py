@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """A private Open vSwitch without any network device, and the packets that are sent through it.
 
 Ports take packets from the test and keep what they send in a file, so tunnels, flows and connection tracking are the

@@ -1,4 +1,5 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The rooms of the collection's Python: imports between them go one way, and the model of apps loads no client."""
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ ARROWS = {
     "apps.actions": {"common", "kube", "oci", "apps.model"},
     "apps.runner": {"common", "kube", "apps.model", "apps.actions"},
     "plugin_utils": {"common", "apps.model", "apps.runner"},
-    "modules": {"host", "apps.runner"},
+    "modules": {"common", "host", "apps.runner"},
     "action": {"common", "plugin_utils"},
     "filter": {"apps.model"},
     "lookup": {"plugin_utils"},

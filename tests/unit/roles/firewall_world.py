@@ -1,4 +1,5 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """A host with its firewall, pods, the network that it is in and one of tunnels, each a network namespace.
 
 Runs in namespaces of its own, which end with it. Reads JSON: `address` of the host, `tunnel` and `pod` the names of

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Roles: the documented variables are the ones that exist, with the same defaults, and no variable is undocumented."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Certificates of all roles: which authority signs what, so that no key that is stolen is good for something else."""
 
 from __future__ import annotations

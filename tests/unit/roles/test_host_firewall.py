@@ -1,4 +1,5 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The packet filters of kube_node and api_loadbalancer: what hosts of each kind get, and that nft takes it."""
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Administrators' kubeconfigs of several clusters, used together: of two users with one name the first is taken."""
 
 from __future__ import annotations

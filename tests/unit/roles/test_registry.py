@@ -1,4 +1,5 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Images of the platform are named by the digest of their artifact, and nodes get no credentials that push."""
 
 from __future__ import annotations

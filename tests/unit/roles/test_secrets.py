@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The tasks of the roles that bear secrets, with all that Ansible can show: nothing of a secret is left anywhere."""
 
 from __future__ import annotations

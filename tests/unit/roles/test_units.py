@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Units of all roles: each has a user of its own and the shared sandbox, or is one of those that rule the host."""
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What M(cloudbang.platform.app_binding) does: give an app the address and credentials of others, in one release."""
 
 from __future__ import annotations

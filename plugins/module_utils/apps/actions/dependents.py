@@ -1,4 +1,5 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Read from the cluster what depends on an app: apps that are bound to it, and routes of others that lead to it."""
 
 from __future__ import annotations

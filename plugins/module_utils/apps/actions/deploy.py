@@ -1,4 +1,5 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What `app` does: look, decide, deploy, wait, and go back when the new release does not run."""
 
 from __future__ import annotations

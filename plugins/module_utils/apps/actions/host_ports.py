@@ -1,4 +1,5 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Claim ports in the hosts' network: each number belongs to one instance in the whole cluster, recorded as a Lease.
 
 Creating the Lease of a number is what claims it, so two apps cannot get the same one. Its holder is

@@ -1,4 +1,5 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The store of an app's releases: one Secret each, whose creation is the lock between concurrent deployments."""
 
 from __future__ import annotations

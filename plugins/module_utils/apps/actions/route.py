@@ -1,4 +1,5 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What M(cloudbang.platform.app_route) does: look at a route's objects, change those that differ, wait for endpoints.
 
 A route is no part of a release: deploying, going back and scaling leave it alone.

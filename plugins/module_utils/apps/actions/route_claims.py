@@ -1,4 +1,5 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Who has which domain, in the whole cluster: what is wrong with the domains that an app or a route asks for."""
 
 from __future__ import annotations

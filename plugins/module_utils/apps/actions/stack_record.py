@@ -1,4 +1,5 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The record of a stack, a Secret in its tenant: what it was made from, its members and their order, and the secrets
 that were generated for it.
 """

@@ -1,4 +1,5 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What M(cloudbang.platform.app_template) does: keep versions of stacks in the cluster, and carry them in archives.
 
 A version is a ConfigMap that never changes, in a namespace of its own.

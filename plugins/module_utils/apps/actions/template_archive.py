@@ -1,4 +1,5 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The archive of a template: `manifest.json`, which has the sha256 of every other part, first; then
 `template.json` and the images as the OCI layout `oci/`. The same content makes the same bytes.
 """
@@ -21,7 +22,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import IO, Any, cast
 
-from ansible_collections.cloudbang.platform.plugins.module_utils import records
+from ansible_collections.cloudbang.platform.plugins.module_utils import atomic, records
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.spec import canonical
 from ansible_collections.cloudbang.platform.plugins.module_utils.errors import PlatformError
 from ansible_collections.cloudbang.platform.plugins.module_utils.oci import layout as oci_layout
@@ -126,20 +127,17 @@ def write(archive: str, digest: str, template: dict[str, Any], images: Iterable[
         "parts": listed,
     }
     text = json.dumps(manifest, indent=1).encode()
-    directory = os.path.dirname(os.path.abspath(archive))
-    handle, partial = tempfile.mkstemp(prefix=".template-", dir=directory)
-    os.close(handle)
     try:
-        with _packing(archive, partial) as out, tarfile.open(fileobj=out, mode="w|", format=tarfile.PAX_FORMAT) as tar:
+        with (
+            atomic.staged(archive) as partial,
+            _packing(archive, partial) as out,
+            tarfile.open(fileobj=out, mode="w|", format=tarfile.PAX_FORMAT) as tar,
+        ):
             _add(tar, "manifest.json", text)
             for path, part in parts.items():
                 _add(tar, path, part)
-        os.replace(partial, archive)
     except OSError as error:
         raise BundleError(f"archive {archive}: cannot be written: {error.strerror or error}") from error
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(partial)
     return digest_of(text)
 
 

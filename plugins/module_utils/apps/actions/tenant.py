@@ -1,4 +1,5 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What M(cloudbang.platform.tenant) does: look at a tenant's objects, change those that differ, remove what is over."""
 
 from __future__ import annotations

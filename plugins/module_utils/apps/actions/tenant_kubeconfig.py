@@ -1,4 +1,5 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What M(cloudbang.platform.tenant_kubeconfig) does: a kubeconfig of a tenant's member, short-lived."""
 
 from __future__ import annotations
@@ -8,7 +9,6 @@ import json
 import os
 import secrets
 import stat
-import tempfile
 from typing import Any, NamedTuple
 
 try:
@@ -22,6 +22,7 @@ try:
 except ImportError as import_error:
     MISSING = str(import_error)
 
+from ansible_collections.cloudbang.platform.plugins.module_utils import atomic
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.labels import KIND, PREFIX
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.options import Invalid, Problem
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.releases import timestamp
@@ -274,18 +275,9 @@ def _text(data: bytes) -> str:
 
 
 def _write(where: str, content: Object) -> None:
-    """Put a kubeconfig in its place at once, readable by its owner alone."""
+    """Write a kubeconfig, readable by its owner alone."""
     try:
-        handle, temporary = tempfile.mkstemp(prefix=".cloudbang-", dir=os.path.dirname(os.path.abspath(where)))
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as stream:
-                yaml.safe_dump(content, stream, sort_keys=False)
-                stream.flush()
-                os.fsync(stream.fileno())
-            os.replace(temporary, where)
-        except BaseException:
-            os.unlink(temporary)
-            raise
+        atomic.write(where, yaml.safe_dump(content, sort_keys=False))
     except OSError as error:
         raise ConfigError(f"path: {where} cannot be written: {error.strerror}") from error
 

@@ -1,4 +1,5 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Admission policies of tenants: what may be in the objects that RBAC lets a tenant write. Pure.
 
 `POLICIES` is the table of rules, in CEL; `manifests` makes Kubernetes objects of it. Every rule is a list of the texts

@@ -1,4 +1,5 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Bindings: what an app gets of another one as environment, and the edges that makes between apps. Pure.
 
 An edge is part of the release of the app that it starts from (key `bindings` of its spec), so a release, and going back

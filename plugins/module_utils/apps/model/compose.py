@@ -1,4 +1,5 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Read a docker compose file as the apps of a stack. Pure but for the files that a `Reader` reads.
 
 What is not supported is a problem with its place, never left out. Texts are YAML 1.2 (`no` is a text, `22:22` is no

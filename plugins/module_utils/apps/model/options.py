@@ -1,4 +1,5 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Check options against their tables, and say all that is wrong at once. Pure.
 
 A problem names the option, what was found and what is wanted; values of options that carry secrets are never repeated.

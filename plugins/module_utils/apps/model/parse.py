@@ -1,4 +1,5 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The checked options of each app module. Pure: plain data in, plain data out, or `Invalid` with every problem."""
 
 from __future__ import annotations

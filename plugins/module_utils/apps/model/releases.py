@@ -1,4 +1,5 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The releases of an app, as their Secrets keep them: read, compared and chosen from. Pure.
 
 The content of a release never changes; its status is a label:

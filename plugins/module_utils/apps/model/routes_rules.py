@@ -1,4 +1,5 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Read a rule of Traefik: for which domains and paths a router takes requests at the most. Pure.
 
 Only rules whose meaning is beyond doubt are understood. Every other one is for all domains, for who claims a domain in

@@ -1,4 +1,5 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Whether a certificate and key, both given as PEM, fit each other, the present day, and the domains they are for."""
 
 from __future__ import annotations

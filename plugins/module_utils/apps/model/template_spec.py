@@ -1,4 +1,5 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Templates of stacks: their parameters, what a task gives for them, and the stack that comes out. Pure.
 
 `${name}` in a text is replaced by a parameter; a text that is nothing else takes the parameter's type. `$${` stands for

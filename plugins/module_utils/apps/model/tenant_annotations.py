@@ -1,4 +1,5 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Annotations of a tenant's Namespace that bound what may be in the tenant's objects.
 
 Only administrators write Namespaces. M(cloudbang.platform.tenant) sets the annotations, and the admission policies read

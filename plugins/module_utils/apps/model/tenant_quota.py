@@ -1,4 +1,5 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """How many objects of each kind a tenant may have, so that none fills the cluster's store. Pure.
 
 etcd holds 8 GiB and refuses all writes when it is full; one object can have 1.5 MiB. The defaults are 4680 objects

@@ -1,4 +1,5 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Roles of a tenant's members: which kinds each may read and write, and which objects come into being by that. Pure."""
 
 from __future__ import annotations

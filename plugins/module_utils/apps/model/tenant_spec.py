@@ -1,4 +1,5 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What a task wants of a tenant: checked as a whole, and in one normal form. Pure."""
 
 from __future__ import annotations

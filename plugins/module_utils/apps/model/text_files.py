@@ -1,4 +1,5 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Read text files that others name: regular ones, of a bounded size, below directories that are allowed."""
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Which app leads where: domains to apps, and apps to those they are bound to; as data, DOT and Mermaid. Pure."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The agent of a host: brings the bridge to what the cluster and the host's pods ask for, and keeps it there.
 
 One loop writes the flows. What has to wait for others (the API, the network outside) is done by `chores.Chores`.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What the agent does beside writing flows, because it has to wait for others: the API and the network outside."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What this host knows of the cluster: lists that are watched, reduced to the fields needed, and kept on disk.
 
 One thread per list. When the API is away the last state stays in force, also over a reboot.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The CNI plugin, and what the CNI specification wants of it.
 
 The container runtime starts the plugin for every pod, so the plugin only hands what it was given to the agent of this

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What the installation says about this host: /etc/goodnet/agent.yaml, checked as a whole."""
 
 from __future__ import annotations

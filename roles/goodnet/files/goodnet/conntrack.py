@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Forgets the connections of pods that are gone, so that those who get their addresses do not inherit them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """`goodnetctl`: people look at a host's network with it, and keepalived says who holds the external addresses."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Events on the objects that something is wrong with, so that `kubectl get events` shows it where people look.
 
 All hosts see the same problems. The name of an Event follows from what it says, so the API takes one of each.

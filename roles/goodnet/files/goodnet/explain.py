@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Why a packet passes or is dropped, in words: from the text of `ofproto/trace` and the state of the host. Pure."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The flows of one host's bridge, as a function of what it has to do. docs/goodnet-pipeline.md explains them."""
 
 from __future__ import annotations

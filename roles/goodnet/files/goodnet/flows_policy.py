@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """NetworkPolicies as flows: one conjunction per rule, so that nothing is ever multiplied out."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Which pods the ports of tenants' external addresses lead to: those of their Services of type LoadBalancer. Pure."""
 
 from __future__ import annotations

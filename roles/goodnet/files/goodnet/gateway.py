@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The host's own way into the overlay: address and routes of the bridge's internal port, and the way out for pods.
 
 Everything is set to what is wanted, whatever is there, so it can be done again at any time.

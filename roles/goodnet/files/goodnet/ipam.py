@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The addresses of one host's pods, out of the range that the cluster gave to the host.
 
 The first address of the range names it, the second is the host's gateway, the last is kept free. The others are given

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What Prometheus gets to know of the agent."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What the network of one host depends on, as plain values: the input of `flows.desired`."""
 
 from __future__ import annotations

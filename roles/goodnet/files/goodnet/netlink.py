@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The few requests to the kernel that make and remove a pod's wire, several at once.
 
 pyroute2 takes most of the time of a pod's start for them, and newer kernels refuse the way that its older versions ask

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The rules of this host's packet filter that GoodNet needs. Each table is written as a whole, whatever is there."""
 
 from __future__ import annotations

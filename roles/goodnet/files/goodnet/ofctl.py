@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Writes the flows of a bridge. There is one writer, and what it writes goes in as a whole or not at all."""
 
 from __future__ import annotations

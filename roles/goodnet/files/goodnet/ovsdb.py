@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The database of Open vSwitch: which bridges and ports there are, and what the switch made of them.
 
 One thread owns the replica of the database. Others hand it their changes, which it carries out one after the other, and

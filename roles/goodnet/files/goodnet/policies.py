@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """NetworkPolicies of the API (networking.k8s.io/v1) as addresses and ports: the policies of this host's pods.
 
 All functions are pure. Objects come in the form that `goodnet.cluster` keeps them in.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Which host holds the tenants' external addresses, and how the network outside learns it.
 
 keepalived decides (see `role`). The agent of the new master writes its name into a Lease that all agents watch.

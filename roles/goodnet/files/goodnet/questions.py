@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What people ask of the agent over its socket: how things are, and why a packet passes or does not."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Whether keepalived has given the external addresses to this host.
 
 It runs `goodnetctl provider master|backup`, which leaves the word in a file, where an agent that was stopped finds it.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Gives pods their place in the network: what the CNI plugin asks of the agent, over the agent's Unix socket.
 
 The steps of an ADD are: address (written to disk), wire, port with the pod's data, flows; those of a DEL are the same

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What the flows follow from, put together from what is known of the cluster and of the pods on this host. Pure."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What systemd gets to know of a service."""
 
 from __future__ import annotations

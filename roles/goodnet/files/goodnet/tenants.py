@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Which tenant a namespace belongs to, and which number (VNI) a tenant has in the overlay.
 
 The numbers are in one ConfigMap that management hosts may write. The API refuses who has not seen its latest version.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The bridge that owns the second NIC of a host whose Open vSwitch runs in user space.
 
 Tunnels of such a switch only leave by a bridge that has their address, so the NIC becomes its port and the address

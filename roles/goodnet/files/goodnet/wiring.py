@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The wire of a pod: a pair of virtual interfaces between its network namespace and the bridge of the host.
 
 A pod has a single address (/32) and reaches everything through one link-local router, whose MAC is the same on all

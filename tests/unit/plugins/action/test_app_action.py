@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The action plugin of the app modules: what runs here and what is sent to the target."""
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Names of secrets and users stay inside of their directory, and inside of their line of an htpasswd file."""
 
 from __future__ import annotations

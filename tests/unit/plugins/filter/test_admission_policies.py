@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The filter that makes admission policies, as the role's template calls it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Filters that read the inventory."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Runs a module's main() in this process, with programs that a test makes up."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """How an etcd member starts: every combination of own data, an earlier founding and the other members."""
 
 from __future__ import annotations

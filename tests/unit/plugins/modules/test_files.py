@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The files module: what it changes, what it leaves, what it refuses, and how it knows what a unit runs with."""
 
 from __future__ import annotations

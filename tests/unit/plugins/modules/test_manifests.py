@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What is compared of the objects that kubectl shows, and what is tried again."""
 
 from __future__ import annotations

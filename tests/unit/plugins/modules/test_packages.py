@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Which packages are missing, and when apt is asked."""
 
 from __future__ import annotations

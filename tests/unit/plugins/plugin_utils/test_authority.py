@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Authorities: what they sign, and every reason for which a certificate is replaced."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What is sent to hosts: in check mode nothing is rendered from authorities that are still to be made."""
 
 from __future__ import annotations

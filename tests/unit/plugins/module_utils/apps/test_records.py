@@ -1,4 +1,5 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Records in the cluster: what a tenant may have forged is either good in all that is used of it, or not used."""
 
 from __future__ import annotations

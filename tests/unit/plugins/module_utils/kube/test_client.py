@@ -1,4 +1,5 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """An API behind a load balancer that ends connections before their handshake is done, as one without backend does."""
 
 from __future__ import annotations

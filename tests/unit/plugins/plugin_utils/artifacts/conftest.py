@@ -1,4 +1,5 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """A real HTTP server on the loopback that misbehaves on request, and catalogues that point to it."""
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """An artifact on its way from a mirror to a host: where space ends or bytes are damaged, the next run repairs it."""
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """An inventory of eight hosts with which nothing is wrong, to be spoilt one thing at a time."""
 
 from __future__ import annotations

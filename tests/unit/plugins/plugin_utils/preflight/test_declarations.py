@@ -1,4 +1,5 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """A role that is added is found by all who need to know of it, and what roles declare is what they are."""
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Archives of templates: whoever has written one, reading it takes bounded space, memory and time."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The table of admission policies: it is whole, each name stands for something, and what is bound exists."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The examples of the documentation are accepted, and options are completed from the environment."""
 
 from __future__ import annotations

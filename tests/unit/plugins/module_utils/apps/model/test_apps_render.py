@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Rendering, comparing, planning, releases and judging of rollouts, all on plain data."""
 
 from __future__ import annotations

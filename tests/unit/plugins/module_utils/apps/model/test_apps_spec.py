@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What the app modules refuse, and the normal form of what they accept."""
 
 from __future__ import annotations

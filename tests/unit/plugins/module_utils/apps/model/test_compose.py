@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Docker compose files become stacks, and what is not supported in one is named."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What changed between releases, and which release is promoted: tables of plain data."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Routes: what is refused, which requests a rendered route is for, and who is in whose way."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Bindings, stacks and templates: what is made of options, and what is refused."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What the tenant modules refuse, and the defaults that keep a quota from refusing pods."""
 
 from __future__ import annotations
