@@ -4,9 +4,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +16,7 @@ from ansible_collections.cloudbang.platform.plugins.plugin_utils.authority impor
     Wanted,
     require_libraries,
 )
+from ansible_collections.cloudbang.platform.plugins.plugin_utils.sending import inline
 
 DEFAULTS: dict[str, Any] = {
     "organizations": [],
@@ -57,8 +55,8 @@ class ActionModule(ActionBase):
             raise AnsibleActionFail(str(error)) from error
         written = (
             self._execute_module(
-                module_name="cloudbang.platform.files",
-                module_args={"files": files, "record": False},
+                module_name="cloudbang.platform.converge",
+                module_args={"files": files, "_record": False},
                 task_vars=task_vars,
             )
             if files and not (self._task.check_mode and answer["made"])
@@ -82,7 +80,7 @@ class ActionModule(ActionBase):
     def _decide(
         self, directory: Path, wanted: list[dict[str, Any]], found: dict[str, Any]
     ) -> tuple[dict[str, str], list[dict[str, Any]]]:
-        """Return the reasons by path, and the entries for the files module that put everything right."""
+        """Return the reasons by path, and the entries for the module converge that put everything right."""
         authorities: dict[str, Authority] = {}
         issued: dict[str, str] = {}
         files: list[dict[str, Any]] = []
@@ -113,11 +111,9 @@ class ActionModule(ActionBase):
         return issued, files
 
     def _file(self, entry: dict[str, Any], pem: str) -> dict[str, Any]:
-        data = pem.encode()
         return {
             "path": entry["path"] + ".crt",
-            "sha256": hashlib.sha256(data).hexdigest(),
-            "data": base64.b64encode(zlib.compress(data)).decode(),
+            **inline(pem.encode()),
             "mode": "0644",
             "owner": entry["owner"],
             "group": entry["group"],

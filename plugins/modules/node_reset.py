@@ -11,7 +11,7 @@ short_description: Remove the platform from a host
 version_added: 0.1.0
 author: Cloudbang Team (@cloudbang)
 description:
-  - Stops the units that M(cloudbang.platform.files) runs and removes all files that it recorded.
+  - Stops the units that M(cloudbang.platform.converge) runs and removes all files that it recorded.
   - Removes what else the roles of the host leave there, as interfaces, routes, packet filter rules, mounts and
     processes of containers. Each role has put a declaration of that into C(/etc/cloudbang/reset.d).
   - Rules that others made, SSH, users and installed packages stay. Kernel parameters stay until the next boot.
@@ -61,7 +61,7 @@ from ansible.module_utils.basic import AnsibleModule
 STATE = "/var/lib/cloudbang"
 INSTALLED = STATE + "/installed.json"
 DECLARED = "/etc/cloudbang/reset.d"
-# What the module files makes for the time until the next boot.
+# What the module converge makes for the time until the next boot.
 RUNTIME = ("/run/cloudbang",)
 UNITS = "/etc/systemd/system"
 DROP_IN = "cloudbang.conf"

@@ -4,7 +4,10 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import tarfile
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,6 +62,12 @@ def image_digest(artifact: Artifact) -> str:
             wanted="an archive of one image",
             next_step="where it came from a mirror, write that one again",
         ) from error
+
+
+def inline(content: bytes) -> dict[str, str]:
+    """Return what the module converge takes for a content that goes with the task."""
+    digest = hashlib.sha256(content).hexdigest()
+    return {"_sha256": digest, "_data": base64.b64encode(zlib.compress(content)).decode()}
 
 
 def not_made_yet(action: ActionBase, variables: dict[str, Any]) -> bool:

@@ -27,9 +27,9 @@ ARROWS = {
     "apps.model": {"common", "kube", "oci"},
     "apps.actions": {"common", "kube", "oci", "apps.model"},
     "apps.runner": {"common", "kube", "apps.model", "apps.actions"},
-    "plugin_utils": {"common", "apps.model", "apps.runner"},
+    "plugin_utils": {"common", "apps.model"},
     "modules": {"common", "host", "apps.runner"},
-    "action": {"common", "plugin_utils"},
+    "action": {"common", "apps.model", "apps.runner", "plugin_utils"},
     "filter": {"apps.model"},
     "lookup": {"plugin_utils"},
 }

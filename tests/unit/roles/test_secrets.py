@@ -20,7 +20,6 @@ TEMPLATES = [
     "registry/templates/docker-config.json.j2",
     "container_runtime/templates/hosts.toml.j2",
     "kube_control_plane/templates/encryption.yaml.j2",
-    "kube_control_plane/templates/admin.conf.j2",
 ]
 # A host that is this machine, but keeps what a host keeps in a mount namespace of its own.
 HOST = ["unshare", "--map-root-user", "--mount", "sh", "-euc", 'mount -t tmpfs tmpfs /var/lib; exec "$@"', "sh"]
@@ -41,8 +40,11 @@ def play(place: Path) -> list[dict[str, Any]]:
         {"path": f"{place}/host/{Path(one).stem}", "template": str(ROLES / one), "mode": "0600"} for one in TEMPLATES
     ]
     files += [{"path": f"{place}/host/{one}", "src": f"{place}/pki/{one}", "mode": "0600"} for one in COPIES]
+    kubeconfig = {"user": "admin", "certificate": f"{place}/pki/admin", "embed": True}
+    kubeconfig["authority"] = f"{place}/pki/kubernetes-ca.crt"
+    files.append({"path": f"{place}/host/admin.conf", "kubeconfig": kubeconfig})
     files.append({"path": f"{place}/host/open", "src": f"{place}/pki/registry-pull.password", "secret": True})
-    tasks.append({"name": "Write", "cloudbang.platform.files": {"files": files}})
+    tasks.append({"name": "Write", "cloudbang.platform.converge": {"files": files}})
     variables = {"pki_dir": f"{place}/pki", "cloudbang_pki_dir": f"{place}/pki"}
     return [
         {
@@ -106,7 +108,7 @@ def test_no_secret_is_shown_or_left(tmp_path: Path) -> None:
     (tmp_path / "hosts.yml").write_text(yaml.safe_dump({"management": {"hosts": {"one": host}}}))
     lines = run(tmp_path, 1)
     written = sorted((tmp_path / "host").iterdir())
-    assert len(written) == len(TEMPLATES) + len(COPIES) + 1
+    assert len(written) == len(TEMPLATES) + len(COPIES) + 2
     for number, arguments in enumerate((("--check",), ()), 2):
         for path in written:
             path.write_bytes(path.read_bytes() + b"\n")

@@ -4,19 +4,24 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import yaml
 
 from ansible_collections.cloudbang.platform.plugins.action.app import ActionModule
+
+ROOT = Path(__file__).resolve().parents[4]
 
 
 class Action(ActionModule):
     """The plugin without a connection; what it sends to the target is kept."""
 
-    def __init__(self, args: dict[str, Any]) -> None:
-        self._task = SimpleNamespace(args=args, check_mode=True, environment=[{"K8S_AUTH_KUBECONFIG": "/none/config"}])
+    def __init__(self, args: dict[str, Any], action: str = "cloudbang.platform.app") -> None:
+        environment = [{"K8S_AUTH_KUBECONFIG": "/none/config"}]
+        self._task = SimpleNamespace(action=action, args=args, check_mode=True, environment=environment)
         self._templar = SimpleNamespace(template=lambda value: value)
         self.sent: dict[str, Any] | None = None
 
@@ -55,3 +60,16 @@ def test_list_is_complete_when_it_reaches_the_target() -> None:
         "execute": "target",
         "apps": [{"name": "one", "tenant": "a", "image": "x:1", "type": "worker"}],
     }
+
+
+@pytest.mark.parametrize("name", ["app_scale", "cloudbang.platform.app_scale"])
+def test_the_module_is_that_of_the_task(name: str) -> None:
+    action = Action({"execute": "target", "tenant": "acme", "name": "shop", "replicas": 2}, name)
+    assert not action.run(None, {}).get("failed")
+    assert action.sent is not None and action.sent["module_name"] == "cloudbang.platform.app_scale"
+
+
+def test_every_module_for_applications_has_the_plugin() -> None:
+    group = yaml.safe_load((ROOT / "meta/runtime.yml").read_text("utf-8"))["action_groups"]["apps"]
+    plugins = {name: (ROOT / f"plugins/action/{name}.py").resolve() for name in group}
+    assert plugins == dict.fromkeys(group, ROOT / "plugins/action/app.py")

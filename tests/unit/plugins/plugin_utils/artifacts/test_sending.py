@@ -53,7 +53,7 @@ def site(tmp_path: Path) -> Path:
 
 def command(root: Path, target: Path, cache: Path) -> list[str]:
     """Return the command that brings the program to a target."""
-    task = {"name": "Send", "cloudbang.platform.files": {"files": [{"path": str(target), "artifact": NAME}]}}
+    task = {"name": "Send", "cloudbang.platform.converge": {"files": [{"path": str(target), "artifact": NAME}]}}
     variables = {
         "artifacts_source": "mirror",
         "artifacts_mirror": str(root / "mirror"),

@@ -1,28 +1,30 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Controller side of M(cloudbang.platform.files): render everything here, converge it in one round trip."""
+"""Controller side of M(cloudbang.platform.converge): render everything here, converge it in one round trip."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
-import zlib
 from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.plugins.action import ActionBase
 
+from ansible_collections.cloudbang.platform.plugins.plugin_utils.kubeconfig import KubeconfigError, kubeconfig
 from ansible_collections.cloudbang.platform.plugins.plugin_utils.sending import (
     artifacts_of,
+    inline,
     not_made_yet,
     render,
     send_blobs,
 )
 
-SOURCES = ("template", "src", "content", "artifact", "link")
+SOURCES = ("template", "src", "content", "kubeconfig", "artifact", "link")
+MODES = {"artifact": "0755", "kubeconfig": "0600"}
 KEYS = {*SOURCES, "path", "state", "mode", "owner", "group", "validate", "secret"}
+# Of every kubeconfig.
+CLUSTER = ("cloudbang_cluster_name", "cloudbang_api_url")
 
 
 class ActionModule(ActionBase):
@@ -37,21 +39,21 @@ class ActionModule(ActionBase):
         self._variables = task_vars or {}
         unknown = set(self._task.args) - {"files", "services"}
         if unknown:
-            raise AnsibleActionFail(f"files: unknown options {sorted(unknown)}; wanted: files, services")
+            raise AnsibleActionFail(f"converge: unknown options {sorted(unknown)}; wanted: files, services")
         blobs: dict[str, str] = {}
         files = [self._entry(dict(entry), blobs) for entry in self._task.args.get("files") or []]
         arguments = {
             "files": files,
             "services": self._task.args.get("services") or [],
             # What a task delegates, to the controller, is not part of the host.
-            "record": not self._task.delegate_to,
+            "_record": not self._task.delegate_to,
         }
         answer = self._converge(arguments)
         if answer.get("missing") and not answer.get("failed") and not self._task.check_mode:
             first = answer
             sent = send_blobs(self, answer["missing"], blobs)
             for entry in files:
-                entry["blob"] = sent.get(entry.get("sha256", ""))
+                entry["_blob"] = sent.get(entry.get("_sha256", ""))
             try:
                 answer = self._converge(arguments)
             finally:
@@ -69,7 +71,7 @@ class ActionModule(ActionBase):
 
     def _converge(self, arguments: dict[str, Any]) -> dict[str, Any]:
         answer: dict[str, Any] = self._execute_module(
-            module_name="cloudbang.platform.files", module_args=arguments, task_vars=self._variables
+            module_name="cloudbang.platform.converge", module_args=arguments, task_vars=self._variables
         )
         return answer
 
@@ -92,25 +94,39 @@ class ActionModule(ActionBase):
         source = given[0]
         if source == "link":
             return {**plain, "state": "link", "link": entry["link"]}
-        plain.setdefault("mode", "0755" if source == "artifact" else "0644")
+        plain.setdefault("mode", MODES.get(source, "0644"))
         if source == "artifact":
-            return {**plain, "sha256": self._artifact(entry["artifact"], blobs)}
+            return {**plain, "_sha256": self._artifact(entry["artifact"], blobs)}
         try:
             data = self._content(source, entry[source])
-        except AnsibleError:
+        except (AnsibleError, OSError) as error:
             if not_made_yet(self, self._variables):
-                return {**plain, "sha256": ""}
+                return {**plain, "_sha256": ""}
+            if isinstance(error, OSError):
+                raise AnsibleActionFail(f"{where}: {source}: {error}") from error
             raise
-        digest = hashlib.sha256(data).hexdigest()
-        return {**plain, "sha256": digest, "data": base64.b64encode(zlib.compress(data)).decode()}
+        return {**plain, **inline(data)}
 
     def _content(self, source: str, value: Any) -> bytes:
         if source == "content":
             text = f"{json.dumps(value, indent=2)}\n" if isinstance(value, (dict, list)) else str(value)
             return text.encode()
+        if source == "kubeconfig":
+            return self._kubeconfig(value).encode()
         if source == "src":
             return Path(self._find_needle("files", value)).read_bytes()
         return render(self, value, self._variables).encode()
+
+    def _kubeconfig(self, options: Any) -> str:
+        if not isinstance(options, dict):
+            raise AnsibleActionFail(f"kubeconfig: found {options!r}, wanted a mapping")
+        cluster, server = (self._templar.template(self._variables.get(name)) for name in CLUSTER)
+        if not cluster or not server:
+            raise AnsibleActionFail(f"kubeconfig: wanted the variables {' and '.join(CLUSTER)} of the role cluster")
+        try:
+            return kubeconfig(str(cluster), str(server), options)
+        except KubeconfigError as error:
+            raise AnsibleActionFail(str(error)) from error
 
     def _artifact(self, name: str, blobs: dict[str, str]) -> str:
         """Return the digest of an artifact; in check mode an empty one when it is not cached."""

@@ -6,13 +6,14 @@
 from __future__ import annotations
 
 DOCUMENTATION = r"""
-module: files
+module: converge
 short_description: Converge a list of files and the services that use them
 version_added: 0.1.0
 author: Cloudbang Team (@cloudbang)
 description:
-  - Renders templates and collects copies, artifacts, directories and links on the controller and converges all of them
-    on the host in one round trip. Large files are sent only when the host does not have them already.
+  - Renders templates and kubeconfigs, collects copies, artifacts, directories and links on the controller, and
+    converges all of them on the host in one round trip. Large files are sent only when the host does not have them
+    already.
   - Services are compared, not remembered. A unit is restarted when the files that it runs with differ from the files
     that it was started with, so that a run that was stopped after a file changed repairs itself, or when what it has
     made is gone.
@@ -36,6 +37,32 @@ options:
       content:
         description: The text itself. A mapping or a list is written as JSON.
         type: raw
+      kubeconfig:
+        description:
+          - Options of a kubeconfig for the cluster of the inventory, with one user and one context.
+          - Paths are those of the host, or with O(files[].kubeconfig.embed) of the controller.
+        type: dict
+        suboptions:
+          user:
+            description: Name of the user.
+            type: str
+            required: true
+          certificate:
+            description: Path of the user's certificate and key, without V(.crt) and V(.key).
+            type: path
+            required: true
+          authority:
+            description: Path of the certificate of the authority that signed the API server's.
+            type: path
+            required: true
+          context:
+            description: Name of the context.
+            type: str
+            default: default
+          embed:
+            description: Whether the kubeconfig has what these files hold, instead of their paths.
+            type: bool
+            default: false
       artifact:
         description: Name of an artifact, fetched or built by M(cloudbang.platform.artifacts) when it is not cached.
         type: str
@@ -48,7 +75,9 @@ options:
         choices: [file, directory, link, absent]
         default: file
       mode:
-        description: Permission bits in octal. Default V(0644), V(0755) for directories and artifacts.
+        description:
+          - Permission bits in octal.
+          - Default V(0644), V(0755) for directories and artifacts, V(0600) for kubeconfigs.
         type: str
       owner:
         description: Name of the owner.
@@ -65,15 +94,6 @@ options:
         description: Never show the content in a diff. Files without access for others are secret in any case.
         type: bool
         default: false
-      sha256:
-        description: Digest of the content. Set by the action plugin, as are O(files[].data) and O(files[].blob).
-        type: str
-      data:
-        description: The content, compressed by zlib, in base64, when it is small.
-        type: str
-      blob:
-        description: Path of the content in the task's temporary directory on the host, when it had to be sent.
-        type: path
   services:
     description: systemd units, converged in order after all files.
     type: list
@@ -122,12 +142,6 @@ options:
         description: How many seconds to wait for O(services[].health).
         type: int
         default: 60
-  record:
-    description:
-      - Whether M(cloudbang.platform.node_reset) is to remove O(files) from the host; directories with all that is in
-        them. Set by the action plugin, to V(false) where a task is delegated.
-    type: bool
-    default: true
 attributes:
   check_mode:
     support: full
@@ -139,7 +153,7 @@ attributes:
 
 EXAMPLES = r"""
 - name: Configure and run etcd
-  cloudbang.platform.files:
+  cloudbang.platform.converge:
     files:
       - path: /usr/local/bin/etcd
         artifact: etcd
@@ -152,7 +166,7 @@ EXAMPLES = r"""
   register: etcd_files
 
 - name: Restart etcd one member at a time
-  cloudbang.platform.files:
+  cloudbang.platform.converge:
     services:
       - name: etcd
         uses: [/usr/local/bin/etcd]
@@ -384,17 +398,17 @@ class Files:
         path = entry["path"]
         if os.path.isdir(path):
             raise Problem(f"{path}: found a directory, wanted a file; move it away and run again")
-        if self.digests.of(path) == entry["sha256"]:
+        if self.digests.of(path) == entry["_sha256"]:
             self._attributes(entry)
             return
-        inline = entry.get("data") is not None
-        if not inline and not entry.get("blob"):
-            self.missing.append(entry["sha256"])
+        inline = entry.get("_data") is not None
+        if not inline and not entry.get("_blob"):
+            self.missing.append(entry["_sha256"])
         if self.missing and (not inline or entry["validate"]):
             # What a command has to check may need the program that is still to come.
             self._change(path)
             return
-        data = zlib.decompress(base64.b64decode(entry["data"])) if inline else None
+        data = zlib.decompress(base64.b64decode(entry["_data"])) if inline else None
         self._show(entry, data)
         if not self._change(path):
             return
@@ -412,12 +426,12 @@ class Files:
                 target.write(data)
                 digest.update(data)
             else:
-                with open(entry["blob"], "rb") as blob:
+                with open(entry["_blob"], "rb") as blob:
                     for chunk in iter(lambda: blob.read(1 << 20), b""):
                         target.write(chunk)
                         digest.update(chunk)
-        if digest.hexdigest() != entry["sha256"]:
-            raise Problem(f"{entry['path']}: arrived with sha256 {digest.hexdigest()}, wanted {entry['sha256']}")
+        if digest.hexdigest() != entry["_sha256"]:
+            raise Problem(f"{entry['path']}: arrived with sha256 {digest.hexdigest()}, wanted {entry['_sha256']}")
 
     def _validate(self, entry: dict[str, Any], source: str) -> None:
         if not entry.get("validate"):
@@ -636,16 +650,27 @@ class Services:
 
 
 def main() -> None:
+    kubeconfig_spec = {
+        "user": {"type": "str", "required": True},
+        "certificate": {"type": "path", "required": True},
+        "authority": {"type": "path", "required": True},
+        "context": {"type": "str", "default": "default"},
+        "embed": {"type": "bool", "default": False},
+    }
+    # What begins with an underscore is set by the action plugin: the digest of the content; the content in base64,
+    # compressed by zlib, when it is small, or else its path on the host, when it had to be sent; and whether a reset
+    # is to remove the files.
     file_spec = {
         "path": {"type": "path", "required": True},
         "template": {"type": "str"},
         "src": {"type": "str"},
         "content": {"type": "raw"},
+        "kubeconfig": {"type": "dict", "options": kubeconfig_spec},
         "artifact": {"type": "str"},
         "state": {"type": "str", "choices": ["file", "directory", "link", "absent"], "default": "file"},
-        "data": {"type": "str", "no_log": True},
-        "blob": {"type": "path"},
-        "sha256": {"type": "str"},
+        "_data": {"type": "str", "no_log": True},
+        "_blob": {"type": "path"},
+        "_sha256": {"type": "str"},
         "link": {"type": "str"},
         "mode": {"type": "str"},
         "owner": {"type": "str", "default": "root"},
@@ -668,7 +693,7 @@ def main() -> None:
         argument_spec={
             "files": {"type": "list", "elements": "dict", "default": [], "options": file_spec},
             "services": {"type": "list", "elements": "dict", "default": [], "options": service_spec},
-            "record": {"type": "bool", "default": True},
+            "_record": {"type": "bool", "default": True},
         },
         supports_check_mode=True,
     )
@@ -676,7 +701,7 @@ def main() -> None:
     files = Files(module, digests)
     services = Services(module, digests, files.changed)
     try:
-        if module.params["record"] and not module.check_mode and os.geteuid() == 0:
+        if module.params["_record"] and not module.check_mode and os.geteuid() == 0:
             record(module.params["files"])
         for entry in module.params["files"]:
             files.converge(entry)
