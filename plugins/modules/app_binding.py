@@ -18,33 +18,15 @@ description:
 author:
   - Cloudbang Team (@cloudbang)
 extends_documentation_fragment:
-  - ansible.builtin.action_common_attributes
-  - ansible.builtin.action_common_attributes.flow
+  - cloudbang.platform.attributes
   - cloudbang.platform.kubernetes
+  - cloudbang.platform.target
   - cloudbang.platform.rollout
 attributes:
-  action:
-    support: full
-  async:
-    support: none
-  bypass_host_loop:
-    support: none
-  check_mode:
-    support: full
   diff_mode:
     support: full
     description: Secrets appear as a mark that changes when they do.
-  platform:
-    platforms: posix
 options:
-  name:
-    description: Name of the app that is bound to others. It must have been deployed.
-    type: str
-    required: true
-  tenant:
-    description: Its tenant.
-    type: str
-    required: true
   state: &state
     description: Whether the binding is there.
     type: str

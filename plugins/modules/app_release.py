@@ -19,32 +19,14 @@ description:
 author:
   - Cloudbang Team (@cloudbang)
 extends_documentation_fragment:
-  - ansible.builtin.action_common_attributes
-  - ansible.builtin.action_common_attributes.flow
+  - cloudbang.platform.attributes
   - cloudbang.platform.kubernetes
+  - cloudbang.platform.target
   - cloudbang.platform.rollout
 attributes:
-  action:
-    support: full
-  async:
-    support: none
-  bypass_host_loop:
-    support: none
-  check_mode:
-    support: full
   diff_mode:
     support: full
-  platform:
-    platforms: posix
 options:
-  name:
-    description: Name of the app.
-    type: str
-    required: true
-  tenant:
-    description: Name of its tenant.
-    type: str
-    required: true
   state:
     description:
       - V(rollback) makes the content of the app's own release O(version) the active one.

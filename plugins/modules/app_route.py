@@ -20,23 +20,12 @@ description:
 author:
   - Cloudbang Team (@cloudbang)
 extends_documentation_fragment:
-  - ansible.builtin.action_common_attributes
-  - ansible.builtin.action_common_attributes.flow
+  - cloudbang.platform.attributes
   - cloudbang.platform.kubernetes
 attributes:
-  action:
-    support: full
-  async:
-    support: none
-  bypass_host_loop:
-    support: none
-  check_mode:
-    support: full
   diff_mode:
     support: full
-    details: A key is never shown, and a certificate only by its domains, its last day and its digest.
-  platform:
-    platforms: posix
+    description: A key is never shown, and a certificate only by its domains, its last day and its digest.
 options:
   name:
     description: Name of the route, which is its own in the tenant. By default that of the app.

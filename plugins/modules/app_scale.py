@@ -17,31 +17,13 @@ description:
 author:
   - Cloudbang Team (@cloudbang)
 extends_documentation_fragment:
-  - ansible.builtin.action_common_attributes
-  - ansible.builtin.action_common_attributes.flow
+  - cloudbang.platform.attributes
   - cloudbang.platform.kubernetes
+  - cloudbang.platform.target
 attributes:
-  action:
-    support: full
-  async:
-    support: none
-  bypass_host_loop:
-    support: none
-  check_mode:
-    support: full
   diff_mode:
     support: full
-  platform:
-    platforms: posix
 options:
-  name:
-    description: Name of the app.
-    type: str
-    required: true
-  tenant:
-    description: Name of its tenant.
-    type: str
-    required: true
   process:
     description: Name of the process. Only an app of a single process may leave it out.
     type: str

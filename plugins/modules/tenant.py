@@ -24,22 +24,11 @@ description:
 author:
   - Cloudbang Team (@cloudbang)
 extends_documentation_fragment:
-  - ansible.builtin.action_common_attributes
-  - ansible.builtin.action_common_attributes.flow
+  - cloudbang.platform.attributes
   - cloudbang.platform.kubernetes
 attributes:
-  action:
-    support: full
-  async:
-    support: none
-  bypass_host_loop:
-    support: none
-  check_mode:
-    support: full
   diff_mode:
     support: full
-  platform:
-    platforms: posix
 options:
   name:
     description: Name of the tenant, which is that of its namespace.

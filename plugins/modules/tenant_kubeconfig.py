@@ -19,22 +19,11 @@ description:
 author:
   - Cloudbang Team (@cloudbang)
 extends_documentation_fragment:
-  - ansible.builtin.action_common_attributes
-  - ansible.builtin.action_common_attributes.flow
+  - cloudbang.platform.attributes
   - cloudbang.platform.kubernetes
 attributes:
-  action:
-    support: full
-  async:
-    support: none
-  bypass_host_loop:
-    support: none
-  check_mode:
-    support: full
   diff_mode:
     support: full
-  platform:
-    platforms: posix
 options:
   tenant:
     description: Name of the tenant. It is the namespace of the kubeconfig's context.

@@ -1,0 +1,30 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Attributes of the modules for applications and tenants."""
+
+from __future__ import annotations
+
+
+class ModuleDocFragment:
+    """How the modules run. What they show in diff mode each says itself."""
+
+    DOCUMENTATION = r"""
+attributes:
+  action:
+    description: Has an action plugin, which runs on the controller.
+    support: full
+  async:
+    description: Supports C(async).
+    support: none
+  bypass_host_loop:
+    description: Runs once for all hosts of a play, as with C(run_once).
+    support: none
+  check_mode:
+    description: Says what would change, and changes nothing.
+    support: full
+  diff_mode:
+    description: Shows what changes.
+  platform:
+    description: Systems that the module runs on.
+    platforms: posix
+"""

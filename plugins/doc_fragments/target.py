@@ -1,0 +1,21 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Options that name an app."""
+
+from __future__ import annotations
+
+
+class ModuleDocFragment:
+    """An app is known by its name and its tenant."""
+
+    DOCUMENTATION = r"""
+options:
+  name:
+    description: Name of the app. It must have been deployed.
+    type: str
+    required: true
+  tenant:
+    description: Name of its tenant.
+    type: str
+    required: true
+"""
