@@ -58,8 +58,8 @@ class Plugin:
         for installed, here in (("{{ _goodnet_lib }}", str(FILES)), ("main()", f'main("{self.socket}")')):
             assert installed in text
             text = text.replace(installed, here)
-        lines = text.splitlines(keepends=True)
-        self._script.write_text("".join([f"#!{sys.executable} -IS\n", *lines[1:]]))
+        _licence, _interpreter, program = text.split("\n", 2)
+        self._script.write_text(f"#!{sys.executable} -IS\n{program}")
         self._script.chmod(0o755)
 
     def __call__(self, command: str, environment: dict[str, str] | None = None, **config: Any) -> tuple[int, Any]:

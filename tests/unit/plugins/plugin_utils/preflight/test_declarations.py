@@ -13,7 +13,7 @@ import yaml
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
 
-from ansible_collections.cloudbang.platform.plugins.action import files
+from ansible_collections.cloudbang.platform.plugins.action import converge
 from ansible_collections.cloudbang.platform.plugins.action.preflight import plan
 from ansible_collections.cloudbang.platform.plugins.lookup import declared
 from ansible_collections.cloudbang.platform.plugins.plugin_utils import declarations
@@ -171,7 +171,7 @@ def test_roles_leave_what_they_declare_for_a_reset_on_the_host() -> None:
 
 
 def test_what_is_left_on_the_host_is_json() -> None:
-    content = files.ActionModule._content(None, "content", lookup("reset", role="calico")[0])  # type: ignore[arg-type]
+    content = converge.ActionModule._content(None, "content", lookup("reset", role="calico")[0])  # type: ignore[arg-type]
     assert json.loads(content) == lookup("reset", role="calico")[0] and content.endswith(b"\n")
 
 

@@ -45,7 +45,7 @@ def test_examples_are_accepted(module: str, options: dict[str, Any]) -> None:
 def test_documentation_has_every_option(module: str) -> None:
     source = (ROOT / "plugins" / "modules" / f"{module}.py").read_text()
     documented = yaml.safe_load(re.findall(r'DOCUMENTATION = r"""\n(.*?)"""', source, re.DOTALL)[0])["options"]
-    for fragment in ("kubernetes", "rollout"):
+    for fragment in ("kubernetes", "rollout", "target"):
         if f"cloudbang.platform.{fragment}" in source:
             text = (ROOT / "plugins" / "doc_fragments" / f"{fragment}.py").read_text()
             documented |= yaml.safe_load(re.findall(r'DOCUMENTATION = r"""\n(.*?)"""', text, re.DOTALL)[0])["options"]
