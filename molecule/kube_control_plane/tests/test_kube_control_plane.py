@@ -268,14 +268,14 @@ def test_administrators_have_a_flow_of_their_own() -> None:
 def test_a_node_may_change_only_itself() -> None:
     as_node = ("--as=system:node:node-a", "--as-group=system:nodes")
     assert try_kubectl("annotate", "node", "node-a", "mine=yes", "--overwrite", *as_node).returncode == 0
-    for verb, *target in (
-        ("annotate", "node-b", "mine=yes"),
-        ("label", "node-a", "mine=yes"),
-        ("label", "node-a", "node-restriction.kubernetes.io/mine=yes"),
+    for verb, name, what, message in (
+        ("annotate", "node-b", "mine=yes", "is not allowed to modify node"),
+        ("label", "node-a", "mine=yes", "kubelets may not write labels of Nodes"),
+        ("label", "node-a", "node-restriction.kubernetes.io/mine=yes", "is not allowed to modify labels"),
     ):
-        refused = try_kubectl(verb, "node", *target, *as_node)
+        refused = try_kubectl(verb, "node", name, what, *as_node)
         assert refused.returncode != 0
-        assert "forbidden" in refused.stderr
+        assert message in refused.stderr
     assert "no relationship found" in try_kubectl("get", "secret", "hidden", NAMESPACE, *as_node).stderr
 
 
