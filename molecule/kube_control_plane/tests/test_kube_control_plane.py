@@ -477,3 +477,10 @@ def test_an_api_server_that_hangs_is_restarted() -> None:
     wait_for(lambda: pid("kube-apiserver") not in ("0", before), 90)
     wait_for(lambda: status("/readyz") == "200")
     assert "restarting kube-apiserver" in host.check_output("journalctl --unit=kube-apiserver-watchdog --output=cat")
+
+
+def test_an_api_server_that_stopped_waited_for_no_watch() -> None:
+    """Its clients here have watches at all times, and it was stopped to be put right."""
+    said = node(HOST).check_output("journalctl --unit=kube-apiserver --output=cat")
+    assert "Stopped kube-apiserver.service" in said
+    assert "Failed to shutdown server" not in said
