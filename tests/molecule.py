@@ -83,9 +83,14 @@ def failed(path: Path) -> list[str]:
 
 
 def failed_step(log: Path) -> str:
-    """Return the last step that molecule began: INFO     [etcd > converge] Executing."""
-    begun = re.findall(r"^INFO +\[\S+ > (\S+)\] Executing$", log.read_text(errors="replace"), re.MULTILINE)
-    return str(begun[-1]) if begun else "start"
+    """Return the step that molecule says has failed, or else the last one that it began.
+
+    ERROR    [etcd > converge] Executed: Failed, with a colour; INFO     [etcd > converge] Executing.
+    """
+    text = log.read_text(errors="replace")
+    wrong = re.findall(r"^ERROR +\[\S+ > (\S+)\] ", text, re.MULTILINE)
+    begun = re.findall(r"^INFO +\[\S+ > (\S+)\] Executing$", text, re.MULTILINE)
+    return str([*begun[-1:], *wrong[:1]][-1]) if begun else "start"
 
 
 def run(name: str) -> Outcome:

@@ -269,14 +269,14 @@ def test_administrators_have_a_flow_of_their_own() -> None:
 def test_a_node_may_change_only_itself() -> None:
     as_node = ("--as=system:node:node-a", "--as-group=system:nodes")
     assert try_kubectl("annotate", "node", "node-a", "mine=yes", "--overwrite", *as_node).returncode == 0
-    for verb, *target in (
-        ("annotate", "node-b", "mine=yes"),
-        ("label", "node-a", "mine=yes"),
-        ("label", "node-a", "node-restriction.kubernetes.io/mine=yes"),
+    for verb, name, what, message in (
+        ("annotate", "node-b", "mine=yes", "is not allowed to modify node"),
+        ("label", "node-a", "mine=yes", "kubelets may not write labels of Nodes"),
+        ("label", "node-a", "node-restriction.kubernetes.io/mine=yes", "is not allowed to modify labels"),
     ):
-        refused = try_kubectl(verb, "node", *target, *as_node)
+        refused = try_kubectl(verb, "node", name, what, *as_node)
         assert refused.returncode != 0
-        assert "forbidden" in refused.stderr
+        assert message in refused.stderr
     assert "no relationship found" in try_kubectl("get", "secret", "hidden", NAMESPACE, *as_node).stderr
 
 
@@ -478,3 +478,10 @@ def test_an_api_server_that_hangs_is_restarted() -> None:
     wait_for(lambda: pid("kube-apiserver") not in ("0", before), 90)
     wait_for(lambda: status("/readyz") == "200")
     assert "restarting kube-apiserver" in host.check_output("journalctl --unit=kube-apiserver-watchdog --output=cat")
+
+
+def test_an_api_server_that_stopped_waited_for_no_watch() -> None:
+    """Its clients here have watches at all times, and it was stopped to be put right."""
+    said = node(HOST).check_output("journalctl --unit=kube-apiserver --output=cat")
+    assert "Stopped kube-apiserver.service" in said
+    assert "Failed to shutdown server" not in said
