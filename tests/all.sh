@@ -13,6 +13,7 @@ mkdir -p build/reports
 rm -f build/reports/*.xml build/reports/suites.tsv build/molecule/junit.xml
 passed=0
 failed=0
+broken=()
 started=$SECONDS
 
 make setup || { echo "0 passed, 1 failed"; exit 1; }
@@ -43,13 +44,14 @@ for suite in "${suites[@]}"; do
     busy=$((100 * (work1 - work0) / (all1 - all0 + 1)))
     echo "=== $suite: $good passed, $bad failed, $((SECONDS - begin)) s, processors $busy % busy"
     printf '%s\t%s\t%s\t%s\n' "$suite" "$((good + bad))" "$((SECONDS - begin))" "$busy" >>build/reports/suites.tsv
+    ((status)) && broken+=("$suite")
     # A suite that needs an earlier one would only repeat its failure, slowly.
     ((status)) && [ "${CI:-}" ] && break
 done
 
 # Once more, together: between them are hours of output, of which often only the end is kept.
 if ((failed)); then
-    echo "=== failed"
+    echo "=== failed: ${broken[*]}"
     find build/reports build/molecule/junit.xml -name '*.xml' -exec build/venv/bin/python tests/count.py {} +
 fi
 echo "Took $((SECONDS - started)) s."

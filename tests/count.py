@@ -33,7 +33,11 @@ def count(report: Path, status: int) -> tuple[int, int]:
 def failed(report: Path) -> list[str]:
     """Return the names of the failed tests of a report, each with the first line of what it said."""
     lines = []
-    for case in ElementTree.parse(report).iter("testcase"):
+    try:
+        cases = list(ElementTree.parse(report).iter("testcase"))
+    except ElementTree.ParseError as error:
+        return [f"{report}: {error}"]
+    for case in cases:
         for found in (*case.iter("failure"), *case.iter("error")):
             said = (found.get("message") or "").strip().partition("\n")[0]
             lines.append(f"{case.get('classname')}::{case.get('name')}: {said[:300]}")

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Controller side of the modules for applications and tenants: runs them in the controller's process, or sends them.
 
-The plugins of the other modules are links to this file: a task's module is the one that its name says.
+The plugins of the other modules are links to this file: each is loaded by the name of its link, which is the module's.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.opti
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.parse import parse, written_out
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.runner import run
 
+MODULE = __name__.rpartition(".")[2]
+
 
 class ActionModule(ActionBase):
     """Everything runs here unless `execute: target` asks for the module on the host.
@@ -32,34 +34,29 @@ class ActionModule(ActionBase):
     _supports_async = False
     _requires_connection = False
 
-    @property
-    def _module(self) -> str:
-        """The name of the task's module, without that of the collection."""
-        return str(self._task.action).rpartition(".")[2]
-
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result: dict[str, Any] = super().run(tmp, task_vars)
         given = plain(dict(self._task.args))
         if given.get("execute") == "target":
             result.update(self._on_target(given, task_vars or {}))
             return result
-        options = from_environment(self._module, given, self._environment())
-        result.update(run(self._module, options, bool(self._task.check_mode), self._progress))
+        options = from_environment(MODULE, given, self._environment())
+        result.update(run(MODULE, options, bool(self._task.check_mode), self._progress))
         return result
 
     def _progress(self, message: str) -> None:
-        Display().display(f"{self._module}: {message}")
+        Display().display(f"{MODULE}: {message}")
 
     def _on_target(self, given: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         """Check the options here, so that all that is wrong is told at once, and run the module over there."""
         unset = {key: value for key, value in given.items() if key not in AUTH_NAMES}
         try:
-            parse(self._module, unset)
+            parse(MODULE, unset)
         except Invalid:
-            return run(self._module, unset, True)
+            return run(MODULE, unset, True)
         answer: dict[str, Any] = self._execute_module(
-            module_name=f"cloudbang.platform.{self._module}",
-            module_args=written_out(self._module, given),
+            module_name=f"cloudbang.platform.{MODULE}",
+            module_args=written_out(MODULE, given),
             task_vars=task_vars,
         )
         return answer

@@ -56,7 +56,7 @@ class ActionModule(ActionBase):
         written = (
             self._execute_module(
                 module_name="cloudbang.platform.converge",
-                module_args={"files": files, "_record": False},
+                module_args={"files": files, "record": False},
                 task_vars=task_vars,
             )
             if files and not (self._task.check_mode and answer["made"])
@@ -113,7 +113,7 @@ class ActionModule(ActionBase):
     def _file(self, entry: dict[str, Any], pem: str) -> dict[str, Any]:
         return {
             "path": entry["path"] + ".crt",
-            **inline(pem.encode()),
+            "content": inline(pem.encode()),
             "mode": "0644",
             "owner": entry["owner"],
             "group": entry["group"],

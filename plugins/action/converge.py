@@ -46,14 +46,16 @@ class ActionModule(ActionBase):
             "files": files,
             "services": self._task.args.get("services") or [],
             # What a task delegates, to the controller, is not part of the host.
-            "_record": not self._task.delegate_to,
+            "record": not self._task.delegate_to,
         }
         answer = self._converge(arguments)
         if answer.get("missing") and not answer.get("failed") and not self._task.check_mode:
             first = answer
-            sent = send_blobs(self, answer["missing"], blobs)
-            for entry in files:
-                entry["_blob"] = sent.get(entry.get("_sha256", ""))
+            contents = {entry["path"]: entry["content"] for entry in files if "content" in entry}
+            wanted = [contents[path]["sha256"] for path in first["missing"] if path in contents]
+            sent = send_blobs(self, wanted, blobs)
+            for content in contents.values():
+                content["blob"] = sent.get(content["sha256"])
             try:
                 answer = self._converge(arguments)
             finally:
@@ -95,17 +97,17 @@ class ActionModule(ActionBase):
         if source == "link":
             return {**plain, "state": "link", "link": entry["link"]}
         plain.setdefault("mode", MODES.get(source, "0644"))
+        if source == "kubeconfig":
+            plain["secret"] = True
         if source == "artifact":
-            return {**plain, "_sha256": self._artifact(entry["artifact"], blobs)}
+            return {**plain, "content": {"sha256": self._artifact(entry["artifact"], blobs)}}
         try:
             data = self._content(source, entry[source])
         except (AnsibleError, OSError) as error:
             if not_made_yet(self, self._variables):
-                return {**plain, "_sha256": ""}
-            if isinstance(error, OSError):
-                raise AnsibleActionFail(f"{where}: {source}: {error}") from error
-            raise
-        return {**plain, **inline(data)}
+                return {**plain, "content": {"sha256": ""}}
+            raise AnsibleActionFail(f"{where}: {source}: {error}") from error
+        return {**plain, "content": inline(data)}
 
     def _content(self, source: str, value: Any) -> bytes:
         if source == "content":

@@ -24,7 +24,9 @@ attributes:
     support: full
   diff_mode:
     description: Shows what changes.
+    support: full
   platform:
     description: Systems that the module runs on.
+    support: full
     platforms: posix
 """

@@ -11,7 +11,7 @@ class ModuleDocFragment:
     DOCUMENTATION = r"""
 options:
   name:
-    description: Name of the app. It must have been deployed.
+    description: Name of the app.
     type: str
     required: true
   tenant:

@@ -142,6 +142,12 @@ options:
         description: How many seconds to wait for O(services[].health).
         type: int
         default: 60
+  record:
+    description:
+      - Whether M(cloudbang.platform.node_reset) is to remove O(files) from the host; directories with all that is in
+        them.
+      - Always so, except for tasks that are delegated.
+    type: bool
 attributes:
   check_mode:
     support: full
@@ -192,7 +198,7 @@ stale:
   elements: str
   returned: always
 missing:
-  description: SHA-256 of the files that the host does not have yet. Empty in the end.
+  description: Paths of the files whose content the host does not have yet. Empty in the end.
   type: list
   elements: str
   returned: always
@@ -398,17 +404,18 @@ class Files:
         path = entry["path"]
         if os.path.isdir(path):
             raise Problem(f"{path}: found a directory, wanted a file; move it away and run again")
-        if self.digests.of(path) == entry["_sha256"]:
+        content = entry["content"]
+        if self.digests.of(path) == content["sha256"]:
             self._attributes(entry)
             return
-        inline = entry.get("_data") is not None
-        if not inline and not entry.get("_blob"):
-            self.missing.append(entry["_sha256"])
+        inline = content.get("data") is not None
+        if not inline and not content.get("blob"):
+            self.missing.append(path)
         if self.missing and (not inline or entry["validate"]):
             # What a command has to check may need the program that is still to come.
             self._change(path)
             return
-        data = zlib.decompress(base64.b64decode(entry["_data"])) if inline else None
+        data = zlib.decompress(base64.b64decode(content["data"])) if inline else None
         self._show(entry, data)
         if not self._change(path):
             return
@@ -420,18 +427,18 @@ class Files:
 
     def _fill(self, source: str, entry: dict[str, Any], data: bytes | None) -> None:
         """Write the new content, from the message or from the cache of what was sent, and verify it."""
-        digest = hashlib.sha256()
+        path, content, digest = entry["path"], entry["content"], hashlib.sha256()
         with open(source, "wb") as target:
             if data is not None:
                 target.write(data)
                 digest.update(data)
             else:
-                with open(entry["_blob"], "rb") as blob:
+                with open(content["blob"], "rb") as blob:
                     for chunk in iter(lambda: blob.read(1 << 20), b""):
                         target.write(chunk)
                         digest.update(chunk)
-        if digest.hexdigest() != entry["_sha256"]:
-            raise Problem(f"{entry['path']}: arrived with sha256 {digest.hexdigest()}, wanted {entry['_sha256']}")
+        if digest.hexdigest() != content["sha256"]:
+            raise Problem(f"{path}: arrived with sha256 {digest.hexdigest()}, wanted {content['sha256']}")
 
     def _validate(self, entry: dict[str, Any], source: str) -> None:
         if not entry.get("validate"):
@@ -657,20 +664,16 @@ def main() -> None:
         "context": {"type": "str", "default": "default"},
         "embed": {"type": "bool", "default": False},
     }
-    # What begins with an underscore is set by the action plugin: the digest of the content; the content in base64,
-    # compressed by zlib, when it is small, or else its path on the host, when it had to be sent; and whether a reset
-    # is to remove the files.
+    # The action plugin makes every source a content: its digest; its bytes in base64, compressed by zlib, when it is
+    # small; otherwise its path on the host, once it was sent.
     file_spec = {
         "path": {"type": "path", "required": True},
         "template": {"type": "str"},
         "src": {"type": "str"},
-        "content": {"type": "raw"},
+        "content": {"type": "raw", "no_log": True},
         "kubeconfig": {"type": "dict", "options": kubeconfig_spec},
         "artifact": {"type": "str"},
         "state": {"type": "str", "choices": ["file", "directory", "link", "absent"], "default": "file"},
-        "_data": {"type": "str", "no_log": True},
-        "_blob": {"type": "path"},
-        "_sha256": {"type": "str"},
         "link": {"type": "str"},
         "mode": {"type": "str"},
         "owner": {"type": "str", "default": "root"},
@@ -693,7 +696,7 @@ def main() -> None:
         argument_spec={
             "files": {"type": "list", "elements": "dict", "default": [], "options": file_spec},
             "services": {"type": "list", "elements": "dict", "default": [], "options": service_spec},
-            "_record": {"type": "bool", "default": True},
+            "record": {"type": "bool"},
         },
         supports_check_mode=True,
     )
@@ -701,7 +704,7 @@ def main() -> None:
     files = Files(module, digests)
     services = Services(module, digests, files.changed)
     try:
-        if module.params["_record"] and not module.check_mode and os.geteuid() == 0:
+        if module.params["record"] and not module.check_mode and os.geteuid() == 0:
             record(module.params["files"])
         for entry in module.params["files"]:
             files.converge(entry)

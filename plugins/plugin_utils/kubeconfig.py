@@ -11,6 +11,8 @@ from typing import Any
 
 import yaml
 
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.options import plain
+
 OPTIONS = {"user", "certificate", "authority", "context", "embed"}
 REQUIRED = {"user", "certificate", "authority"}
 
@@ -28,6 +30,8 @@ def kubeconfig(cluster: str, server: str, options: Mapping[str, Any]) -> str:
     by default; `embed`, whether the text has what these files hold here instead of their paths on the host.
     Raises KubeconfigError; OSError when a file to embed cannot be read.
     """
+    # Ansible's marked strings are none that YAML knows.
+    cluster, server, options = plain([cluster, server, dict(options)])
     unknown, missing = sorted(set(options) - OPTIONS), sorted(REQUIRED - set(options))
     if unknown or missing:
         raise KubeconfigError(f"kubeconfig: found {unknown or 'no ' + ', '.join(missing)}, wanted {sorted(OPTIONS)}")

@@ -65,9 +65,9 @@ def image_digest(artifact: Artifact) -> str:
 
 
 def inline(content: bytes) -> dict[str, str]:
-    """Return what the module converge takes for a content that goes with the task."""
+    """Return the content of a file as the module converge takes it, where it goes with the task."""
     digest = hashlib.sha256(content).hexdigest()
-    return {"_sha256": digest, "_data": base64.b64encode(zlib.compress(content)).decode()}
+    return {"sha256": digest, "data": base64.b64encode(zlib.compress(content)).decode()}
 
 
 def not_made_yet(action: ActionBase, variables: dict[str, Any]) -> bool:

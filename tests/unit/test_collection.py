@@ -26,7 +26,7 @@ REPOSITORY_ONLY = {"Makefile", "ansible.cfg", "build", "molecule", "pyproject.to
 LICENSE_LINE = "SPDX-License-Identifier: GPL-3.0-or-later"
 # Written by programs, or of a format without comments.
 UNSIGNED = {"CHANGELOG.md", "COPYING", "changelogs/changelog.yaml", "requirements.lock"}
-UNSIGNED |= {"roles/goodnet/files/10-goodnet.conflist", "tests/audit-python.json", "tests/sanity/ignore-2.19.txt"}
+UNSIGNED |= {"roles/goodnet/files/10-goodnet.conflist", "tests/audit-python.json"}
 # Libraries that plugins import and that come with ansible-core, or are for the lab only, which needs Docker anyway.
 NOT_FOR_ENVIRONMENTS = {"ansible", "ansible_collections", "yaml", "docker"}
 

@@ -480,6 +480,7 @@ def test_an_api_server_that_hangs_is_restarted() -> None:
     assert "restarting kube-apiserver" in host.check_output("journalctl --unit=kube-apiserver-watchdog --output=cat")
 
 
+@pytest.mark.disruptive
 def test_an_api_server_that_stopped_waited_for_no_watch() -> None:
     """Its clients here have watches at all times, and it was stopped to be put right."""
     said = node(HOST).check_output("journalctl --unit=kube-apiserver --output=cat")

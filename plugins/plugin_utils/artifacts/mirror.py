@@ -193,7 +193,7 @@ def write_mirror(root: str, files: Sequence[Mapping[str, Any]], arch: str, progr
                 shutil.copyfile(file["path"], temporary)
                 if sha256_file(temporary) != file["sha256"]:
                     raise ArtifactError(
-                        file["name"], where=temporary, found="a copy that differs", wanted="sha256 " + file["sha256"]
+                        file["name"], where=dest, found="a copy that differs", wanted="sha256 " + file["sha256"]
                     )
             written.append(path)
             progress(f"wrote {path}")

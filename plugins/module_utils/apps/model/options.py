@@ -45,7 +45,7 @@ class Invalid(PlatformError):
 def plain(value: Any) -> Any:
     """Return the value as plain JSON types. A key that is no text becomes `<key>`, which no check accepts."""
     if isinstance(value, Mapping):
-        return {str(key) if isinstance(key, str) else f"<{key!r}>": plain(entry) for key, entry in value.items()}
+        return {str.__str__(key) if isinstance(key, str) else f"<{key!r}>": plain(entry) for key, entry in value.items()}
     if isinstance(value, (list, tuple, set)):
         return [plain(entry) for entry in value]
     if value is None or isinstance(value, bool):
@@ -54,7 +54,8 @@ def plain(value: Any) -> Any:
         return int(value)
     if isinstance(value, float):
         return float(value)
-    return str(value)
+    # Ansible's marked strings return themselves from their own __str__.
+    return str.__str__(value) if isinstance(value, str) else str(value)
 
 
 _WANTED = {

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,9 +20,9 @@ ROOT = Path(__file__).resolve().parents[4]
 class Action(ActionModule):
     """The plugin without a connection; what it sends to the target is kept."""
 
-    def __init__(self, args: dict[str, Any], action: str = "cloudbang.platform.app") -> None:
+    def __init__(self, args: dict[str, Any]) -> None:
         environment = [{"K8S_AUTH_KUBECONFIG": "/none/config"}]
-        self._task = SimpleNamespace(action=action, args=args, check_mode=True, environment=environment)
+        self._task = SimpleNamespace(args=args, check_mode=True, environment=environment)
         self._templar = SimpleNamespace(template=lambda value: value)
         self.sent: dict[str, Any] | None = None
 
@@ -62,11 +63,9 @@ def test_list_is_complete_when_it_reaches_the_target() -> None:
     }
 
 
-@pytest.mark.parametrize("name", ["app_scale", "cloudbang.platform.app_scale"])
-def test_the_module_is_that_of_the_task(name: str) -> None:
-    action = Action({"execute": "target", "tenant": "acme", "name": "shop", "replicas": 2}, name)
-    assert not action.run(None, {}).get("failed")
-    assert action.sent is not None and action.sent["module_name"] == "cloudbang.platform.app_scale"
+def test_the_module_is_that_of_the_link() -> None:
+    link = importlib.import_module("ansible_collections.cloudbang.platform.plugins.action.app_scale")
+    assert link.MODULE == "app_scale"
 
 
 def test_every_module_for_applications_has_the_plugin() -> None:

@@ -24,6 +24,13 @@ GIVEN = {"user": "gateway", "certificate": "/etc/traefik/client", "authority": "
 URL = "https://192.0.2.100:6443"
 
 
+class Marked(str):
+    """As AnsibleUnsafeText of ansible-core 2.17 and 2.18."""
+
+    def __str__(self) -> str:
+        return self
+
+
 def found(part: Any) -> Iterator[dict[str, Any]]:
     """Yield the options of every kubeconfig in what a YAML file holds."""
     if isinstance(part, dict):
@@ -50,6 +57,12 @@ def test_a_kubeconfig_names_files_of_the_host() -> None:
     assert config["users"] == [{"name": "gateway", "user": keys}]
     assert config["contexts"] == [{"name": "default", "context": {"cluster": "one", "user": "gateway"}}]
     assert config["current-context"] == "default"
+
+
+def test_a_name_from_a_lookup_is_a_name() -> None:
+    """Ansible marks such strings by a class of its own, which YAML does not know."""
+    given = {key: Marked(value) for key, value in GIVEN.items()}
+    assert kubeconfig(Marked("one"), Marked(URL), given) == kubeconfig("one", URL, GIVEN)
 
 
 def test_a_kubeconfig_has_what_files_hold(tmp_path: Path) -> None:
