@@ -3,7 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Runs the molecule scenarios, a few at a time.
 
-Each writes build/molecule/SCENARIO.log and build/molecule/SCENARIO.xml (JUnit); all of them build/molecule/junit.xml.
+Each writes build/molecule/SCENARIO.log and build/molecule/SCENARIO.xml (JUnit); all of them build/molecule/junit.xml,
+and build/molecule/steps.tsv with the seconds of each step.
 What an earlier run left of a scenario is removed first. Names on the command line choose scenarios; all without.
 """
 
@@ -14,6 +15,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import time
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
@@ -39,6 +41,7 @@ class Outcome:
     failures: int
     step: str
     log: Path
+    steps: dict[str, float]
 
 
 def scenarios() -> list[str]:
@@ -82,15 +85,45 @@ def failed(path: Path) -> list[str]:
     return [str(case.get("name")) for case in wrong]
 
 
+def begun_steps(log: Path) -> list[str]:
+    return re.findall(r"^INFO +\[\S+ > (\S+)\] Executing$", log.read_text(errors="replace"), re.MULTILINE)
+
+
 def failed_step(log: Path) -> str:
     """Return the step that molecule says has failed, or else the last one that it began.
 
     ERROR    [etcd > converge] Executed: Failed, with a colour; INFO     [etcd > converge] Executing.
     """
-    text = log.read_text(errors="replace")
-    wrong = re.findall(r"^ERROR +\[\S+ > (\S+)\] ", text, re.MULTILINE)
-    begun = re.findall(r"^INFO +\[\S+ > (\S+)\] Executing$", text, re.MULTILINE)
+    wrong = re.findall(r"^ERROR +\[\S+ > (\S+)\] ", log.read_text(errors="replace"), re.MULTILINE)
+    begun = begun_steps(log)
     return str([*begun[-1:], *wrong[:1]][-1]) if begun else "start"
+
+
+class Steps:
+    """Follows the log of a scenario to see how long each step takes: INFO     [etcd > converge] Executing."""
+
+    def __init__(self, log: Path) -> None:
+        self.seconds: dict[str, float] = {}
+        self._log, self._ended = log, threading.Event()
+        self._thread = threading.Thread(target=self._follow)
+
+    def __enter__(self) -> dict[str, float]:
+        self._thread.start()
+        return self.seconds
+
+    def __exit__(self, *_error: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _follow(self) -> None:
+        step, begun = "", time.monotonic()
+        while not self._ended.wait(1):
+            found = begun_steps(self._log)
+            now = time.monotonic()
+            if found and found[-1] != step:
+                step, begun = found[-1], now
+            if step:
+                self.seconds[step] = now - begun
 
 
 def run(name: str) -> Outcome:
@@ -98,13 +131,14 @@ def run(name: str) -> Outcome:
     log.write_bytes(b"")
     report.unlink(missing_ok=True)
     started = time.monotonic()
-    code = call(log, "molecule", "test", "--scenario-name", name, "--destroy", "always")
+    with Steps(log) as steps:
+        code = call(log, "molecule", "test", "--scenario-name", name, "--destroy", "always")
     if code:
         # A scenario that was stopped half way has not removed its nodes.
         call(BUILD / f"{name}-destroy.log", "molecule", "destroy", "--scenario-name", name, seconds=180)
     tests, failures = counts(report)
     step = failed_step(log) if code else ""
-    return Outcome(name, time.monotonic() - started, code == 0, tests, failures, step, log)
+    return Outcome(name, time.monotonic() - started, code == 0, tests, failures, step, log, steps)
 
 
 def write_junit(outcomes: Sequence[Outcome]) -> None:
@@ -126,6 +160,12 @@ def write_junit(outcomes: Sequence[Outcome]) -> None:
     root = ET.Element("testsuites")
     root.append(suite)
     ET.ElementTree(root).write(BUILD / "junit.xml", encoding="utf-8", xml_declaration=True)
+
+
+def write_steps(outcomes: Sequence[Outcome]) -> None:
+    """Write a line for each step of each scenario: their names and its seconds."""
+    lines = [f"{one.name}\t{step}\t{seconds:.0f}\n" for one in outcomes for step, seconds in one.steps.items()]
+    (BUILD / "steps.tsv").write_text("".join(lines))
 
 
 def main() -> int:
@@ -163,6 +203,7 @@ def main() -> int:
     finally:
         call(engine, "ansible-playbook", "molecule/shared/engine_down.yml", seconds=120)
     write_junit(outcomes)
+    write_steps(outcomes)
     failed = sum(not one.passed for one in outcomes)
     tests = sum(one.tests for one in outcomes)
     seconds = time.monotonic() - started

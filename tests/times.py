@@ -17,6 +17,7 @@ from xml.etree import ElementTree
 
 ROOT = Path(__file__).resolve().parents[1]
 REPORTS = ROOT / "build" / "reports"
+STEPS = ("create", "prepare", "converge", "idempotence", "verify", "destroy")
 MOLECULE = ROOT / "build" / "molecule"
 
 
@@ -60,8 +61,13 @@ def main() -> int:
     print(table(["suite", "tests", "seconds", "processors busy"], suites()))
     scenarios = MOLECULE / "junit.xml"
     if scenarios.exists():
-        rows = [[name, round(seconds)] for _where, name, seconds in cases(scenarios)]
-        print("\n" + table(["scenario", "seconds"], sorted(rows, key=lambda row: -int(str(row[1])))))
+        steps = [line.split("\t") for line in (MOLECULE / "steps.tsv").read_text("utf-8").splitlines()]
+        spent = {(name, step): seconds for name, step, seconds in steps}
+        rows: list[list[object]] = [
+            [name, round(seconds), *(spent.get((name, step), "") for step in STEPS)]
+            for _where, name, seconds in cases(scenarios)
+        ]
+        print("\n" + table(["scenario", "seconds", *STEPS], sorted(rows, key=lambda row: -int(str(row[1])))))
     reports = sorted(REPORTS.glob("*.xml")) + sorted(MOLECULE.glob("[!j]*.xml"))
     print("\n" + table(["test", "seconds"], tests(reports, least)))
     return 0

@@ -54,6 +54,15 @@ def variables(scenario: str) -> dict[str, Any]:
     return dict(content["provisioner"]["inventory"])
 
 
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_every_scenario_runs_a_second_time(scenario: str) -> None:
+    """By molecule, or by a test of it."""
+    content = yaml.safe_load((ROOT / "molecule" / scenario / "molecule.yml").read_text("utf-8"))
+    sequence = content.get("scenario", {}).get("test_sequence", [])
+    tests = "".join(path.read_text("utf-8") for path in (ROOT / "molecule" / scenario / "tests").glob("*.py"))
+    assert ("idempotence" in sequence) != ("assert changes(converge()) == []" in tests)
+
+
 def test_every_scenario_is_in_the_table() -> None:
     assert sorted(table()) == SCENARIOS
     assert all(shows for _roles, shows in table().values())
