@@ -27,32 +27,31 @@ attributes:
     support: full
     description: A key is never shown, and a certificate only by its domains, its last day and its digest.
 options:
-  name:
+  name: &name
     description: Name of the route, which is its own in the tenant. By default that of the app.
     type: str
-  app:
+  app: &app
     description: Name of the app that the route belongs to and leads to.
     type: str
-  tenant:
+  tenant: &tenant
     description: Name of its tenant.
     type: str
-    required: true
-  process:
+  process: &process
     description: Process of the app to lead to. By default its main one, which its address is for.
     type: str
-  state:
+  state: &state
     description: Whether the route is to be there. V(absent) needs no more than O(name) or O(app), and O(tenant).
     type: str
     choices: [present, absent]
     default: present
-  domains:
+  domains: &domains
     description:
       - Domains to take requests for, such as V(shop.example.org), or V(*.example.org) for every name in a domain that
         has no route of its own.
     type: list
     elements: str
     default: []
-  paths:
+  paths: &paths
     description: Paths to take requests for. By default all of them. The longest path that fits a request is taken.
     type: list
     elements: dict
@@ -72,7 +71,7 @@ options:
         description: Whether the app gets the request without this path.
         type: bool
         default: false
-  tls:
+  tls: &tls
     description:
       - How domains are served with TLS. A text is short for a mapping with that O(tls.mode).
       - Without it the mode is V(cluster).
@@ -96,13 +95,13 @@ options:
       key:
         description: Its private key in PEM form, without password. It is kept in a Secret.
         type: str
-  redirect:
+  redirect: &redirect
     description:
       - V(https) sends requests that come by HTTP to the same place by HTTPS.
       - A mapping sends every request to another domain. Its C(to) is that domain, and C(permanent), V(true) by default,
         says whether browsers may remember it.
     type: raw
-  ports:
+  ports: &ports
     description: Ports of the gateway for what is not HTTP.
     type: list
     elements: dict
@@ -122,7 +121,7 @@ options:
       target:
         description: Port of the app, by number or name. By default the first of the protocol.
         type: raw
-  weights:
+  weights: &weights
     description:
       - Shares the requests between backends, instead of giving all to O(app).
       - A backend gets its weight divided by the sum of all weights.
@@ -142,11 +141,31 @@ options:
         description: Its weight, 0 to 1000.
         type: int
         required: true
-  sticky:
+  sticky: &sticky
     description:
       - Whether requests of a client stay at the same pod, by a cookie, as long as it is ready.
       - A mapping names the cookie in C(cookie). Its name is V(cloudbang) by default.
     type: raw
+  routes:
+    description:
+      - Several routes, one after the other. Each has the options above. Those given beside the list hold for every
+        route that does not set them itself.
+      - When one route fails the others are still carried out, and the task fails.
+    type: list
+    elements: dict
+    suboptions:
+      name: *name
+      app: *app
+      tenant: *tenant
+      process: *process
+      state: *state
+      domains: *domains
+      paths: *paths
+      tls: *tls
+      redirect: *redirect
+      ports: *ports
+      weights: *weights
+      sticky: *sticky
   wait:
     description: Whether to wait until every backend with a weight has a ready endpoint.
     type: bool
@@ -177,6 +196,14 @@ EXAMPLES = r"""
       key: "{{ vault_shop_key }}"
     redirect: https
 
+- name: Routes of two apps, both with HTTPS only
+  cloudbang.platform.app_route:
+    tenant: acme
+    redirect: https
+    routes:
+      - {app: shop, domains: [shop.example.org]}
+      - {app: blog, domains: [blog.example.org]}
+
 - name: Give the new version a tenth of the requests
   cloudbang.platform.app_route:
     app: shop
@@ -204,6 +231,11 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+routes:
+  description: The result of each of O(routes), in the same order, with RV(route) and RV(changes) as for one route.
+  returned: when there are O(routes)
+  type: list
+  elements: dict
 route:
   description: The route as it is, or would be.
   returned: when the options are accepted
@@ -272,18 +304,12 @@ unknown:
   type: bool
 """
 
-from ansible.module_utils.basic import AnsibleModule
-
-from ansible_collections.cloudbang.platform.plugins.module_utils.apps.runner import argument_spec, run
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.runner import on_target
 
 
 def main() -> None:
     """Run on the target; the action plugin calls it only with `execute: target`."""
-    module = AnsibleModule(argument_spec("app_route"), supports_check_mode=True)
-    result = run("app_route", module.params, module.check_mode)
-    if result.get("failed"):
-        module.fail_json(**result)
-    module.exit_json(**result)
+    on_target("app_route")
 
 
 if __name__ == "__main__":

@@ -699,18 +699,12 @@ unknown:
   type: bool
 """
 
-from ansible.module_utils.basic import AnsibleModule
-
-from ansible_collections.cloudbang.platform.plugins.module_utils.apps.runner import argument_spec, run
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.runner import on_target
 
 
 def main() -> None:
     """Run on the target; the action plugin calls it only with `execute: target`."""
-    module = AnsibleModule(argument_spec("app_stack"), supports_check_mode=True)
-    result = run("app_stack", module.params, module.check_mode)
-    if result.get("failed"):
-        module.fail_json(**result)
-    module.exit_json(**result)
+    on_target("app_stack")
 
 
 if __name__ == "__main__":

@@ -30,23 +30,22 @@ attributes:
   diff_mode:
     support: full
 options:
-  name:
+  name: &name
     description: Name of the tenant, which is that of its namespace.
     type: str
-    required: true
-  state:
+  state: &state
     description:
       - V(present) makes and changes the tenant.
       - V(absent) deletes it with everything in it.
     type: str
     choices: [present, absent]
     default: present
-  pod_security:
+  pod_security: &pod_security
     description: The Pod Security standard that the API enforces on the tenant's pods.
     type: str
     choices: [baseline, restricted, privileged]
     default: baseline
-  quota:
+  quota: &quota
     description: What all of the tenant may use together. Without an amount there is no bound on it.
     type: dict
     suboptions:
@@ -89,7 +88,7 @@ options:
       config_maps:
         description: Number of ConfigMaps.
         type: int
-  objects:
+  objects: &objects
     description:
       - Kind to how many objects of it the tenant may have. A kind is given by its name, such as V(Deployment), or by
         what the API calls it, such as V(deployments.apps).
@@ -98,7 +97,7 @@ options:
       - O(quota.secrets), O(quota.config_maps), O(quota.services) and O(quota.volume_claims) take the place of the
         defaults of these kinds.
     type: dict
-  limits:
+  limits: &limits
     description:
       - What one container may use.
       - A quota makes the API refuse containers that do not say what they need. So with O(quota.cpu) a container that
@@ -161,19 +160,19 @@ options:
           ephemeral_storage:
             description: Space on the disk of its node, such as V(2Gi).
             type: str
-  network:
+  network: &network
     description:
       - V(isolated) lets in connections from the tenant itself, from its O(peers), and from the gateway.
       - V(open) lets in everybody.
     type: str
     choices: [isolated, open]
     default: isolated
-  peers:
+  peers: &peers
     description: Tenants that may connect to this one. To be reached in return, the other one has to name this one.
     type: list
     elements: str
     default: []
-  domains:
+  domains: &domains
     description:
       - Domains for which the gateway takes requests for the tenant's apps, such as V(shop.example.org), or
         V(*.example.org) for all names below V(example.org).
@@ -182,24 +181,24 @@ options:
     type: list
     elements: str
     default: []
-  tolerations:
+  tolerations: &tolerations
     description: Keys of taints that the tenant's pods may tolerate.
     type: list
     elements: str
     default: []
-  priority_classes:
+  priority_classes: &priority_classes
     description: Priority classes that the tenant's pods may have. Those of the cluster (V(system-)) are refused.
     type: list
     elements: str
     default: []
-  images:
+  images: &images
     description:
       - Repositories in the cluster's registry that the tenant's pods may run besides the tenant's own, each with all
         below it, such as V(tools/).
     type: list
     elements: str
     default: []
-  members:
+  members: &members
     description: Who may do what in the tenant.
     type: list
     elements: dict
@@ -221,14 +220,37 @@ options:
         type: str
         choices: [owner, developer, viewer]
         required: true
-  adopt:
+  adopt: &adopt
     description: Whether to take over a namespace that Cloudbang did not make.
     type: bool
     default: false
-  force:
+  force: &force
     description: Whether O(state=absent) deletes a tenant that still has apps or volume claims.
     type: bool
     default: false
+  tenants:
+    description:
+      - Several tenants, one after the other. Each has the options above. Those given beside the list hold for every
+        tenant that does not set them itself.
+      - When one tenant fails the others are still carried out, and the task fails.
+    type: list
+    elements: dict
+    suboptions:
+      name: *name
+      state: *state
+      pod_security: *pod_security
+      quota: *quota
+      objects: *objects
+      limits: *limits
+      network: *network
+      peers: *peers
+      domains: *domains
+      tolerations: *tolerations
+      priority_classes: *priority_classes
+      images: *images
+      members: *members
+      adopt: *adopt
+      force: *force
   wait:
     description: Whether to wait until the quota is in force, or the tenant is gone.
     type: bool
@@ -258,6 +280,13 @@ EXAMPLES = r"""
       - {name: acme-developers, kind: group, role: developer}
       - {name: deployer, kind: service_account, role: developer}
 
+- name: Two tenants with the same quota
+  cloudbang.platform.tenant:
+    quota: {cpu: 4, memory: 8Gi}
+    tenants:
+      - {name: blue, domains: [blue.example.org]}
+      - {name: green, domains: [green.example.org]}
+
 - name: Remove a tenant and all its apps
   cloudbang.platform.tenant:
     name: trial
@@ -266,6 +295,11 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+tenants:
+  description: The result of each of O(tenants), in the same order, with RV(tenant) and RV(changes) as for one tenant.
+  returned: when there are O(tenants)
+  type: list
+  elements: dict
 tenant:
   description: What the task asks for, with the defaults filled in. With O(state=absent) only the name.
   returned: success
@@ -349,18 +383,12 @@ unknown:
   type: bool
 """
 
-from ansible.module_utils.basic import AnsibleModule
-
-from ansible_collections.cloudbang.platform.plugins.module_utils.apps.runner import argument_spec, run
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.runner import on_target
 
 
 def main() -> None:
     """Run on the target; the action plugin calls it only with `execute: target`."""
-    module = AnsibleModule(argument_spec("tenant"), supports_check_mode=True)
-    result = run("tenant", module.params, module.check_mode)
-    if result.get("failed"):
-        module.fail_json(**result)
-    module.exit_json(**result)
+    on_target("tenant")
 
 
 if __name__ == "__main__":

@@ -134,18 +134,12 @@ unknown:
   type: bool
 """
 
-from ansible.module_utils.basic import AnsibleModule
-
-from ansible_collections.cloudbang.platform.plugins.module_utils.apps.runner import argument_spec, run
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.runner import on_target
 
 
 def main() -> None:
     """Run on the target; the action plugin calls it only with `execute: target`."""
-    module = AnsibleModule(argument_spec("tenant_kubeconfig"), supports_check_mode=True)
-    result = run("tenant_kubeconfig", module.params, module.check_mode)
-    if result.get("failed"):
-        module.fail_json(**result)
-    module.exit_json(**result)
+    on_target("tenant_kubeconfig")
 
 
 if __name__ == "__main__":

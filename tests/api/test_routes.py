@@ -374,6 +374,28 @@ def test_domain_with_the_certificate_of_the_cluster(gateway: World, tenant: str)
     soon("404", lambda: gateway.says(f"{tenant}.cluster.example"))
 
 
+def test_several_routes_in_one_task(gateway: World, tenant: str) -> None:
+    for app in ("shop", "blog"):
+        gateway.offer(tenant, app)
+    routes = [{"app": app, "domains": [f"{app}.{tenant}.example"]} for app in ("shop", "blog")]
+    options = gateway.api.options(tenant=tenant, tls="none", timeout=5, routes=routes)
+    said, done = good(options, check=True), good(options)
+    assert said == done and len(done["diff"]) == 2
+    assert [one["changes"] for one in done["routes"]] == [
+        ["IngressRoute shop-http created"],
+        ["IngressRoute blog-http created"],
+    ]
+    for app in ("shop", "blog"):
+        soon(f"{app} /x", lambda app=app: gateway.says(f"{app}.{tenant}.example", "/x"))
+    again = good(options)
+    assert (again["changed"], again["diff"]) == (False, [])
+
+    failed = go({**options, "routes": [{"app": "none", "domains": ["a.example"]}, {"app": "blog", "state": "absent"}]})
+    assert failed["failed"] and failed["changed"] and f"no app none with ports in tenant {tenant}" in failed["msg"]
+    assert [problem["option"] for problem in failed["problems"]] == ["routes[0].app"]
+    assert objects(gateway, tenant) == ["IngressRoute shop-http"]
+
+
 def test_paths(gateway: World, tenant: str) -> None:
     domain = f"{tenant}.example.org"
     gateway.offer(tenant, "shop")

@@ -204,6 +204,22 @@ def test_life_of_a_tenant(api: Api, tenant: str) -> None:
 
 
 @pytest.mark.usefixtures("gateway")
+def test_several_tenants_in_one_task(api: Api, tenant: str) -> None:
+    names = [f"{tenant}-a", f"{tenant}-b"]
+    options = api.options(quota={"pods": 7}, tenants=[{"name": names[0]}, {"name": names[1], "quota": {"pods": 9}}])
+    said, done = good("tenant", options, check=True), good("tenant", options)
+    assert said["changed"] and [one["changes"] for one in said["tenants"]] == [
+        one["changes"] for one in done["tenants"]
+    ]
+    for name, pods in zip(names, ("7", "9")):
+        quota = api.kube.get("ResourceQuota", name, "cloudbang-tenant")
+        assert quota is not None and quota["spec"]["hard"]["pods"] == pods
+    again = good("tenant", options)
+    assert (again["changed"], again["diff"]) == (False, [])
+    gone = good("tenant", api.options(state="absent", tenants=[{"name": name} for name in names], wait=False))
+    assert gone["changed"]
+
+
 def test_what_somebody_changed_comes_back(api: Api, tenant: str) -> None:
     options = full(api, tenant)
     good("tenant", options)

@@ -23,7 +23,7 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.apps.actions im
     tenant_info,
     tenant_kubeconfig,
 )
-from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.arguments import arguments
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.arguments import LISTS, arguments
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.options import FALSE, TRUE, Invalid
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.parse import parse
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.refusals import advice
@@ -69,6 +69,22 @@ def argument_spec(module: str) -> dict[str, Any]:
     return spec
 
 
+def on_target(module: str) -> None:
+    """Run a module in a process that Ansible has started with its options, and end the process."""
+    from ansible.module_utils.basic import AnsibleModule
+
+    class Module(AnsibleModule):
+        def _log_invocation(self) -> None:
+            """Write no options into the log of the host: those of stacks and templates have secrets at any depth."""
+
+    task = Module(argument_spec(module), supports_check_mode=True)
+    # For the same reason the result does not repeat them.
+    result = {"invocation": {}, **run(module, task.params, task.check_mode)}
+    if result.get("failed"):
+        task.fail_json(**result)
+    task.exit_json(**result)
+
+
 def silent(message: str) -> None:
     """Say nothing about long work."""
 
@@ -89,21 +105,12 @@ def run(
         options["hidden"] = hidden
         options["progress"] = lambda message: progress(visible(message))
         kube = connect(options, advice)
-        result = _MODULES[module](kube, options, check_mode)
-    except Invalid as error:
-        result = {
-            "failed": True,
-            "changed": False,
-            "msg": f"{module}: {len(error.problems)} problem(s) with the options: {error}",
-            "problems": [problem._asdict() for problem in error.problems],
-        }
-    except PlatformError as error:
-        # What was done before stays done; a pipeline has to know that the next run starts from there.
-        result = {"failed": True, "changed": kube is not None and kube.changed, "msg": f"{module}: {error}"}
-        if isinstance(error, Unknown):
-            result["unknown"] = True
+        if "entries" in options:
+            result = _each(module, kube, options, check_mode)
+        else:
+            result = _MODULES[module](kube, options, check_mode)
     except Exception as error:
-        result = {"failed": True, "unknown": True, "msg": f"{module}: {unexpected(error)}"}
+        result = failure(module, error, kube is not None and kube.changed)
     warnings = [*result.get("warnings", []), *(kube.warnings if kube is not None else ())]
     if warnings:
         result["warnings"] = told(warnings)
@@ -112,6 +119,50 @@ def run(
         result["msg"] = visible(result["msg"], keep="\n\t")
     masked: Result = mask(result, hidden)
     return masked
+
+
+def failure(module: str, error: Exception, changed: bool) -> Result:
+    """Return the result of a module that an exception ended. changed: whether it had changed something by then."""
+    if isinstance(error, Invalid):
+        return {
+            "failed": True,
+            "changed": False,
+            "msg": f"{module}: {len(error.problems)} problem(s) with the options: {error}",
+            "problems": [problem._asdict() for problem in error.problems],
+        }
+    if isinstance(error, PlatformError):
+        # What was done before stays done; a pipeline has to know that the next run starts from there.
+        result = {"failed": True, "changed": changed, "msg": f"{module}: {error}"}
+        return {**result, "unknown": True} if isinstance(error, Unknown) else result
+    return {"failed": True, "unknown": True, "msg": f"{module}: {unexpected(error)}"}
+
+
+def _each(module: str, kube: Kube, options: dict[str, Any], check_mode: bool) -> Result:
+    """Run a module for each entry of its list, also for those after one that fails, and put the results together."""
+    option = LISTS[module][0]
+    results: list[Result] = []
+    for where, entry in options["entries"]:
+        before = kube.changed
+        kube.changed = False
+        try:
+            results.append(_MODULES[module](kube, {**options, **entry}, check_mode))
+        except Exception as error:
+            if isinstance(error, Invalid):
+                error = Invalid([one._replace(option=f"{where}.{one.option}") for one in error.problems])
+            results.append(failure(module, error, kube.changed))
+        finally:
+            kube.changed = kube.changed or before
+    together: Result = {"changed": any(one.get("changed") for one in results), "diff": [], option: results}
+    for key in ("diff", "warnings", "problems"):
+        found = [value for one in results for value in one.pop(key, [])]
+        if found:
+            together[key] = found
+    for key in ("failed", "unknown"):
+        if any(one.get(key) for one in results):
+            together[key] = True
+    if together.get("failed"):
+        together["msg"] = "\n".join(str(one["msg"]) for one in results if one.get("failed"))
+    return together
 
 
 def unexpected(error: Exception) -> str:

@@ -203,7 +203,7 @@ _CONTAINER: dict[str, Any] = {
 _TEXTS: dict[str, Any] = {"type": "list", "elements": "str", "default": []}
 
 _TENANT: Arguments = {
-    "name": {"type": "str", "required": True},
+    "name": {"type": "str"},
     "state": {"type": "str", "default": "present", "choices": ["present", "absent"]},
     "pod_security": {"type": "str", "default": "baseline", "choices": ["baseline", "restricted", "privileged"]},
     "quota": {
@@ -247,14 +247,12 @@ _TENANT: Arguments = {
     },
     "adopt": {"type": "bool", "default": False},
     "force": {"type": "bool", "default": False},
-    "wait": _WAIT["wait"],
-    "timeout": _WAIT["timeout"],
 }
 
 _ROUTE: Arguments = {
     "name": {"type": "str"},
     "app": {"type": "str"},
-    "tenant": {"type": "str", "required": True},
+    "tenant": {"type": "str"},
     "process": {"type": "str"},
     "state": {"type": "str", "default": "present", "choices": ["present", "absent"]},
     "domains": {"type": "list", "elements": "str", "default": []},
@@ -298,9 +296,14 @@ _ROUTE: Arguments = {
         },
     },
     "sticky": {"type": "raw"},
-    "wait": _WAIT["wait"],
-    "timeout": _WAIT["timeout"],
 }
+
+_FINISH: Arguments = {"wait": _WAIT["wait"], "timeout": _WAIT["timeout"]}
+
+
+def _several(options: Arguments) -> dict[str, Any]:
+    return {"type": "list", "elements": "dict", "options": options}
+
 
 _SPECS: dict[str, Arguments] = {
     "app": {**_APP, "apps": {"type": "list", "elements": "dict", "options": _LISTED}, **_WAIT, **_AUTH},
@@ -399,8 +402,8 @@ _SPECS: dict[str, Arguments] = {
         "topology": {"type": "str", "default": "none", "choices": ["none", "data", "dot", "mermaid"]},
         **_AUTH,
     },
-    "app_route": {**_ROUTE, **_AUTH},
-    "tenant": {**_TENANT, **_AUTH},
+    "app_route": {**_ROUTE, "routes": _several(_ROUTE), **_FINISH, **_AUTH},
+    "tenant": {**_TENANT, "tenants": _several(_TENANT), **_FINISH, **_AUTH},
     "tenant_kubeconfig": {
         "tenant": {"type": "str", "required": True},
         "member": {"type": "str", "required": True},
@@ -425,6 +428,12 @@ PORT = _PORT
 STACK = _STACK
 TEMPLATE = _TEMPLATE
 APP = _APP
+# The modules that take a list of what they are for instead of one: the option with it, and what each entry takes.
+LISTS: dict[str, tuple[str, Arguments]] = {
+    "app": ("apps", _APP),
+    "app_route": ("routes", _ROUTE),
+    "tenant": ("tenants", _TENANT),
+}
 AUTOSCALE = _AUTOSCALE
 RUN = tuple(_RUN)
 SCHEDULE = tuple(_SCHEDULE)

@@ -45,7 +45,9 @@ class Invalid(PlatformError):
 def plain(value: Any) -> Any:
     """Return the value as plain JSON types. A key that is no text becomes `<key>`, which no check accepts."""
     if isinstance(value, Mapping):
-        return {str.__str__(key) if isinstance(key, str) else f"<{key!r}>": plain(entry) for key, entry in value.items()}
+        return {
+            str.__str__(key) if isinstance(key, str) else f"<{key!r}>": plain(entry) for key, entry in value.items()
+        }
     if isinstance(value, (list, tuple, set)):
         return [plain(entry) for entry in value]
     if value is None or isinstance(value, bool):

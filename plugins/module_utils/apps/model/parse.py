@@ -10,7 +10,7 @@ from typing import Any
 
 from ansible_collections.cloudbang.platform.plugins.module_utils.texts import shown
 
-from .arguments import APP, AUTOSCALE, arguments
+from .arguments import APP, AUTOSCALE, LISTS, arguments
 from .bindings import binding_problems, found_twice
 from .options import FALSE, Checker, Invalid, Problem, check, plain, unsaid
 from .routes_spec import route_problems, shorthand
@@ -21,25 +21,32 @@ from .tenant_spec import info_problems, kubeconfig_problems, tenant_problems
 
 
 def parse(module: str, given: dict[str, Any]) -> dict[str, Any]:
-    """Return the checked options of a module; for `app` the key `wanted` has the list of `App`.
+    """Return the checked options of a module.
+
+    For `app` the key `wanted` has the list of `App`. For another module that was given a list, the key `entries` has
+    the options of each entry, and its place.
 
     Raises Invalid with every problem of the task.
     """
     given = written_out(module, plain(given))
-    listed = given.get("apps") if module == "app" else None
+    listed = module in LISTS and isinstance(given.get(LISTS[module][0]), list)
     values, problems = check(arguments(module), given)
     timeouts = Checker("")
     for option, low in (("timeout", 1), ("request_timeout", 1), ("log_lines", 0)):
         timeouts.between(option, values.get(option), low, 86400)
     problems += timeouts.problems
+    if listed:
+        problems += _listed(module, values, problems)
     if module == "app":
-        values["wanted"] = _apps(values, problems, isinstance(listed, list))
+        values["wanted"] = _apps(values, problems, listed)
         if not values.get("wait", True):
             for app in values["wanted"]:
                 if app.strategy == "blue_green" and app.image:
                     problems.append(
                         Problem("wait", f"false, and app {app.key} is blue_green", "true: it waits to switch")
                     )
+    elif listed:
+        values["entries"] = _entries(module, values, problems)
     else:
         found = unsaid(problems, _CHECKS[module](values))
         problems += [problem for problem in found if not _reported(problem, problems)]
@@ -50,32 +57,64 @@ def parse(module: str, given: dict[str, Any]) -> dict[str, Any]:
 
 def written_out(module: str, given: dict[str, Any]) -> dict[str, Any]:
     """Return the options of a module without short forms, as its table has them."""
-    if module == "app":
-        return spread(given)
-    return shorthand(given) if module == "app_route" else given
+    if module in LISTS:
+        given = spread(module, given)
+    if module != "app_route":
+        return given
+    listed = given.get("routes")
+    if isinstance(listed, list):
+        given = {**given, "routes": [shorthand(entry) if isinstance(entry, dict) else entry for entry in listed]}
+    return shorthand(given)
 
 
-def spread(given: dict[str, Any]) -> dict[str, Any]:
-    """Return the options with those given beside `apps` moved into each app that does not set them itself."""
-    listed = given.get("apps")
+def spread(module: str, given: dict[str, Any]) -> dict[str, Any]:
+    """Return the options with those given beside the list moved into each entry that does not set them itself."""
+    option, table = LISTS[module]
+    listed = given.get(option)
     if not isinstance(listed, list):
         return given
-    shared = {key: value for key, value in given.items() if key in APP and key != "name" and value is not None}
-    apps = [
+    shared = {key: value for key, value in given.items() if key in table and key != "name" and value is not None}
+    entries = [
         {**shared, **{key: value for key, value in entry.items() if value is not None}}
         if isinstance(entry, dict)
         else entry
         for entry in listed
     ]
-    return {**{key: value for key, value in given.items() if key not in shared}, "apps": apps}
+    return {**{key: value for key, value in given.items() if key not in shared}, option: entries}
+
+
+def _listed(module: str, values: dict[str, Any], problems: list[Problem]) -> list[Problem]:
+    """Return what is wrong with the list of a task as a whole."""
+    option = LISTS[module][0]
+    found: list[Problem] = []
+    if values.get("name") is not None:
+        found.append(Problem("name", shown(values["name"]), f"either name or {option}"))
+    if not values[option] and not problems and not found:
+        found.append(Problem(option, "[]", f"at least one {option[:-1]}"))
+    return found
+
+
+def _entries(module: str, values: dict[str, Any], problems: list[Problem]) -> list[tuple[str, dict[str, Any]]]:
+    """Return the places and options of the entries of a task's list, and add what is wrong with each."""
+    option = LISTS[module][0]
+    entries: list[tuple[str, dict[str, Any]]] = []
+    seen: set[tuple[Any, Any]] = set()
+    for number, entry in enumerate(values.get(option) or []):
+        where = f"{option}[{number}]"
+        if not entry:
+            continue
+        found = [problem._replace(option=f"{where}.{problem.option}") for problem in _CHECKS[module](entry)]
+        problems += [problem for problem in unsaid(problems, found) if not _reported(problem, problems)]
+        key = (entry.get("tenant"), entry.get("name") or entry.get("app"))
+        if key[1] is not None and key in seen:
+            problems.append(Problem(f"{where}.name", shown(key[1]), f"each {option[:-1]} once"))
+        seen.add(key)
+        entries.append((where, entry))
+    return entries
 
 
 def _apps(values: dict[str, Any], problems: list[Problem], listed: bool) -> list[App]:
     """Return the apps of a task and add what is wrong with each, and with them together."""
-    if listed and values.get("name") is not None:
-        problems.append(Problem("name", shown(values["name"]), "either name or apps"))
-    if listed and not values["apps"] and not problems:
-        problems.append(Problem("apps", "[]", "at least one app"))
     entries = values.get("apps") or [] if listed else [{key: values.get(key) for key in APP}]
     broken = {problem.option.split(".")[0] for problem in problems}
     apps: list[App] = []

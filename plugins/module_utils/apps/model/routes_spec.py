@@ -83,7 +83,7 @@ def route_problems(values: dict[str, Any]) -> list[Problem]:
     if not name:
         checker.wrong("app", None, "the app that the route leads to")
     found = names(name, values.get("tenant"))
-    checker.problems += [entry for entry in found if entry.found != "nothing"]
+    checker.problems += [entry for entry in found if entry.found != "nothing" or entry.option == "tenant"]
     app = values.get("app") or ""
     if values.get("app") and values.get("name") and not SERVICE_LABEL.match(app):
         checker.wrong("app", app, "the name of an app")

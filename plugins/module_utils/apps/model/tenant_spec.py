@@ -147,6 +147,8 @@ def seconds_of(lifetime: str) -> int | None:
 def tenant_problems(values: dict[str, Any]) -> list[Problem]:
     """Return what is wrong with the options of M(cloudbang.platform.tenant), beyond their types."""
     problems = info_problems(values)
+    if values.get("name") is None:
+        problems.append(Problem("name", "nothing", "the name of the tenant"))
     problems += _quota_problems(values.get("quota") or {})
     problems += _limit_problems(values.get("limits") or {})
     problems += objects_of(values.get("objects"))[1]

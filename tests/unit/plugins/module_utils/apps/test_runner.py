@@ -7,8 +7,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from ansible.module_utils import basic
+from ansible.module_utils.testing import patch_module_args
 
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps import runner
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.options import Invalid, Problem
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube import client
 
 CODE = "\x1b]0;PWNED\x07"
@@ -111,3 +114,65 @@ def test_there_are_not_too_many_warnings(monkeypatch: pytest.MonkeyPatch) -> Non
 )  # fmt: skip
 def test_secrets_are_masked(hidden: list[str], value: Any, shown: Any) -> None:
     assert runner.mask(value, hidden) == shown
+
+
+def routes(monkeypatch: pytest.MonkeyPatch, act: Any, **options: Any) -> dict[str, Any]:
+    """Run app_route, whose work is done by a function of the options of one route."""
+    monkeypatch.setattr(runner, "connect", lambda _options, _advice: Fake())
+    monkeypatch.setitem(runner._MODULES, "app_route", lambda kube, options, _check: act(kube, options["route"]))
+    return runner.run("app_route", {"tenant": "acme", "domains": ["shop.example.org"], **options})
+
+
+def test_each_route_of_a_list_has_its_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    def act(_kube: Any, route: Any) -> dict[str, Any]:
+        changed = route.app == "blog"
+        return {"changed": changed, "route": {"name": route.name}, "changes": [], "diff": [route.name] * changed}
+
+    result = routes(monkeypatch, act, routes=[{"app": "shop"}, {"app": "blog"}])
+    assert result["changed"] and "failed" not in result and result["diff"] == ["blog"]
+    assert [(one["route"]["name"], one["changed"]) for one in result["routes"]] == [("shop", False), ("blog", True)]
+
+
+def test_routes_after_one_that_fails_are_carried_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+
+    def act(kube: Any, route: Any) -> dict[str, Any]:
+        seen.append(route.name)
+        if route.name == "one":
+            kube.changed = True
+            raise client.Unknown("no answer")
+        if route.name == "two":
+            raise Invalid([Problem("domains", "a", "b")])
+        return {"changed": False, "route": {}}
+
+    result = routes(monkeypatch, act, routes=[{"app": "one"}, {"app": "two"}, {"app": "three"}])
+    assert seen == ["one", "two", "three"]
+    assert result["failed"] and result["changed"] and result["unknown"]
+    assert [(one.get("failed", False), one["changed"]) for one in result["routes"]] == [
+        (True, True),
+        (True, False),
+        (False, False),
+    ]
+    assert [one["option"] for one in result["problems"]] == ["routes[1].domains"]
+    assert "no answer" in result["msg"] and "routes[1].domains" in result["msg"]
+
+
+@pytest.mark.parametrize(
+    ("module", "options"),
+    [
+        ("app_route", {"tenant": "a", "app": "b", "domains": ["c.example.org"], "tls": {"key": "s3cret-s3cret"}}),
+        ("app_route", {"tenant": "a", "routes": [{"app": "b", "tls": {"key": "s3cret-s3cret"}}]}),
+        ("app_stack", {"name": "a", "tenant": "b", "routes": [{"app": "c", "tls": {"key": "s3cret-s3cret"}}]}),
+        ("app_template", {"definition": {"stack": {"apps": [{"secret_env": {"A": "s3cret-s3cret"}}]}}}),
+    ],
+)
+def test_a_target_neither_logs_nor_returns_secrets(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], module: str, options: dict[str, Any]
+) -> None:
+    logged: list[str] = []
+    monkeypatch.setattr(basic.AnsibleModule, "log", lambda _self, text, **_more: logged.append(str(text)))
+    monkeypatch.setattr(basic.AnsibleModule, "_log_to_syslog", lambda _self, text: logged.append(str(text)))
+    monkeypatch.setattr(runner, "run", lambda *_arguments: {"changed": False})
+    with patch_module_args(options), pytest.raises(SystemExit):
+        runner.on_target(module)
+    assert "s3cret" not in "".join(logged) + capsys.readouterr().out
