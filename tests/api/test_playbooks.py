@@ -112,6 +112,9 @@ def test_deploy_promote_and_roll_back(api: Api, team: Team) -> None:
     assert info(api, team.staging)["status"] == "absent"
     assert team.good("deploy", "--diff") == 3
     assert team.gateway.asked == [f"staging.{team.domain}"]
+    space = api.kube.get("Namespace", None, team.staging)
+    assert space is not None
+    assert space["metadata"]["annotations"]["cloudbang.platform/domains"] == f"staging.{team.domain}"
     assert team.good("deploy") == 0
     assert info(api, team.staging)["status"] == "running"
 
