@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Measure the platform on the lab, compare with the run before, and write docs/benchmarks.md.
 
-Usage: PYTHONPATH=tests:build/collections bench.py [--keep] [--without-mitogen] [--networks]
+Usage: PYTHONPATH=tests:build/collections bench.py [--keep] [--networks]
 
 The lab is made anew, so whatever runs on it is lost. Nothing is asserted: these are reports. What got worse by
 more than 10 % has a mark in the document and is printed.
@@ -353,10 +353,11 @@ def report(
     slowest = sorted(first.tasks.items(), key=lambda item: -item[1])[:10]
     memory = round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30)
     parts = [
+        "<!-- SPDX-License-Identifier: GPL-3.0-or-later -->",
         "# Benchmarks",
         f"Measured on {date.today().isoformat()} by `make bench`: {os.cpu_count()} cores, {memory} GiB, "
         f"Linux {platform.release()}, Python {platform.python_version()}. Eight lab nodes run on the same machine, "
-        "artifacts are cached, and the default strategy is used unless another is named. Where a figure is more than "
+        "artifacts are cached. Where a figure is more than "
         "10 % worse than in the run before, bold type says by how much.",
         "## Installation",
         table(["what", "measured", "target"], numbers),
@@ -406,7 +407,6 @@ def write(measured: str | None, of_networks: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--keep", action="store_true", help="leave the lab running")
-    parser.add_argument("--without-mitogen", action="store_true", help="do not measure the mitogen strategy")
     parser.add_argument("--networks", action="store_true", help="measure only the networks, keep the other figures")
     options = parser.parse_args()
     os.chdir(ROOT)
@@ -447,18 +447,6 @@ def main() -> None:
     play("cloudbang.platform.lab_up", [LAB, EXTRA_NODE], {})
     add = play("cloudbang.platform.site", [LAB, EXTRA_NODE], {}, "--limit compute3")
     numbers.append(["add a compute node", seconds(add.seconds), "90 s"])
-    if not options.without_mitogen:
-        import ansible_mitogen
-
-        strategies = Path(ansible_mitogen.__file__).parent / "plugins" / "strategy"
-        mitogen = {"ANSIBLE_STRATEGY": "mitogen_linear", "ANSIBLE_STRATEGY_PLUGINS": str(strategies)}
-        say("first and second run with mitogen")
-        fresh_lab()
-        try:
-            for run, wanted in (("first run, mitogen", "150 s"), ("second run, mitogen", "45 s")):
-                numbers.append([run, seconds(play("cloudbang.platform.site", [LAB], mitogen).seconds), wanted])
-        except SystemExit as error:
-            numbers.append(["with mitogen", f"failed: {error}", ""])
     write(report(first, second, add, numbers, failures, load, speed), networks())
     measurements = {"numbers": numbers, "failures": failures, "load": load, "modules": speed}
     (ROOT / "build" / "benchmarks.json").write_text(json.dumps(measurements, indent=2))
