@@ -67,18 +67,32 @@ def test_the_whole_site_knows_it_and_restarts_nothing(lab: Lab, newcomer: Node) 
 
 
 def test_pods_run_there_and_reach_the_others(lab: Lab, newcomer: Node) -> None:
+    """In both directions, by address and by the name of a Service, whose DNS servers are on other hosts."""
     core = lab.core()
-    name = "e2e-newcomer"
-    core.create_namespace({"metadata": {"name": name}})
+    space = "e2e-newcomer"
+    ready = {"httpGet": {"path": "/status/200", "port": 8000}, "periodSeconds": 1}
+    core.create_namespace({"metadata": {"name": space}})
+
+    def address(name: str) -> str:
+        status = core.read_namespaced_pod(name, space).status
+        running = any(one.type == "Ready" and one.status == "True" for one in status.conditions or [])
+        return str(status.pod_ip) if running else ""
+
+    def fetch(name: str, host: str) -> bool:
+        code = f"import urllib.request as u; print(u.urlopen('http://{host}:8000/status/200', timeout=10).status)"
+        return lab.python(space, name, code).strip() == "200"
+
     try:
-        spec = {
-            "nodeName": newcomer.name,
-            "containers": [{"name": "web", "image": IMAGE}],
-            "terminationGracePeriodSeconds": 0,
-        }
-        core.create_namespaced_pod(name, {"metadata": {"name": "web"}, "spec": spec})
-        wait_for("the pod runs", lambda: core.read_namespaced_pod("web", name).status.phase == "Running", seconds=90)
-        code = "import urllib.request as u; print(u.urlopen('http://httpbin.demo:8000/status/200', timeout=10).status)"
-        assert lab.python(name, "web", code).strip() == "200"
+        for name, node in (("here", newcomer.name), ("there", "compute1")):
+            web = {"name": "web", "image": IMAGE, "readinessProbe": ready}
+            spec = {"nodeName": node, "containers": [web], "terminationGracePeriodSeconds": 0}
+            core.create_namespaced_pod(space, {"metadata": {"name": name, "labels": {"name": name}}, "spec": spec})
+            service = {"selector": {"name": name}, "ports": [{"port": 8000}]}
+            core.create_namespaced_service(space, {"metadata": {"name": name}, "spec": service})
+        found = {name: wait_for(f"{name} is ready", lambda name=name: address(name), 90) for name in ("here", "there")}
+        for name, other in (("here", "there"), ("there", "here")):
+            assert fetch(name, found[other])
+            # kube-proxy hears of a new Service a moment after the API server.
+            wait_for(f"{name} reaches {other}", lambda name=name, other=other: fetch(name, other), 20)
     finally:
-        core.delete_namespace(name)
+        core.delete_namespace(space)
