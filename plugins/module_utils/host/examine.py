@@ -72,15 +72,13 @@ def text(path: str) -> str:
         return ""
 
 
-def command(*words: str) -> str:
+def command(*words: str, seconds: float = COMMAND_SECONDS) -> str:
     """Return what a program prints, nothing when it is missing, fails or takes too long."""
     program = shutil.which(words[0], path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin:/usr/local/bin")
     if program is None:
         return ""
     try:
-        done = subprocess.run(
-            [program, *words[1:]], capture_output=True, text=True, timeout=COMMAND_SECONDS, check=False
-        )
+        done = subprocess.run([program, *words[1:]], capture_output=True, text=True, timeout=seconds, check=False)
     except (OSError, subprocess.SubprocessError):
         return ""
     return done.stdout if done.returncode == 0 else ""
@@ -412,7 +410,8 @@ def packages_unknown(names: Sequence[str]) -> list[str]:
     missing = [name for name in names if f"installed {name}\n" not in shown]
     if not missing:
         return []
-    candidates = command("apt-cache", "policy", "apt", *missing)
+    # Where apt keeps no cache, as in containers, it reads all its lists for this.
+    candidates = command("apt-cache", "policy", "apt", *missing, seconds=60)
     known = {
         name
         for name, found in re.findall(r"^(\S+):\n.*\n  Candidate: (\S+)$", candidates, re.MULTILINE)
