@@ -75,7 +75,9 @@ def left_on(node: Node, patterns: set[str], start: int) -> list[str]:
     return [*([f"{count} lines of the journal"] if count.strip() != "0" else []), *(name for name in files if name)]
 
 
-@pytest.mark.parametrize("arguments", [("--check",), ()], ids=["check", "run"])
+@pytest.mark.parametrize(
+    "arguments", [pytest.param(("--check",), marks=pytest.mark.drill, id="check"), pytest.param((), id="run")]
+)
 def test_no_secret_is_shown_or_left(lab: Lab, tmp_path: Path, arguments: tuple[str, ...]) -> None:
     for name, paths in SPOILT.items():
         lab.nodes[name].sh("".join(f"echo >> {path}\n" for path in paths))
