@@ -390,6 +390,7 @@ def test_several_routes_in_one_task(gateway: World, tenant: str) -> None:
     again = good(options)
     assert (again["changed"], again["diff"]) == (False, [])
 
+    options.pop("tls")
     failed = go({**options, "routes": [{"app": "none", "domains": ["a.example"]}, {"app": "blog", "state": "absent"}]})
     assert failed["failed"] and failed["changed"] and f"no app none with ports in tenant {tenant}" in failed["msg"]
     assert [problem["option"] for problem in failed["problems"]] == ["routes[0].app"]

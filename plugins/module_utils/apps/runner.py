@@ -105,7 +105,7 @@ def run(
         options["hidden"] = hidden
         options["progress"] = lambda message: progress(visible(message))
         kube = connect(options, advice)
-        if "entries" in options:
+        if "several" in options:
             result = _each(module, kube, options, check_mode)
         else:
             result = _MODULES[module](kube, options, check_mode)
@@ -141,7 +141,7 @@ def _each(module: str, kube: Kube, options: dict[str, Any], check_mode: bool) ->
     """Run a module for each entry of its list, also for those after one that fails, and put the results together."""
     option = LISTS[module][0]
     results: list[Result] = []
-    for where, entry in options["entries"]:
+    for where, entry in options["several"]:
         before = kube.changed
         kube.changed = False
         try:

@@ -23,7 +23,7 @@ from .tenant_spec import info_problems, kubeconfig_problems, tenant_problems
 def parse(module: str, given: dict[str, Any]) -> dict[str, Any]:
     """Return the checked options of a module.
 
-    For `app` the key `wanted` has the list of `App`. For another module that was given a list, the key `entries` has
+    For `app` the key `wanted` has the list of `App`. For another module that was given a list, the key `several` has
     the options of each entry, and its place.
 
     Raises Invalid with every problem of the task.
@@ -46,7 +46,7 @@ def parse(module: str, given: dict[str, Any]) -> dict[str, Any]:
                         Problem("wait", f"false, and app {app.key} is blue_green", "true: it waits to switch")
                     )
     elif listed:
-        values["entries"] = _entries(module, values, problems)
+        values["several"] = _entries(module, values, problems)
     else:
         found = unsaid(problems, _CHECKS[module](values))
         problems += [problem for problem in found if not _reported(problem, problems)]
