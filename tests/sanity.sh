@@ -11,7 +11,7 @@ version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 # The output directory keeps ansible-test's own state; everything else follows the working tree.
 mkdir -p "$work"
 find "$work" -mindepth 1 -maxdepth 1 ! -name tests -exec rm -rf {} +
-rm -rf "$work/tests/unit" "$work/tests/api" "$work/tests/e2e"
+rm -rf "$work/tests/unit" "$work/tests/api" "$work/tests/e2e" "$work/tests/sanity"
 cd "$root"
 git ls-files --cached --others --exclude-standard | while IFS= read -r file; do
     if [ -e "$file" ]; then printf '%s\n' "$file"; fi
