@@ -22,7 +22,7 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.rele
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube.client import ApiError, Kube
 
 from .dependents import Graph
-from .deploy import Failed, conflicts, deploy, load
+from .deploy import conflicts, deploy_one, load
 
 Result = dict[str, Any]
 Key = tuple[str, str, str]
@@ -52,24 +52,8 @@ def run(kube: Kube, options: dict[str, Any], check_mode: bool) -> Result:
     problems = conflicts(kube, [plan], set(), warnings)
     if problems:
         raise Invalid(problems)
-    try:
-        outcome = deploy(kube, plan, options, check_mode)
-    except Failed as error:
-        outcome = {"failed": True, "msg": str(error), **error.details}
-    diff = outcome.pop("diff")
-    result: Result = {
-        "changed": outcome["changed"],
-        "app": {
-            "name": name,
-            "tenant": tenant,
-            **outcome,
-            "bindings": [summary(edge) for edge in edges_of(plan.spec)],
-        },
-        "diff": [diff] if diff["before"] != diff["after"] else [],
-    }
-    for key in ("failed", "msg", "unknown"):
-        if outcome.get(key):
-            result[key] = result["app"].pop(key)
+    result = deploy_one(kube, plan, options, check_mode)
+    result["app"]["bindings"] = [summary(edge) for edge in edges_of(plan.spec)]
     return result
 
 

@@ -177,6 +177,24 @@ def share_ports(kube: Kube, lives: Iterable[Live]) -> None:
         live.ports = held
 
 
+def deploy_one(kube: Kube, plan: Plan, options: dict[str, Any], check_mode: bool) -> Result:
+    """Carry out a plan, and return the result of a task for this one app: `app` has what the module adds to."""
+    try:
+        outcome = deploy(kube, plan, options, check_mode)
+    except Failed as error:
+        outcome = {"failed": True, "msg": str(error), **error.details}
+    diff = outcome.pop("diff")
+    result: Result = {
+        "changed": outcome["changed"],
+        "app": {"name": plan.name, "tenant": plan.tenant, **outcome},
+        "diff": [diff] if diff["before"] != diff["after"] else [],
+    }
+    for key in ("failed", "msg", "unknown"):
+        if outcome.get(key):
+            result[key] = result["app"].pop(key)
+    return result
+
+
 def _collect(module: str, apps: list[App], act: Callable[[App], Result], warnings: list[str]) -> Result:
     """Act on each app, in parallel, and put the outcomes together; one failure does not stop the others."""
 

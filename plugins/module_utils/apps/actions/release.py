@@ -26,7 +26,7 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.spec
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube.client import Kube
 
 from .dependents import Graph
-from .deploy import Failed, conflicts, deploy, load, namespaces, on_hosts, share_ports
+from .deploy import conflicts, deploy_one, load, namespaces, on_hosts, share_ports
 from .tenant import make as make_tenant
 
 Result = dict[str, Any]
@@ -58,28 +58,10 @@ def run(kube: Kube, options: dict[str, Any], check_mode: bool) -> Result:
         raise Invalid(problems)
     if absent and not check_mode:
         make_tenant(kube, tenant)
-    try:
-        outcome = deploy(kube, plan, options, check_mode)
-    except Failed as error:
-        outcome = {"failed": True, "msg": str(error), **error.details}
-    diff = outcome.pop("diff")
-    result: Result = {
-        "changed": outcome["changed"],
-        "app": {
-            "name": name,
-            "tenant": tenant,
-            **outcome,
-            "from_version": source.version,
-            "from_tenant": plan.from_tenant,
-            "from_app": plan.from_app,
-        },
-        "diff": [diff] if diff["before"] != diff["after"] else [],
-    }
+    result = deploy_one(kube, plan, options, check_mode)
+    result["app"].update(from_version=source.version, from_tenant=plan.from_tenant, from_app=plan.from_app)
     if warnings:
         result["warnings"] = warnings
-    for key in ("failed", "msg", "unknown"):
-        if outcome.get(key):
-            result[key] = result["app"].pop(key)
     return result
 
 
