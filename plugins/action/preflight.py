@@ -23,7 +23,7 @@ from ansible.utils.display import Display
 from ansible_collections.cloudbang.platform.plugins.module_utils import atomic
 from ansible_collections.cloudbang.platform.plugins.plugin_utils import declarations
 from ansible_collections.cloudbang.platform.plugins.plugin_utils.preflight import options
-from ansible_collections.cloudbang.platform.plugins.plugin_utils.preflight.checks_hosts import package_variables
+from ansible_collections.cloudbang.platform.plugins.plugin_utils.preflight.checks_hosts import OTHERS, package_variables
 from ansible_collections.cloudbang.platform.plugins.plugin_utils.preflight.checks_ports import ways
 from ansible_collections.cloudbang.platform.plugins.plugin_utils.preflight.inventory import (
     ERROR,
@@ -183,7 +183,8 @@ def plan(inventory: Inventory) -> dict[str, Any]:
             "fsync": str(inventory.get(host, "etcd_data_dir", "/var/lib/etcd")) if host in inventory.etcd else "",
         }
     units = {port.unit: port.mark for role in inventory.declared for port in role.ports}
-    return {"hosts": hosts, "ways": ways(inventory), "units": units}
+    others = [unit for _what, names, _hint in OTHERS for unit in names]
+    return {"hosts": hosts, "ways": ways(inventory), "units": units, "others": others}
 
 
 def prefixes(known: Mapping[str, Any]) -> tuple[str, ...]:

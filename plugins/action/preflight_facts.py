@@ -55,6 +55,7 @@ class ActionModule(ActionBase):
             **(plan.get("hosts") or {}).get(variables["inventory_hostname"], {}),
             "probes": probes(plan.get("ways") or {}, set(variables.get("group_names") or [])),
             "units": plan.get("units") or {},
+            "others": plan.get("others") or [],
         }
         before = time.time()
         try:

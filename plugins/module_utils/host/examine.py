@@ -41,20 +41,7 @@ FEATURES = {
 # Authorities that an installed host trusts, by their names on the controller.
 AUTHORITIES = {"kubernetes-ca": "/etc/kubernetes/pki/ca.crt", "etcd-ca": "/etc/etcd/pki/ca.crt"}
 VERSIONED = {"kubelet": "--version", "kube-apiserver": "--version", "etcd": "--version"}
-# Container runtimes and Kubernetes of other installers, and what the platform's own roles recorded.
-OTHERS = (
-    "containerd.service",
-    "crio.service",
-    "docker.service",
-    "k0scontroller.service",
-    "k0sworker.service",
-    "k3s-agent.service",
-    "k3s.service",
-    "kubelet.service",
-    "rke2-agent.service",
-    "rke2-server.service",
-    "snap.microk8s.daemon-kubelite.service",
-)
+# What the platform's own roles recorded.
 RECORD = "/var/lib/cloudbang/installed.json"
 FIREWALLD = "firewalld.service"
 # A lost TCP packet is sent again after a second; a closed UDP port answers at once, an open one not at all.
@@ -148,15 +135,15 @@ def swaps_at_boot() -> list[str]:
     ]
 
 
-def other_services() -> dict[str, dict[str, str]]:
-    """Return path, ``active`` and ``enabled`` of each unit that somebody else installed, as systemd tells them."""
+def other_services(units: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Return path, ``active`` and ``enabled`` of each of the units, and of firewalld, that somebody else installed."""
     try:
         ours = json.loads(text(RECORD) or "{}")
     except ValueError:
         ours = {}
     properties = "--property=Id,LoadState,FragmentPath,ActiveState,UnitFileState"
     found = {}
-    for block in command("systemctl", "show", properties, *OTHERS, FIREWALLD).split("\n\n"):
+    for block in command("systemctl", "show", properties, *units, FIREWALLD).split("\n\n"):
         one = dict(line.partition("=")[::2] for line in block.splitlines())
         if one.get("LoadState") == "loaded" and one.get("FragmentPath") not in ours:
             found[one["Id"]] = {
@@ -548,9 +535,9 @@ def examine(wanted: dict[str, Any]) -> dict[str, Any]:
     """Return everything about this host.
 
     ``wanted``: ``disks`` paths to measure, ``units`` to look for, each with the file that
-    tells that it is ours, empty for its own, ``probes`` lists of peer, address, port,
-    protocol, ``packages`` that are to be had, ``address`` the node's own, ``vip`` and ``vip_port`` what should be free,
-    ``fsync`` a directory.
+    tells that it is ours, empty for its own, ``others`` units to look for that another installer brings, ``probes``
+    lists of peer, address, port, protocol, ``packages`` that are to be had, ``address`` the node's own, ``vip`` and
+    ``vip_port`` what should be free, ``fsync`` a directory.
     """
     links = interfaces()
     units = installed(wanted.get("units") or {})
@@ -560,7 +547,7 @@ def examine(wanted: dict[str, Any]) -> dict[str, Any]:
     mtus = [one["mtu"] for one in links.values() if own in {address.split("/")[0] for address in one["addresses"]}]
     results = probe_peers(probes, min(mtus) if mtus else 0)
     vip = str(wanted.get("vip") or "")
-    services = other_services()
+    services = other_services(wanted.get("others") or [])
     return {
         "reached": True,
         "os": operating_system(),

@@ -56,7 +56,7 @@ def directories_can_be_written(inventory: Inventory) -> Iterator[Problem]:
                 continue
             user = this_user()
             found = f"{place}, which user {user} may not write" if os.path.isdir(place) else f"{place}, a file"
-            hint = f"chown -R {user} it if it is to be this user's, or set {name}"
+            hint = f"chown -R {user} it when it should belong to this user, or set {name}"
             yield Problem(HOST, "controller", name, found, f"a directory that {user} may read and write", hint)
 
 

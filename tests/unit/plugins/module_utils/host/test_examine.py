@@ -150,7 +150,7 @@ UnitFileState=masked
 def test_services_of_others_are_told_from_ours(monkeypatch: pytest.MonkeyPatch, place: str, found: bool) -> None:
     monkeypatch.setattr(examine_module, "command", lambda *_words: SHOWN.format(place=place))
     monkeypatch.setattr(examine_module, "text", lambda _path: '{"/etc/systemd/system/containerd.service": "file"}')
-    services = other_services()
+    services = other_services(["containerd.service", "crio.service", "docker.service"])
     assert list(services) == (["containerd.service"] if found else [])
     assert all(
         one == {"path": f"{place}/containerd.service", "active": "active", "enabled": "enabled"}
@@ -161,7 +161,7 @@ def test_services_of_others_are_told_from_ours(monkeypatch: pytest.MonkeyPatch, 
 def test_a_host_without_systemd_has_no_services_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(examine_module, "command", lambda *_words: "")
     monkeypatch.setattr(examine_module, "text", lambda _path: "")
-    assert other_services() == {}
+    assert other_services(["containerd.service"]) == {}
 
 
 @pytest.mark.parametrize(

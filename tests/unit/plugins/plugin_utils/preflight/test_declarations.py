@@ -103,6 +103,7 @@ def test_the_registry_has_the_images_of_the_network_that_is_chosen() -> None:
 def test_preflight_plans_to_look_at_it(inventory: Inventory) -> None:
     found = plan(inventory)
     assert found["units"]["made-up.service"] == ""
+    assert {"docker.service", "k3s.service"} <= set(found["others"])
     assert ["storage1", "10.92.0.41", 7777, "tcp"] in found["ways"]["compute"]
     assert "made-up-tools" in found["hosts"]["storage1"]["packages"]
     assert "made-up-tools" not in found["hosts"]["compute1"]["packages"]
@@ -171,7 +172,7 @@ def test_roles_leave_what_they_declare_for_a_reset_on_the_host() -> None:
 
 
 def test_what_is_left_on_the_host_is_json() -> None:
-    content = converge.ActionModule._content(None, "content", lookup("reset", role="calico")[0])  # type: ignore[arg-type]
+    content = converge.text_of(lookup("reset", role="calico")[0]).encode()
     assert json.loads(content) == lookup("reset", role="calico")[0] and content.endswith(b"\n")
 
 
