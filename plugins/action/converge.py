@@ -20,11 +20,17 @@ from ansible_collections.cloudbang.platform.plugins.plugin_utils.sending import 
     send_blobs,
 )
 
+OPTIONS = {"files", "services", "record"}
 SOURCES = ("template", "src", "content", "kubeconfig", "artifact", "link")
 MODES = {"artifact": "0755", "kubeconfig": "0600"}
 KEYS = {*SOURCES, "path", "state", "mode", "owner", "group", "validate", "secret"}
 # Of every kubeconfig.
 CLUSTER = ("cloudbang_cluster_name", "cloudbang_api_url")
+
+
+def text_of(value: Any) -> str:
+    """Return the text of a file whose content the task has: a mapping or a list as JSON, all else as it is."""
+    return f"{json.dumps(value, indent=2)}\n" if isinstance(value, (dict, list)) else str(value)
 
 
 class ActionModule(ActionBase):
@@ -37,16 +43,18 @@ class ActionModule(ActionBase):
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result: dict[str, Any] = super().run(tmp, task_vars)
         self._variables = task_vars or {}
-        unknown = set(self._task.args) - {"files", "services"}
+        unknown = set(self._task.args) - OPTIONS
         if unknown:
-            raise AnsibleActionFail(f"converge: unknown options {sorted(unknown)}; wanted: files, services")
+            raise AnsibleActionFail(
+                f"converge: unknown options {sorted(unknown)}; wanted: {', '.join(sorted(OPTIONS))}"
+            )
         blobs: dict[str, str] = {}
         files = [self._entry(dict(entry), blobs) for entry in self._task.args.get("files") or []]
         arguments = {
             "files": files,
             "services": self._task.args.get("services") or [],
             # What a task delegates, to the controller, is not part of the host.
-            "record": not self._task.delegate_to,
+            "record": self._task.args.get("record", not self._task.delegate_to),
         }
         answer = self._converge(arguments)
         if answer.get("missing") and not answer.get("failed") and not self._task.check_mode:
@@ -111,8 +119,7 @@ class ActionModule(ActionBase):
 
     def _content(self, source: str, value: Any) -> bytes:
         if source == "content":
-            text = f"{json.dumps(value, indent=2)}\n" if isinstance(value, (dict, list)) else str(value)
-            return text.encode()
+            return text_of(value).encode()
         if source == "kubeconfig":
             return self._kubeconfig(value).encode()
         if source == "src":

@@ -146,7 +146,7 @@ options:
     description:
       - Whether M(cloudbang.platform.node_reset) is to remove O(files) from the host; directories with all that is in
         them.
-      - Always so, except for tasks that are delegated.
+      - V(true) by default, and V(false) where the task is delegated.
     type: bool
 attributes:
   check_mode:
