@@ -23,6 +23,8 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
+import count
+
 ROOT = Path(__file__).resolve().parents[1]
 BUILD = ROOT / "build" / "molecule"
 # Those that take long start first.
@@ -73,16 +75,6 @@ def counts(path: Path) -> tuple[int, int]:
         sum(int(one.get("tests", 0)) for one in suites),
         sum(int(one.get("failures", 0)) + int(one.get("errors", 0)) for one in suites),
     )
-
-
-def failed(path: Path) -> list[str]:
-    """Return the names of the failed test functions of a JUnit file."""
-    try:
-        cases = list(ET.parse(path).getroot().iter("testcase"))
-    except (OSError, ET.ParseError):
-        return []
-    wrong = [case for case in cases if case.find("failure") is not None or case.find("error") is not None]
-    return [str(case.get("name")) for case in wrong]
 
 
 def begun_steps(log: Path) -> list[str]:
@@ -155,7 +147,8 @@ def write_junit(outcomes: Sequence[Outcome]) -> None:
     for one in outcomes:
         case = ET.SubElement(suite, "testcase", classname="molecule", name=one.name, time=f"{one.seconds:.1f}")
         if not one.passed:
-            found = "; ".join(failed(BUILD / f"{one.name}.xml"))
+            report = BUILD / f"{one.name}.xml"
+            found = "; ".join(count.failed(report)) if report.exists() else ""
             ET.SubElement(case, "failure", message=f"failed at {one.step}: {found}").text = str(one.log)
     root = ET.Element("testsuites")
     root.append(suite)

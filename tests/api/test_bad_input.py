@@ -82,12 +82,17 @@ class World:
         assert not result.get("failed"), result["msg"]
 
     def state(self) -> Any:
-        """Return everything that a module could have changed; the generation of what controllers write to as well."""
-        spaces = sorted(space["metadata"]["name"] for space in self.api.kube.find("Namespace"))
+        """Return everything that a module could have changed; the generation of what controllers write to as well.
+
+        What is being deleted is left out: it goes on its own, whatever the module does.
+        """
+        found = [space["metadata"] for space in self.api.kube.find("Namespace")]
+        spaces = sorted(meta["name"] for meta in found if "deletionTimestamp" not in meta)
         objects = [
             (kind, meta["namespace"], meta["name"], meta.get("generation") or meta["resourceVersion"])
             for kind in KINDS
             for meta in (entry["metadata"] for entry in self.api.kube.find(kind))
+            if meta["namespace"] in spaces
         ]
         return spaces, sorted(objects)
 

@@ -216,8 +216,8 @@ def test_several_tenants_in_one_task(api: Api, tenant: str) -> None:
         assert quota is not None and quota["spec"]["hard"]["pods"] == pods
     again = good("tenant", options)
     assert (again["changed"], again["diff"]) == (False, [])
-    gone = good("tenant", api.options(state="absent", tenants=[{"name": name} for name in names], wait=False))
-    assert gone["changed"]
+    assert good("tenant", api.options(state="absent", tenants=[{"name": name} for name in names]))["changed"]
+    assert [api.kube.get("Namespace", None, name) for name in names] == [None, None]
 
 
 def test_what_somebody_changed_comes_back(api: Api, tenant: str) -> None:
