@@ -51,7 +51,7 @@ QUESTIONS = ("reviews", "/token")
 # How an ended connection looks to TLS; every other error of it says what is wrong with certificates or protocol.
 ENDED = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
 Found = TypeVar("Found")
-# Returns what to add to the message of a refusal, of a status and that message: what is to be done about it.
+# Returns the next step to add to the message of a refusal, by its status and that message.
 Advice = Callable[[int, str], str]
 # A connection to an API that is gone is noticed after about 6 seconds, also when nothing is sent (a watch).
 KEEPALIVE = (("SO_KEEPALIVE", 1), ("TCP_KEEPIDLE", 3), ("TCP_KEEPINTVL", 1), ("TCP_KEEPCNT", 3))
