@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -118,8 +119,20 @@ class Steps:
                 self.seconds[step] = now - begun
 
 
+def remove_leftovers(name: str) -> None:
+    """Remove the nodes that a scenario left behind when it was killed, and what the controller had of their cluster."""
+    label = f"label=cloudbang.lab=molecule-{name.replace('_', '-')}"
+    found = subprocess.run(
+        ["docker", "ps", "--all", "--quiet", "--filter", label], capture_output=True, text=True, check=True
+    ).stdout.split()
+    if found:
+        subprocess.run(["docker", "rm", "--force", "--volumes", *found], stdout=subprocess.DEVNULL, check=True)
+    shutil.rmtree(BUILD / name / "state", ignore_errors=True)
+
+
 def run(name: str) -> Outcome:
     log, report = BUILD / f"{name}.log", BUILD / f"{name}.xml"
+    remove_leftovers(name)
     log.write_bytes(b"")
     report.unlink(missing_ok=True)
     started = time.monotonic()

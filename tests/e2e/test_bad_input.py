@@ -83,6 +83,7 @@ def test_two_runs_at_once_do_no_harm(lab: Lab) -> None:
     lab.healthy()
 
 
+@pytest.mark.drill
 def test_check_mode_on_a_machine_that_has_nothing(lab: Lab, newcomer: Node) -> None:
     done = lab.play(SITE, *EXTRA, "--check", "--limit", newcomer.name)
     assert done.changed[newcomer.name]

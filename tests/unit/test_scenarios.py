@@ -49,18 +49,35 @@ def table() -> dict[str, tuple[set[str], str]]:
     return {scenario: (set(re.findall(r"`(\w+)`", roles)), shows.strip()) for scenario, roles, shows in rows}
 
 
+def content(scenario: str) -> dict[str, Any]:
+    return dict(yaml.safe_load((ROOT / "molecule" / scenario / "molecule.yml").read_text("utf-8")))
+
+
+def sources(scenario: str) -> str:
+    """Return the text of all tests of a scenario."""
+    return "".join(path.read_text("utf-8") for path in (ROOT / "molecule" / scenario / "tests").glob("*.py"))
+
+
 def variables(scenario: str) -> dict[str, Any]:
-    content = yaml.safe_load((ROOT / "molecule" / scenario / "molecule.yml").read_text("utf-8"))
-    return dict(content["provisioner"]["inventory"])
+    return dict(content(scenario)["provisioner"]["inventory"])
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_every_scenario_runs_a_second_time(scenario: str) -> None:
     """By molecule, or by a test of it."""
-    content = yaml.safe_load((ROOT / "molecule" / scenario / "molecule.yml").read_text("utf-8"))
-    sequence = content.get("scenario", {}).get("test_sequence", [])
-    tests = "".join(path.read_text("utf-8") for path in (ROOT / "molecule" / scenario / "tests").glob("*.py"))
-    assert ("idempotence" in sequence) != ("assert changes(converge()) == []" in tests)
+    sequence = content(scenario).get("scenario", {}).get("test_sequence", [])
+    by_test = re.search(r"assert changes\(converge\(.*\)\) == \[\]", sources(scenario))
+    assert ("idempotence" in sequence) != bool(by_test)
+
+
+def test_every_role_runs_in_check_mode_on_converged_hosts() -> None:
+    """By the end-to-end tests, whose lab has Calico, or by a scenario."""
+    checked: set[str] = set()
+    for scenario in SCENARIOS:
+        shared = content(scenario).get("verifier", {}).get("additional_files_or_dirs", [])
+        if "../../shared/test_check_mode.py" in shared or '"--check"' in sources(scenario):
+            checked |= set(converged(ROOT / "molecule" / scenario / "converge.yml"))
+    assert checked >= ROLES - set(converged(ROOT / "playbooks/site.yml")) | {"goodnet"}
 
 
 def test_every_scenario_is_in_the_table() -> None:

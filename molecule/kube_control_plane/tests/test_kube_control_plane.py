@@ -426,6 +426,23 @@ def test_keys_are_for_their_owners_only() -> None:
 
 
 @pytest.mark.disruptive
+def test_services_that_were_changed_and_restarted_by_hand_run_as_wanted_again() -> None:
+    options = {"etcd": "--max-txn-ops=129", "kube-apiserver": "--max-requests-inflight=401"}
+    host = node(HOST)
+
+    def strange() -> list[str]:
+        commands = host.check_output("ps -e -o args")
+        return [unit for unit, option in options.items() if option in commands]
+
+    for unit, option in options.items():
+        host.check_output(f"sed -i 's|^ExecStart=.*/{unit} |&{option} |' /etc/systemd/system/{unit}.service")
+    host.check_output("systemctl daemon-reload && systemctl restart etcd kube-apiserver")
+    assert strange() == list(options)
+    converge()
+    assert strange() == []
+
+
+@pytest.mark.disruptive
 def test_what_was_changed_lost_or_stopped_is_put_right_and_in_force() -> None:
     """The policies of tenants are as after a run that was killed between them and what binds them."""
     host = node(HOST)

@@ -14,7 +14,6 @@ from scenario import (
     STATE,
     WEB_SPEC,
     confined,
-    converge,
     manifest_of,
     module,
     node,
@@ -160,20 +159,3 @@ def test_etcd_talks_as_to_a_member_only_to_members(certificate: str, served: boo
     files = f"--cacert {pki}/ca.crt --cert {pki}/{certificate}.crt --key {pki}/{certificate}.key"
     done = node("node1").run(f"curl --silent --fail --http1.1 --max-time 5 {files} https://10.94.8.11:2380/version")
     assert (done.rc == 0) == served, done.stderr
-
-
-@pytest.mark.disruptive
-def test_services_that_were_changed_and_restarted_by_hand_run_as_wanted_again() -> None:
-    options = {"etcd": "--max-txn-ops=129", "kube-apiserver": "--max-requests-inflight=401"}
-    host = node("node1")
-
-    def strange() -> list[str]:
-        commands = host.check_output("ps -e -o args")
-        return [unit for unit, option in options.items() if option in commands]
-
-    for unit, option in options.items():
-        host.check_output(f"sed -i 's|^ExecStart=.*/{unit} |&{option} |' /etc/systemd/system/{unit}.service")
-    host.check_output("systemctl daemon-reload && systemctl restart etcd kube-apiserver")
-    assert strange() == list(options)
-    converge()
-    assert strange() == []
