@@ -43,7 +43,7 @@ requirements:
 """
 
 EXAMPLES = r"""
-- name: Judge the inventory before any host is asked
+- name: Check the inventory before any host is contacted
   cloudbang.platform.preflight:
     stage: inventory
   run_once: true
