@@ -1,7 +1,7 @@
 #!/usr/bin/python
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Remove from a host what the platform put there."""
+"""Remove the platform from a host."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ short_description: Remove the platform from a host
 version_added: 0.1.0
 author: Cloudbang Team (@cloudbang)
 description:
-  - Stops the units that M(cloudbang.platform.converge) runs and removes all files that it recorded.
-  - Removes what else the roles of the host leave there, as interfaces, routes, packet filter rules, mounts and
-    processes of containers. Each role has put a declaration of that into C(/etc/cloudbang/reset.d).
-  - Rules that others made, SSH, users and installed packages stay. Kernel parameters stay until the next boot.
-  - What is gone already is no error, so that a stopped run can be repeated.
+  - Stops the units of M(cloudbang.platform.converge) and removes all files that it recorded.
+  - Removes everything else that the host's roles left, such as interfaces, routes, packet filter rules, mounts and
+    processes of containers, by the declaration of each role in C(/etc/cloudbang/reset.d).
+  - Packet filter rules of others, SSH, users and installed packages stay. Kernel parameters stay until the next boot.
+  - Missing files and units are not errors, so that a stopped run can be repeated.
 options:
   declared:
     description:
-      - Declarations besides those on the host, each in the form of the key C(reset) of a role's C(meta/platform.yml).
-      - With those of all roles, hosts are reset that an earlier version or a run that did not end has left without
-        their own.
+      - Additional declarations, each in the format of the key C(reset) of a role's C(meta/platform.yml).
+      - The declarations of all roles also reset hosts without declarations of their own, after an earlier version or an
+        unfinished run.
     type: list
     elements: dict
     default: []
 attributes:
   check_mode:
     support: full
-    description: Says what would be removed.
+    description: Returns what would be removed.
 """
 
 EXAMPLES = r"""
