@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Checks of addresses, names and ways, with what the hosts say about themselves."""
+"""Checks of addresses, names and connections, with the facts of the hosts."""
 
 from __future__ import annotations
 
