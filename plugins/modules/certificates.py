@@ -131,7 +131,7 @@ def public_half(module: AnsibleModule, path: str) -> str | None:
 
 
 def make_key(module: AnsibleModule, path: str) -> None:
-    """Make a key."""
+    """Create a key."""
     os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
     with atomic.staged(path) as temporary:
         command = ["openssl", "genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", temporary]
@@ -141,7 +141,7 @@ def make_key(module: AnsibleModule, path: str) -> None:
 
 
 def own(module: AnsibleModule, path: str, owner: str, group: str) -> bool:
-    """Give a key to its owner; return whether that was, or in check mode would be, a change."""
+    """Set the owner of a key; return whether that was, or in check mode would be, a change."""
     try:
         wanted = (os.geteuid(), os.getegid())
         if not os.geteuid():

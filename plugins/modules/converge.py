@@ -230,11 +230,11 @@ REMEMBER_ABOVE = 1 << 20  # bytes: hashing smaller files is cheaper than remembe
 
 
 class Problem(Exception):
-    """Something the host does not allow; the message says what, where and what to do."""
+    """An operation that the host does not allow; the message has the operation, the path and the next step."""
 
 
 class Digests:
-    """SHA-256 of files; large ones are remembered while inode, size, mtime and ctime stay."""
+    """SHA-256 of files; those of large files are cached while inode, size, mtime and ctime stay the same."""
 
     def __init__(self, store: str = DIGESTS) -> None:
         self.store = store
@@ -273,7 +273,7 @@ class Digests:
 
 
 def record(entries: list[dict[str, Any]], store: str = INSTALLED) -> None:
-    """Note what is put on the host, before it is put there: V(file), V(tree), or V(parent) that is made for either."""
+    """Record a path before it is created on the host: V(file), V(tree), or V(parent) of either."""
     known = installed(store)
     before = dict(known)
     for entry in entries:
@@ -347,7 +347,7 @@ class Files:
             raise Problem(f"{entry['path']}: {error.strerror or error}; what was there before is kept") from error
 
     def _change(self, path: str) -> bool:
-        """Note a change; return whether it is to be carried out."""
+        """Record a change; return whether to make it."""
         if path not in self.changed:
             self.changed.append(path)
         return not self.module.check_mode
@@ -467,7 +467,7 @@ class Files:
 
 
 class Services:
-    """Brings systemd units to the wanted state by comparing what runs with what is on disk."""
+    """Brings systemd units to the wanted state by comparing running processes with files on disk."""
 
     def __init__(self, module: AnsibleModule, digests: Digests, changed_files: list[str]) -> None:
         self.module = module
@@ -628,7 +628,7 @@ class Services:
         self._wait(unit, service)
 
     def _wait(self, unit: str, service: dict[str, Any]) -> None:
-        """Wait until the unit does its work; a unit that keeps crashing is told at once."""
+        """Wait until the unit works; fail at once for a unit that keeps crashing."""
         deadline = time.monotonic() + service["health_timeout"]
         health = service["health"] or service["effect"] or ""
         command = shlex.split(health)

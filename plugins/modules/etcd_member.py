@@ -129,7 +129,7 @@ class Etcdctl:
 
 
 def write(path: str, text: str) -> bool:
-    """Write a file with mode 0600 when its text differs; return whether it did."""
+    """Write a file with mode 0600 if its text differs; return whether it was written."""
     try:
         with open(path, encoding="utf-8") as stream:
             if stream.read() == text:
@@ -142,7 +142,7 @@ def write(path: str, text: str) -> bool:
 
 
 def allow_empty_start(module: AnsibleModule) -> None:
-    """Leave the mark without which the unit refuses to start a member that has no data."""
+    """Write the mark file; without it the unit refuses to start a member that has no data."""
     mark = module.params["mark"]
     os.makedirs(os.path.dirname(mark), mode=0o700, exist_ok=True)
     with open(mark, "w", encoding="utf-8"):

@@ -89,7 +89,7 @@ def objects(out: str) -> dict[str, dict[str, Any]]:
 
 
 def patiently(module: AnsibleModule, text: str, *arguments: str) -> str:
-    """Run kubectl until the API takes it or the time is up."""
+    """Run kubectl until the API accepts the request or the timeout ends."""
     deadline = time.monotonic() + module.params["timeout"]
     while True:
         code, out, err = kubectl(module, *arguments, data=text)

@@ -106,7 +106,7 @@ def removal(saved: str, chains: tuple[str, ...], comments: tuple[str, ...]) -> s
 
 
 class Reset:
-    """Removes one kind of thing after the other; each step may have been done before."""
+    """Removes units, processes, rules and files in order; steps that are already done are skipped."""
 
     def __init__(self, module: AnsibleModule, declared: Iterable[Mapping[str, Any]] = ()) -> None:
         self.module = module
@@ -138,7 +138,7 @@ class Reset:
             raise OSError(f"`{' '.join(command)}` failed: {err.strip()}")
 
     def steps(self) -> None:
-        """Do what roles need done while the services of others run, where it is still to be done."""
+        """Run the commands of roles that need running services of others, if they are not done yet."""
         for unit in (unit for unit in self._all("stop") if os.path.exists(f"{UNITS}/{unit}")):
             if not self.module.check_mode:
                 self.module.run_command(["systemctl", "stop", unit])
@@ -153,7 +153,7 @@ class Reset:
                     self._run(*command)
 
     def units(self) -> None:
-        """Stop and disable all that carries the mark, at once: systemd knows the order."""
+        """Stop and disable all marked units at once: systemd orders them."""
         marks = sorted(glob.glob(f"{UNITS}/*.d/{DROP_IN}"))
         stop = []
         for mark in marks:
@@ -172,7 +172,7 @@ class Reset:
             self._empty(os.path.dirname(mark))
 
     def processes(self) -> None:
-        """End what services leave running when they stop, as containerd does with shims and containers."""
+        """End processes that services leave running when they stop, such as shims and containers of containerd."""
         cgroups, programs = self._all("cgroups"), tuple(f"{one}\0".encode() for one in self._all("programs"))
         for attempt in range(50):
             running = [name for name in os.listdir("/proc") if name.isdigit()]
@@ -225,7 +225,7 @@ class Reset:
                 self._run("ipset", "destroy", name)
 
     def files(self) -> None:
-        """Remove what was recorded: files, trees, and what was made to hold them when it holds nothing else."""
+        """Remove recorded files and trees, and their recorded parent directories when these are empty."""
         try:
             with open(INSTALLED, encoding="utf-8") as stream:
                 recorded: dict[str, str] = json.load(stream)
@@ -264,7 +264,7 @@ class Reset:
             os.rmdir(path)
 
     def _empty(self, path: str) -> None:
-        """Remove a directory that holds nothing."""
+        """Remove an empty directory."""
         if not self.module.check_mode:
             with contextlib.suppress(OSError):
                 os.rmdir(path)

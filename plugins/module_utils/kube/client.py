@@ -153,7 +153,7 @@ class Kube:
             raise
 
     def apply(self, wanted: Object, manager: str, dry: bool = False) -> Object:
-        """Make the API own what the object sets for the field manager (server-side apply), and return the object.
+        """Apply the object for the field manager (server-side apply), and return it.
 
         With dry, return the object as it would become, and change nothing.
         """
@@ -163,7 +163,7 @@ class Kube:
         return self.request("PATCH", where, query, wanted, content_type=APPLY)
 
     def create(self, wanted: Object, manager: str) -> Object:
-        """Create an object; ApiError 409 when the name is taken."""
+        """Create an object. Raises ApiError 409 when the name is taken."""
         where = path(wanted["kind"], wanted["metadata"].get("namespace"))
         return self.request("POST", where, {"fieldManager": manager}, wanted)
 
@@ -173,7 +173,7 @@ class Kube:
         return self.request("PATCH", where, {"fieldManager": manager}, {"metadata": change}, content_type=MERGE)
 
     def delete(self, kind: str, namespace: str | None, name: str) -> bool:
-        """Delete an object and, in the background, what it owns. Returns whether there was one."""
+        """Delete an object and, in the background, its dependents. Returns whether it existed."""
         try:
             self.request("DELETE", path(kind, namespace, name), {"propagationPolicy": "Background"})
         except ApiError as error:
@@ -241,8 +241,8 @@ class Kube:
     ) -> Object:
         """Send a request and return the answer's JSON.
 
-        What may be repeated is, for some seconds (PATIENCE) while the API does not answer or is busy: all but a POST
-        that was sent.
+        Requests except a POST that was sent are retried for some seconds (PATIENCE) while the API does not answer or is
+        busy.
         """
         headers = {"Content-Type": content_type} if body is not None else {}
         if accept:

@@ -248,7 +248,7 @@ def other_installations(inventory: Inventory) -> Iterator[Problem]:
 
 @check("hosts")
 def packet_filters(inventory: Inventory) -> Iterator[Problem]:
-    """What they do not know they drop: traffic of pods, VXLAN, VRRP, and ports between the hosts."""
+    """ufw and firewalld drop unknown traffic: that of pods, VXLAN, VRRP, and ports between the hosts."""
     for host in inventory.examined:
         for name in inventory.facts[host].get("packet_filters", []):
             yield Problem(

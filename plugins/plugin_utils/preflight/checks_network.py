@@ -76,7 +76,7 @@ def vip_subnet(inventory: Inventory) -> Iterator[Problem]:
 
 @check("hosts")
 def vip_is_free(inventory: Inventory) -> Iterator[Problem]:
-    """An address that answers is taken, unless a host of ours holds it."""
+    """An address that answers is taken, unless a host of the cluster holds it."""
     held = {interface.ip for host in inventory.examined for _name, interface, _mtu in inventory.interfaces(host)}
     for host in inventory.examined:
         answer = inventory.facts[host].get("vip", {})

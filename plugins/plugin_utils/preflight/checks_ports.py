@@ -122,7 +122,7 @@ def clashes(port: Port, taken: str, node: str, vip: str) -> bool:
 
 @check("hosts")
 def ways_are_open(inventory: Inventory) -> Iterator[Problem]:
-    """One problem for each port of a host that cannot be reached, with everyone who cannot."""
+    """One finding for each unreachable port of a host, with all hosts that cannot reach it."""
     missed: dict[tuple[str, str, int, str], list[str]] = {}
     for host in inventory.examined:
         for peer, _address, port, protocol, result in inventory.facts[host].get("probes", []):
