@@ -1,12 +1,12 @@
 #!/usr/bin/env python
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Check what Cloudbang installs, and the environment it runs in, for known faults.
+"""Check the software that Cloudbang installs, and its own environment, for known vulnerabilities.
 
 Usage: PYTHONPATH=build/collections audit.py [--data DATA] [--lock LOCK] [--day DAY] [--at-hand]
 
-Go: each program in the artifact cache with govulncheck, and the module that it is built from by its version. A fault
-counts when one of its functions is linked into the program, or when nobody says which functions those are.
+Go: each program in the artifact cache with govulncheck, and the module that it is built from by its version. A
+vulnerability counts if one of its functions is linked into the program, or if its functions are unknown.
 Python: requirements.lock and the packages in the catalogue, by their versions.
 
 The data are those that tests/audit-sources.yml pins, so the same commit always gives the same answer. They are kept in
@@ -61,7 +61,7 @@ Record = Mapping[str, Any]
 
 
 class NotChecked(Exception):
-    """The audit cannot be made; the message says why and what to do."""
+    """The audit cannot run; the message has the reason and the next step."""
 
 
 @dataclass(frozen=True)
@@ -274,7 +274,7 @@ def reach(affected: Iterable[Record], linked: Collection[str], main: str) -> str
 
 
 def is_in(name: str, prefix: str) -> bool:
-    """Say whether a function belongs to the package itself, not to one below it."""
+    """Return whether a function belongs to the package itself, not to one below it."""
     return name.startswith(prefix) and "/" not in name[len(prefix) :]
 
 
@@ -299,7 +299,7 @@ def semver(text: str) -> tuple[Any, ...]:
 
 
 def covered(events: Iterable[Record], key: Any, version: Any) -> bool:
-    """Say whether a version lies in a range of OSV events; `key` orders versions."""
+    """Return whether a version lies in a range of OSV events; `key` orders versions."""
     inside = False
     for event in events:
         if "introduced" in event:
@@ -395,7 +395,7 @@ def main_package(program: bytes) -> str:
 
 
 def scan(data: Data, path: str) -> str:
-    """Return what govulncheck says of a program: which of its modules have faults in their versions."""
+    """Return govulncheck's result for a program: the modules with faults in their versions."""
     options = ["-mode=binary", "-scan=module", "-format=json", f"-db={data.go.resolve().as_uri()}"]
     done = subprocess.run([str(data.scanner), *options, path], capture_output=True, text=True, check=False)
     if done.returncode:
@@ -478,7 +478,7 @@ def exemptions(text: str, where: str) -> list[Exemption]:
 def judge(
     faults: Iterable[Fault], exceptions: Sequence[Exemption], day: datetime.date
 ) -> tuple[list[tuple[Fault, str]], bool]:
-    """Return each fault with what is said of it in the exceptions, and whether all is well."""
+    """Return each fault with its exception, and whether the audit passes."""
     rows = []
     good = True
     for fault in faults:

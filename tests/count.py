@@ -31,7 +31,7 @@ def count(report: Path, status: int) -> tuple[int, int]:
 
 
 def failed(report: Path) -> list[str]:
-    """Return the names of the failed tests of a report, each with the first line of what it said."""
+    """Return the names of the failed tests of a report, each with the first line of its message."""
     lines = []
     try:
         cases = list(ElementTree.parse(report).iter("testcase"))

@@ -5,7 +5,8 @@
 
 Each writes build/molecule/SCENARIO.log and build/molecule/SCENARIO.xml (JUnit); all of them build/molecule/junit.xml,
 and build/molecule/steps.tsv with the seconds of each step.
-What an earlier run left of a scenario is removed first. Names on the command line choose scenarios; all without.
+Leftovers of an earlier run of a scenario are removed first. Names on the command line choose scenarios; the default is
+all.
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ def begun_steps(log: Path) -> list[str]:
 
 
 def failed_step(log: Path) -> str:
-    """Return the step that molecule says has failed, or else the last one that it began.
+    """Return the step that failed according to molecule, else the last one that began.
 
     ERROR    [etcd > converge] Executed: Failed, with a colour; INFO     [etcd > converge] Executing.
     """

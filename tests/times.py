@@ -1,6 +1,6 @@
 #!/usr/bin/env python
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Print where the time of the last `make test` went, as the tables of docs/dev-testing.md.
+"""Print the durations of the last `make test`, as the tables of docs/dev-testing.md.
 
 Usage: times.py [SECONDS]
 

@@ -37,7 +37,7 @@ def outdated(directory: Path, addresses: list[str]) -> bool:
 
 
 class ActionModule(ActionBase):
-    """Makes what is missing and leaves what exists."""
+    """Creates missing files and keeps existing ones."""
 
     _requires_connection = False
     _supports_check_mode = True

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Controller side of M(cloudbang.platform.certificates): signs what the host's keys need."""
+"""Controller side of M(cloudbang.platform.certificates): signs certificates for the host's keys."""
 
 from __future__ import annotations
 

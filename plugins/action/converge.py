@@ -34,7 +34,7 @@ def text_of(value: Any) -> str:
 
 
 class ActionModule(ActionBase):
-    """Turns the task's list into what the module on the host compares."""
+    """Converts the task's options to the input of the module on the host."""
 
     _requires_connection = True
     _supports_check_mode = True

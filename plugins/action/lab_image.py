@@ -31,7 +31,7 @@ SPACE_B = 3 << 30
 
 
 class ActionModule(ActionBase):
-    """Makes sure that the engine has the image of a recipe."""
+    """Builds the image of a recipe if the engine lacks it."""
 
     _requires_connection = False
     _supports_check_mode = True

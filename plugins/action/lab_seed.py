@@ -16,7 +16,7 @@ from ansible_collections.cloudbang.platform.plugins.module_utils import atomic
 
 
 class ActionModule(ActionBase):
-    """Makes the identities of lab nodes and of the user who reaches them."""
+    """Creates the identities of lab nodes and the SSH key of their user."""
 
     _requires_connection = False
     _supports_check_mode = True
@@ -49,7 +49,7 @@ class ActionModule(ActionBase):
 
 
 class Seeder:
-    """Writes what is missing below one directory and keeps what is there.
+    """Creates missing files below one directory and keeps existing ones.
 
     Layout: ``id_ed25519`` and ``id_ed25519.pub`` (the user), ``known_hosts`` (every node's key under its address and
     name), ``nodes/<name>/`` with ``ssh_host_ed25519_key``, its ``.pub``, ``authorized_keys`` and ``machine-id``.

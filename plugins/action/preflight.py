@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Action plugin of M(cloudbang.platform.preflight): judges inventory and facts of all hosts on the controller."""
+"""Action plugin of M(cloudbang.platform.preflight): checks inventory and facts of all hosts on the controller."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class ActionModule(ActionBase):
         known = options.options(load)
         defaults = options.defaults(load)
         raw = {host: variables["hostvars"].raw_get(host) for host in hosts}
-        # What the play or the command line says is not in an inventory host's variables.
+        # Variables of the play and the command line are not in an inventory host's variables.
         mine = raw.get(variables["inventory_hostname"], {})
         common = {
             name: value
@@ -125,7 +125,7 @@ class ActionModule(ActionBase):
     def _templated(
         self, variables: dict[str, Any], names: set[str], own: set[str]
     ) -> tuple[dict[str, Any], dict[str, str]]:
-        """Return the values of some variables, and why those that the user wrote have none."""
+        """Return the values of variables, and the errors of those that the user set."""
         templar = self._templar.copy_with_new_env(available_variables=variables)
         values: dict[str, Any] = {}
         errors: dict[str, str] = {}
@@ -167,7 +167,7 @@ class ActionModule(ActionBase):
 
 
 def plan(inventory: Inventory) -> dict[str, Any]:
-    """Return which hosts can be asked, with what each needs to know, and the ways to try by groups of users."""
+    """Return the hosts to contact, each with its parameters, and the connections to try by groups of users."""
     hosts = {}
     packages = package_variables(inventory)
     for host in inventory.nodes:
@@ -203,7 +203,7 @@ def is_default(value: Any, default: Any) -> bool:
 
 
 def lost(answer: Mapping[str, Any]) -> dict[str, Any]:
-    """Return facts for a host whose task failed before it could say anything."""
+    """Return facts for a host whose task failed before it returned any."""
     return {"reached": False, "reason": " ".join(str(answer.get("msg") or "no answer").split())}
 
 

@@ -39,7 +39,7 @@ def probes(ways: dict[str, Any], groups: set[str]) -> list[list[Any]]:
 
 
 class ActionModule(ActionBase):
-    """Looks at a host and never fails because of it."""
+    """Gathers the facts of a host; an unreachable host is a result, not a failure."""
 
     _supports_check_mode = True
     _supports_async = False

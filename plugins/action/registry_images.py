@@ -14,7 +14,7 @@ from ansible_collections.cloudbang.platform.plugins.plugin_utils.sending import 
 
 
 class ActionModule(ActionBase):
-    """Asks the host what is missing, sends that, and has it pushed."""
+    """Sends the images that the registry lacks to its host, which pushes them."""
 
     _supports_check_mode = True
     _supports_async = False

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 
 class ModuleDocFragment:
-    """How the modules run. What they show in diff mode each says itself."""
+    """Attributes of how modules run. Each module documents its diff mode."""
 
     DOCUMENTATION = r"""
 attributes:
@@ -20,7 +20,7 @@ attributes:
     description: Runs once for all hosts of a play, as with C(run_once).
     support: none
   check_mode:
-    description: Says what would change, and changes nothing.
+    description: Returns what would change, and changes nothing.
     support: full
   diff_mode:
     description: Shows what changes.

@@ -6,15 +6,15 @@ from __future__ import annotations
 
 
 class ModuleDocFragment:
-    """How to reach and authenticate to the API; the names and variables are those of kubernetes.core."""
+    """Options to reach and authenticate to the API; names and variables are those of kubernetes.core."""
 
     DOCUMENTATION = r"""
 options:
   kubeconfig:
     description:
       - Path of a kubeconfig, on the controller or, with O(execute=target), on the target.
-      - Without it, E(K8S_AUTH_KUBECONFIG), then E(KUBECONFIG), then C(~/.kube/config), then the account of the pod it
-        runs in.
+      - Without it, E(K8S_AUTH_KUBECONFIG), then E(KUBECONFIG), then C(~/.kube/config), then the service account of the
+        pod it runs in.
     type: path
   context:
     description:
@@ -33,7 +33,7 @@ options:
     type: str
   ca_cert:
     description:
-      - Path of the CA certificates that sign the API's certificate.
+      - Path of CA certificates to verify the API's certificate.
       - Without it, E(K8S_AUTH_SSL_CA_CERT).
     type: path
   client_cert:
@@ -54,17 +54,16 @@ options:
   request_timeout:
     description:
       - Seconds to wait for the answer to one request.
-      - Requests that may be repeated are, for some seconds, so that an API whose address moves is not an error.
+      - Requests that are safe to repeat are retried for some seconds, so that a failover of the API is not an error.
     type: int
     default: 30
   execute:
     description:
       - Where the work is done.
-      - V(controller) does it in the controller's process, which needs the Python library C(kubernetes) there. It is
-        fast, and
-        the same for every host of the play.
-      - V(target) runs the module on the host of the task, for when only that host reaches the API. It needs the
-        library there.
+      - V(controller) runs the module in the controller's process, which needs the Python library C(kubernetes) there.
+        It is fast, and gives the same result for every host of the play.
+      - V(target) runs the module on the host of the task, if only that host reaches the API. It needs the library
+        there.
     type: str
     choices: [controller, target]
     default: controller

@@ -6,14 +6,14 @@ from __future__ import annotations
 
 
 class ModuleDocFragment:
-    """How long to wait for a rollout, and what to do when it fails."""
+    """Options of waiting for a rollout, and of its failure."""
 
     DOCUMENTATION = r"""
 options:
   wait:
     description:
       - Whether to wait until the release runs, or has ended.
-      - Without waiting, a failed rollout goes unnoticed by the task and does not go back.
+      - Without waiting, the task does not notice a failed rollout, and does not roll it back.
     type: bool
     default: true
   timeout:
@@ -22,10 +22,10 @@ options:
     default: 300
   on_failure:
     description:
-      - What to do when the rollout fails or does not finish in time. The task fails either way, with the reason,
-        events and log.
-      - V(rollback) goes back to the last release that ran, as a new release. When there is none, the objects of
-        the app are removed and the record of the failed release stays.
+      - Action if the rollout fails or does not finish in time. The task fails either way, with the reason, events and
+        log.
+      - V(rollback) rolls back to the last release that ran, as a new release. Without one, the objects of the app are
+        removed and the record of the failed release stays.
       - V(keep) leaves everything as it is.
     type: str
     choices: [rollback, keep]

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 
 class ModuleDocFragment:
-    """An app is known by its name and its tenant."""
+    """Name and tenant of an app."""
 
     DOCUMENTATION = r"""
 options:
@@ -15,7 +15,7 @@ options:
     type: str
     required: true
   tenant:
-    description: Name of its tenant.
+    description: Name of the app's tenant.
     type: str
     required: true
 """

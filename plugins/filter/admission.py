@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Filter that makes the admission policies of tenants."""
+"""Filter that renders the admission policies of tenants."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Filters that read the inventory: who is in the cluster, and at which address."""
+"""Filters over the inventory: the hosts of the cluster and their addresses."""
 
 from __future__ import annotations
 

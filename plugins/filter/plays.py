@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Filters for the hosts of a play: who it is for, and that it is not run in part."""
+"""Filters for the hosts of a play: groups that have hosts, and the refusal of partial runs."""
 
 from __future__ import annotations
 

@@ -1,30 +1,30 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the roles that are part of this cluster declare in meta/platform.yml."""
+"""Declarations of this cluster's roles in meta/platform.yml."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: declared
-short_description: What the roles of a cluster declare
+short_description: Declarations of a cluster's roles
 version_added: 0.1.0
 author: Cloudbang Team (@cloudbang)
 description:
-  - Returns what the roles of this collection declare in C(meta/platform.yml), so that nothing has to list the roles.
+  - Returns declarations of this collection's roles in C(meta/platform.yml), so that no list of roles is needed.
 options:
   _terms:
     description:
-      - V(images) are the images that the registry has, each with C(artifact), C(repository) and C(tag), of the roles
-        that are part of this cluster by its variables.
-      - V(reset) is what roles leave on hosts, of the roles in O(role) or else of all, as
-        M(cloudbang.platform.node_reset) takes it.
+      - V(images) are the images in the registry, each with C(artifact), C(repository) and C(tag), of the roles that the
+        variables of this cluster select.
+      - V(reset) are the leftovers of O(role), or else of all roles, on hosts, in the format of
+        M(cloudbang.platform.node_reset).
       - V(packages) are the Debian packages, and V(package_units) the units that come with them, of all roles.
     type: list
     elements: str
     choices: [images, packages, package_units, reset]
     required: true
   role:
-    description: Name of the one role whose declaration is wanted.
+    description: Name of a single role for V(reset).
     type: str
 """
 

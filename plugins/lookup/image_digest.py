@@ -6,15 +6,14 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: image_digest
-short_description: Digest by which a registry knows an image artifact
+short_description: Digest of an image artifact in a registry
 version_added: 0.1.0
 author: Cloudbang Team (@cloudbang)
 description:
-  - Returns the digest that M(cloudbang.platform.registry_images) pushes an image artifact with. It is read from the
-    artifact in the controller's cache, so it is the same on every host and under any C(--limit), and no host that could
-    be compromised is asked.
-  - An artifact that the cache lacks is fetched or built first. In check mode it is not, and the digest of zeros stands
-    for what is not known yet.
+  - Returns the digest with which M(cloudbang.platform.registry_images) pushes an image artifact. It is read from the
+    artifact in the controller's cache, so it is the same on every host and with any C(--limit), and does not depend on
+    hosts that could be compromised.
+  - A missing artifact is fetched or built first. In check mode it is not, and a digest of zeros is returned.
 options:
   _terms:
     description: Names of artifacts, each an OCI image archive.
@@ -22,7 +21,7 @@ options:
     elements: str
     required: true
 notes:
-  - Artifacts come from where the variables C(artifacts_*) of the role P(cloudbang.platform.artifacts#role) say.
+  - The variables C(artifacts_*) of the role P(cloudbang.platform.artifacts#role) select the source of artifacts.
 """
 
 EXAMPLES = r"""

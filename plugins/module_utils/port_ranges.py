@@ -10,7 +10,7 @@ _PART = re.compile(r"([0-9]{1,5})(-([0-9]{1,5}))?\Z")
 
 
 def numbers(text: str) -> list[int]:
-    """Return the ports in the order of the text; ValueError with what is wrong."""
+    """Return the ports in the order of the text. Raises ValueError with the reason."""
     found: list[int] = []
     for part in text.split(",") if text.strip() else []:
         match = _PART.match(part.strip())

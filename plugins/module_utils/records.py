@@ -1,10 +1,10 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Read what the cluster keeps for this collection: releases, stacks, templates, annotations. Pure.
+"""Read the records of this collection in the cluster: releases, stacks, templates, annotations. Pure.
 
-Whoever may write Secrets in a tenant can write such a record, with anything in it. So each is decoded within bounds and
-checked against a schema before it is used. A schema is made of functions that take a value and its place, and return
-what is wrong, or nothing.
+Anybody with write access to Secrets of a tenant can write any content into such a record. So each is decoded within
+limits and checked against a schema before it is used. A schema consists of functions that take a value and its place,
+and return an error, or "".
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MAX_VALUES = 200_000
 MAX_DEPTH = 40
 MAX_TEXT = 1_000_000
 
-# Returns what is wrong with a value at a place, or "".
+# Returns the error of a value at a place, or "".
 Schema = Callable[[Any, str], str]
 Warn = Callable[[str], None]
 Found = TypeVar("Found")
@@ -40,7 +40,7 @@ def ignored(message: str) -> None:
 
 
 def read(kind: str, entry: Any, convert: Callable[[Any], Found], warn: Warn = ignored) -> Found | None:
-    """Return what an object keeps. Without what is needed in it, None, and a warning that names the object."""
+    """Return the record in an object, or None with a warning that names the object if it is unusable."""
     try:
         return convert(entry)
     except Wrong as error:
@@ -79,7 +79,7 @@ def data_of(secret: Any, key: str) -> bytes:
 
 
 def unpacked(data: bytes, limit: int = MAX_UNPACKED) -> bytes:
-    """Return what a gzip stream has, which may be at most limit bytes."""
+    """Return the content of a gzip stream, at most limit bytes."""
     stream = zlib.decompressobj(wbits=31)
     try:
         found = stream.decompress(data, limit)
@@ -124,7 +124,7 @@ def _constant(name: str) -> Any:
 
 
 def checked(value: Any, schema: Schema, where: str = "") -> Any:
-    """Return a value that a schema accepts. Wrong says where it does not."""
+    """Return a value that a schema accepts. Raises Wrong with the place otherwise."""
     said = schema(value, where)
     if said:
         raise Wrong(said)
@@ -185,7 +185,7 @@ def choice(*values: str) -> Schema:
 
 
 def maybe(schema: Schema) -> Schema:
-    """Accept nothing, or what a schema accepts."""
+    """Accept None, or what a schema accepts."""
     return lambda value, place: "" if value is None else schema(value, place)
 
 
@@ -224,7 +224,7 @@ def mapping(schema: Schema, key: Schema | None = None, most: int = 10_000) -> Sc
 
 
 def record(required: Mapping[str, Schema], optional: Mapping[str, Schema] | None = None) -> Schema:
-    """Accept mappings with these keys. Others may be there: a later version of this collection may have written it."""
+    """Accept mappings with these keys. Others are allowed: a later version of this collection may have written them."""
 
     def check(value: Any, place: str) -> str:
         if not isinstance(value, dict):
@@ -246,7 +246,7 @@ def record(required: Mapping[str, Schema], optional: Mapping[str, Schema] | None
 
 
 def also(first: Schema, *more: Schema) -> Schema:
-    """Accept what all of some schemas accept, tried in their order."""
+    """Accept values that all schemas accept, checked in order."""
 
     def check(value: Any, place: str) -> str:
         return next((said for schema in (first, *more) for said in [schema(value, place)] if said), "")

@@ -11,16 +11,14 @@ short_description: Deploy, start, stop and remove applications
 version_added: 0.1.0
 description:
   - Brings one app, or all apps of a list, to a state on a Kubernetes cluster.
-  - Each change of image or configuration makes a release, which is never changed afterwards. The replicas are not
-    part of it, so
-    deploying never resets a scale.
+  - Each change of image or configuration creates an immutable release. Replicas are not part of it, so deploying never
+    resets a scale.
   - An app is plain Kubernetes in the namespace of its tenant, one Deployment, StatefulSet, CronJob or Job per process
     by O(type), with a PodDisruptionBudget, Services, an Ingress, and Secrets for releases and configuration. Objects
-    that somebody changed or removed are repaired.
-  - No request fails during a rollout when the app ends its requests on SIGTERM. A new pod is ready before an old one
-    goes, and an
-    old one that has ports still serves for O(drain) seconds.
-  - All options of all apps are checked, and every problem is reported, before anything changes.
+    that were changed or removed by others are repaired.
+  - No request fails during a rollout if the app finishes its requests on SIGTERM. A new pod is ready before an old one
+    ends, and an old pod with ports still serves for O(drain) seconds.
+  - All options of all apps are checked, and all errors are reported, before anything changes.
 author:
   - Cloudbang Team (@cloudbang)
 extends_documentation_fragment:
@@ -30,7 +28,7 @@ extends_documentation_fragment:
 attributes:
   diff_mode:
     support: full
-    description: Secrets appear as a mark that changes when they do.
+    description: Secrets appear as fingerprints that change with them.
 options:
   name: &name
     description:
@@ -41,20 +39,19 @@ options:
   tenant: &tenant
     description:
       - Name of the tenant, which is the namespace of its apps.
-      - A tenant that does not exist is made, as M(cloudbang.platform.tenant) makes one with nothing but a name. Only
-        administrators may do that.
+      - A missing tenant is created, as M(cloudbang.platform.tenant) creates one with only a name. This needs
+        administrator rights.
       - Required, for each app.
     type: str
   state: &state
     description:
-      - V(present) makes sure that the app has the wanted release. A stopped app stays stopped.
+      - V(present) deploys the release. A stopped app stays stopped.
       - V(started) starts a stopped app with the replicas it had.
-      - V(stopped) takes all replicas away and remembers how many there were. The schedules of a C(cron) app are
-        suspended, and runs that have begun go on. A C(job) that has not ended is suspended, which ends its pods, and
-        V(started) runs it on; one that has ended stays as it is.
+      - V(stopped) removes all replicas and records their number. The schedules of a C(cron) app are suspended, and
+        running jobs continue. An unfinished C(job) is suspended, which ends its pods, and V(started) resumes it; a
+        finished one stays as it is.
       - V(absent) removes the app with its releases. The namespace stays.
-      - With V(started) and V(stopped), an O(image) makes sure of the release too. Without one the app is left as it
-        was deployed.
+      - With V(started) and V(stopped), an O(image) deploys the release too. Without one, the deployed release stays.
     type: str
     choices: [present, absent, started, stopped]
     default: present
@@ -64,30 +61,29 @@ options:
       - Required when O(state=present).
     type: str
   allow_latest: &allow_latest
-    description: Whether to accept an image without tag or with the tag C(latest), of which nobody knows what it runs.
+    description: Whether to accept an image without a tag or with the tag C(latest), whose content is not known.
     type: bool
     default: false
   type: &type
     description:
-      - V(web) takes requests. One process must have a TCP port, V(web) if there is a process of that name, else the
-        first with a port.
-        The Service O(name) and the O(domains) lead there.
-      - V(worker) takes none from the gateway.
-      - V(stateful) keeps running under stable names, C(APP-PROCESS-0) and so on, which resolve inside the tenant by the
-        Service without address C(APP-PROCESS). Pods start and are replaced one after the other. The Service O(name) and
-        the O(domains) lead to the process V(web), or the first with a TCP port, if there is one.
-      - V(cron) runs each process at the times of its schedule. The task waits for no run, so a missing image shows only
-        then.
-      - V(job) runs each process to its end, once for each release. Waiting is until all are complete; one that fails
-        makes the release fail. What it has done cannot be taken back, so nothing goes back. The same task again changes
-        nothing after success, and makes another release, that is another run, after a failure. Going back to an older
-        release runs that one again.
+      - V(web) serves requests. One process must have a TCP port, V(web) if a process has that name, else the first with
+        a port. The Service O(name) and the O(domains) point to it.
+      - V(worker) gets no requests from the gateway.
+      - V(stateful) runs under stable names, C(APP-PROCESS-0) and so on, which resolve inside the tenant through the
+        headless Service C(APP-PROCESS). Pods are started and replaced one after the other. The Service O(name) and the
+        O(domains) point to the process V(web), else to the first with a TCP port, if any.
+      - V(cron) runs each process on its schedule. The task does not wait for a run, so a missing image is noticed only
+        at the first one.
+      - V(job) runs each process to its end, once for each release. The task waits until all are complete; if one fails,
+        the release fails. Its effects cannot be undone, so a failed job is not rolled back. Repeating the task changes
+        nothing after success, and makes another release, and so another run, after a failure. Rolling back to an older
+        release runs that release again.
     type: str
     choices: [web, worker, stateful, cron, job]
     default: web
   processes: &processes
     description:
-      - What runs from the image, each process scaled by itself.
+      - Processes that run from the image, each scaled separately.
       - By default one process named as the O(type), with the image's own command.
     type: list
     elements: dict
@@ -97,11 +93,11 @@ options:
         type: str
         required: true
       command:
-        description: Replaces the image's entry point. A list, or a text that is split as a shell would, without
-          running one.
+        description: Replaces the image's entry point. A list, or a text that is split like in a shell, without running
+          one.
         type: raw
       args:
-        description: Arguments of the command or entry point, in the same forms.
+        description: Arguments of the command or entry point, in the same formats.
         type: raw
       ports:
         description:
@@ -114,7 +110,7 @@ options:
         default: []
       replicas:
         description:
-          - How many to start with, 0 to 10000. Later it is M(cloudbang.platform.app_scale) that changes it.
+          - Initial number of replicas, 0 to 10000. Later M(cloudbang.platform.app_scale) changes it.
           - Not for the types V(cron) and V(job), see O(processes[].parallelism).
         type: int
         default: 1
@@ -123,7 +119,7 @@ options:
         type: dict
         suboptions:
           requests:
-            description: What a node must have free.
+            description: Resources that a node must have free.
             type: dict
             suboptions: &amounts
               cpu:
@@ -136,12 +132,12 @@ options:
                 description: Bytes of local disk, such as V(1Gi).
                 type: str
           limits:
-            description: What it may use at most, no less than requested.
+            description: Maximum use, at least as much as requested.
             type: dict
             suboptions: *amounts
       readiness:
         description:
-          - When a replica takes requests.
+          - When a replica is ready for requests.
           - The main process of a O(type=web) app without one gets a TCP connect to its first port.
         type: dict
         suboptions: &probe
@@ -152,7 +148,7 @@ options:
             description: Whether to connect to the port.
             type: bool
           command:
-            description: Command that ends with 0.
+            description: Command that exits with 0.
             type: list
             elements: str
           port:
@@ -168,14 +164,14 @@ options:
             description: Seconds to wait for an answer. Kubernetes' default is 1.
             type: int
           failures:
-            description: How many failures in a row count. Kubernetes' default is 3.
+            description: Number of consecutive failures that count. Kubernetes' default is 3.
             type: int
       liveness:
         description: When a container is restarted.
         type: dict
         suboptions: *probe
       startup:
-        description: Until when the other probes wait.
+        description: When the other probes begin.
         type: dict
         suboptions: *probe
       placement:
@@ -186,37 +182,36 @@ options:
             description:
               - Whether the replicas of a process are spread over hosts, over zones and their hosts, or not at all.
               - Zones are the values of the node label C(topology.kubernetes.io/zone). A replica that cannot be spread
-                runs nevertheless.
+                still runs.
             type: str
             choices: [hosts, zones, none]
             default: hosts
           node_labels:
-            description: Labels a node must have, name to value, such as C(disk) to V(ssd).
+            description: Labels that a node must have, name to value, such as C(disk) to V(ssd).
             type: dict
             default: {}
           tolerations:
-            description: Names of taints that do not keep the replicas away, with any value and effect.
+            description: Names of taints that the replicas tolerate, with any value and effect.
             type: list
             elements: str
             default: []
       host_network:
         description:
-          - Whether each replica runs in the network of its host, on ports of its own. Only for the types V(web) and
+          - Whether each replica runs in its host's network, on ports of its own. Only for the types V(web) and
             V(worker), and not with O(strategy=blue_green).
           - Each replica is an instance, a Deployment of one pod with the name C(APP-PROCESS-NUMBER). It gets a number
-            for each of its O(processes[].ports) out of O(host_ports), which no other instance in the cluster has and
-            which it keeps. The environment has the first as C(PORT) and each as C(PORT_NAME). Commands may say
-            C($(PORT)).
-          - The Service has the port numbers of the task and leads to the numbers of the instances. The Service without
-            address C(APP-PROCESS) has SRV records with the real numbers.
-          - A host has each port once, so an instance ends before its successor starts, and instances are replaced one
-            after the other. Run two or more to serve at any time.
+            for each of its O(processes[].ports) out of O(host_ports), which is unique in the cluster and permanent. The
+            environment has the first as C(PORT) and each as C(PORT_NAME). Commands can contain C($(PORT)).
+          - The Service has the port numbers of the task and forwards to those of the instances. The headless Service
+            C(APP-PROCESS) has SRV records with the real numbers.
+          - Each port exists once on a host, so an instance ends before its successor starts, and instances are replaced
+            one after the other. Run at least two to serve without interruption.
           - The Pod Security standards C(baseline) and C(restricted) forbid it, so the namespace must enforce neither.
         type: bool
         default: false
       schedule:
         description:
-          - When a process of the type V(cron) starts, required there. Five fields, minute, hour, day of the month,
+          - Schedule of a process of the type V(cron), required for it. Five fields, minute, hour, day of the month,
             month and day of the week, such as V(15 3 * * mon-fri), or V(@hourly), V(@daily), V(@weekly), V(@monthly),
             V(@yearly), or V(@every 1h30m).
         type: str
@@ -225,39 +220,41 @@ options:
         type: str
       concurrency:
         description:
-          - What happens when a run is due while the last one goes on. Both run (V(allow)), the new one is skipped
-            (V(forbid)), or it replaces the old one (V(replace)). V(forbid) when not given.
+          - What happens when a run is due while the last one is still running. Both run (V(allow)), the new one is
+            skipped (V(forbid)), or it replaces the old one (V(replace)). V(forbid) when not given.
         type: str
         choices: [allow, forbid, replace]
       start_deadline:
-        description: Seconds that a start may be late, at least 10. Later it is skipped. Without limit when not given.
+        description: Maximum delay of a start in seconds, at least 10. A later start is skipped. No limit when not
+          given.
         type: int
       history:
-        description: How many runs of a V(cron) process stay to be looked at.
+        description: Number of finished runs of a V(cron) process to keep.
         type: dict
         suboptions:
           succeeded:
-            description: Runs that went well. 3 when not given.
+            description: Successful runs. 3 when not given.
             type: int
           failed:
-            description: Runs that failed. 1 when not given.
+            description: Failed runs. 1 when not given.
             type: int
       parallelism:
-        description: How many pods of one run work at the same time, for the types V(cron) and V(job). 1 when not given.
+        description: Number of pods of one run that work at the same time, for the types V(cron) and V(job). 1 when not
+          given.
         type: int
       completions:
-        description: How many pods have to end well until the run is complete. 1 when not given.
+        description: Number of pods that must succeed until the run is complete. 1 when not given.
         type: int
       retries:
-        description: How many pods of a run may fail before the run fails. 3 when not given.
+        description: Number of pods of a run that may fail before the run fails. 3 when not given.
         type: int
       deadline:
-        description: Seconds after which a run is ended and has failed. Without limit when not given.
+        description: Seconds after which a run is stopped and counts as failed. No limit when not given.
         type: int
   env: &env
     description:
       - Environment of all processes, name to text. Numbers and booleans become text (V(true), V(false)).
-      - It is kept in an immutable Secret, so that going back brings the old values back.
+      - It is kept in an immutable Secret, so that a rollback restores the old values.
     type: dict
     default: {}
   secret_env: &secret_env
@@ -302,9 +299,9 @@ options:
         default: "0444"
   domains: &domains
     description:
-      - Host names whose requests the gateway gives to the app. C(*.example.org) takes all names of one level.
-      - A domain that another app has, of any tenant, is an error.
-      - They are not part of a release. Going back leaves them as they are.
+      - Host names whose requests the gateway sends to the app. C(*.example.org) matches all names one level below.
+      - A domain of another app, of any tenant, is an error.
+      - They are not part of a release. A rollback does not change them.
     type: list
     elements: str
     default: []
@@ -312,38 +309,38 @@ options:
     description: IngressClass of the app's Ingress. By default the cluster's.
     type: str
   image_pull_secrets: &image_pull_secrets
-    description: Names of Secrets in the tenant's namespace to pull the image with.
+    description: Names of Secrets in the tenant's namespace for pulling the image.
     type: list
     elements: str
     default: []
   strategy: &strategy
     description:
-      - V(rolling) replaces replicas one by one, the new one ready before the old one ends.
-      - V(recreate) ends all replicas of the old release before it starts those of the new one, for apps of which two
-        releases must not run at the same time.
-      - V(blue_green) runs the new release completely beside the old one, and switches the Services in one step when
-        all of it is ready. The old one is kept for O(drain) seconds more, and the task takes as long. When the new one
-        does not get ready, it is removed and nothing has happened to the old one. It needs twice the room for a while,
-        and O(wait=true).
+      - V(rolling) replaces replicas one by one. Each new one is ready before an old one ends.
+      - V(recreate) ends all replicas of the old release before it starts those of the new one, for apps that cannot run
+        two releases at the same time.
+      - V(blue_green) starts the complete new release beside the old one, and switches the Services in one step when all
+        of it is ready. The old one is kept for O(drain) seconds more, and the task takes that much longer. If the new
+        one does not become ready, it is removed and the old one is not affected. For this time it needs twice the
+        resources, and O(wait=true).
       - Types other than V(web) and V(worker) take V(rolling) only.
     type: str
     choices: [rolling, recreate, blue_green]
     default: rolling
   restart_key: &restart_key
     description:
-      - Any text. Another one replaces all pods without a new release, one by one or as O(strategy=recreate) says.
-        Without one the key of the last time stays.
+      - Any text. A changed text replaces all pods without a new release, one by one or as O(strategy=recreate) does.
+        Without it, the last key stays.
       - It runs a O(type=job) again, as a new release.
     type: str
   host_ports: &host_ports
     description:
       - Ports of hosts that instances with O(processes[].host_network) may get, from 1024 to 65535. Keep them free of
-        other programs, and open for those who use the app.
+        other programs, and reachable for the app's clients.
     type: str
     default: 20000-24999
   drain: &drain
     description:
-      - Seconds that a replica with ports keeps serving after it has left the endpoints, before it gets SIGTERM.
+      - Seconds that a replica with ports still serves after its removal from the endpoints, before it gets SIGTERM.
     type: int
     default: 5
   grace: &grace
@@ -351,21 +348,21 @@ options:
     type: int
     default: 30
   keep_releases: &keep_releases
-    description: How many releases to keep. The last one that ran is kept in any case.
+    description: Number of releases to keep. The last one that ran is always kept.
     type: int
     default: 10
   force: &force
     description:
-      - With O(state=absent), whether to remove an app that others are bound to, see
-        M(cloudbang.platform.app_binding), or that a route of another app leads to, see
+      - With O(state=absent), whether to remove an app although other apps are bound to it, see
+        M(cloudbang.platform.app_binding), or a route of another app has it as a backend, see
         M(cloudbang.platform.app_route). The app's own routes are always removed with it.
     type: bool
     default: false
   apps:
     description:
-      - Apps to bring to their states, in parallel. It is much faster than one task for each.
-      - Each has the options above. Those given beside the list hold for every app that does not set them itself.
-      - When one app fails the others are still carried out, and the task fails.
+      - Apps to bring to their states, in parallel, which is much faster than one task for each app.
+      - Each app has the options above. Options given outside of the list are the defaults of its apps.
+      - If one app fails, the others are still processed, and the task fails.
     type: list
     elements: dict
     suboptions:
@@ -516,7 +513,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 apps:
-  description: The outcome for each app, also when there is only one, in the order of the task.
+  description: The result of each app, also of a single one, in the order of the task.
   returned: when the options are valid and the API answers
   type: list
   elements: dict
@@ -530,7 +527,7 @@ apps:
       type: str
       returned: always
     changed:
-      description: Whether the app was changed, or would be.
+      description: Whether the app was changed, or in check mode would be.
       type: bool
       returned: always
     action:
@@ -539,11 +536,11 @@ apps:
       type: str
       returned: success
     release:
-      description: Number of the release that is active, null when a failed first release was removed.
+      description: Number of the active release, null if a failed first release was removed.
       type: int
       returned: when the app is not absent
     previous_release:
-      description: Number of the release that was active before.
+      description: Number of the previously active release.
       type: int
       returned: when the app is not absent
     digest:
@@ -559,16 +556,16 @@ apps:
       type: dict
       returned: when the app is not absent
     drift:
-      description: What somebody else had changed, and this repairs.
+      description: Changes made by others that this task repairs.
       type: list
       elements: str
       returned: when the app is not absent
     reason:
       description: Why the rollout failed.
       type: str
-      returned: when it did
+      returned: when the rollout failed
     events:
-      description: The latest warnings about the app's objects.
+      description: The latest warning events of the app's objects.
       type: list
       elements: str
       returned: when the rollout failed
@@ -579,7 +576,7 @@ apps:
     rolled_back_to:
       description: The earlier release whose content is active again, as the release RV(apps[].release).
       type: int
-      returned: when the rollout failed and went back
+      returned: when the rollout failed and was rolled back
     msg:
       description: What went wrong.
       type: str
@@ -589,23 +586,23 @@ apps:
       type: bool
       returned: failure
 problems:
-  description: Everything that is wrong with the options.
+  description: Errors in the options.
   returned: when options are refused
   type: list
   elements: dict
   contains:
     option:
-      description: The option.
+      description: Name of the option.
       type: str
     found:
-      description: What it has.
+      description: Its value.
       type: str
     wanted:
-      description: What it should have.
+      description: What is allowed instead.
       type: str
 unknown:
-  description: Whether the answer to a change got lost, so that it may have been made or not.
-  returned: when it did
+  description: Whether the API's answer to a change was lost, so that the change may have been made or not.
+  returned: when it was lost
   type: bool
 """
 

@@ -1,20 +1,20 @@
 #!/usr/bin/python
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Bind an app to others."""
+"""Bind an app to other apps."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: app_binding
-short_description: Bind an app to others
+short_description: Bind an app to other apps
 version_added: 0.1.0
 description:
-  - Gives an app the address, ports and credentials of another one as environment.
-  - All bindings of a task make one release of the app. They are part of its releases, so going back to one brings its
-    bindings back, and M(cloudbang.platform.app) keeps them without being told.
-  - A cycle of bindings is refused, and an app that others are bound to is not removed.
-  - Values are taken when the task runs. Run it again when the ports or credentials of a target have changed.
+  - Sets the address, ports and credentials of another app in the environment of an app.
+  - All bindings of a task create one release of the app. They are part of its releases, so a rollback restores them,
+    and M(cloudbang.platform.app) keeps them.
+  - A cycle of bindings is refused, and so is the removal of an app that others are bound to.
+  - Values are read when the task runs. Run it again after a change of a target's ports or credentials.
 author:
   - Cloudbang Team (@cloudbang)
 extends_documentation_fragment:
@@ -25,40 +25,41 @@ extends_documentation_fragment:
 attributes:
   diff_mode:
     support: full
-    description: Secrets appear as a mark that changes when they do.
+    description: Secrets appear as fingerprints that change with them.
 options:
   state: &state
-    description: Whether the binding is there.
+    description: Whether the binding exists.
     type: str
     choices: [present, absent]
     default: present
   target:
     description:
-      - Name of the app to be bound to. It must have been deployed, and listen on a port.
+      - Name of the app to bind to. It must be deployed and have a port.
       - Required without O(bindings).
     type: str
   target_tenant:
-    description: Its tenant, when it is another one. The network of that tenant must let this one in.
+    description: Tenant of the target, if it is another one. The network of that tenant must allow connections from this
+      one.
     type: str
   kind:
-    description: What the target is.
+    description: Kind of the target.
     type: str
     choices: [app]
     default: app
   process:
-    description: Process of the target to take address and ports of. By default the main one, or the only one with
+    description: Process of the target whose address and ports are used. By default the main one, or the only one with
       ports.
     type: str
   prefix:
     description:
-      - What the names of the variables start with. By default the target's name in capitals.
+      - Prefix of the names of the variables. By default the target's name in capitals.
       - V(API) gives C(API_HOST), C(API_PORT), C(API_URL), C(API_PORT_NAME) for each further port, and C(API_NAME) for
         each credential.
     type: str
   mapping:
     description:
-      - Name of a variable to what it gets, instead of O(prefix). Nothing else is given then.
-      - V(host), V(port), V(address) (host and port), V(url), C(ports.NAME) and C(credentials.NAME).
+      - Name of a variable to its source, instead of O(prefix). No other variables are set then.
+      - Sources are V(host), V(port), V(address) (host and port), V(url), C(ports.NAME) and C(credentials.NAME).
     type: dict
   scheme:
     description: Scheme of the URL.
@@ -73,40 +74,41 @@ options:
     type: dict
     default: {}
   bindings:
-    description: Several bindings of the app, each with the options above, which make one release.
+    description: Several bindings of the app, each with the options above, in one release.
     type: list
     elements: dict
     suboptions:
       state: *state
       target:
         description:
-          - Name of the app to be bound to. It must have been deployed, and listen on a port.
+          - Name of the app to bind to. It must be deployed and have a port.
           - Each target once.
         type: str
         required: true
       target_tenant:
-        description: Its tenant, when it is another one. The network of that tenant must let this one in.
+        description: Tenant of the target, if it is another one. The network of that tenant must allow connections from
+          this one.
         type: str
       kind:
-        description: What the target is.
+        description: Kind of the target.
         type: str
         choices: [app]
         default: app
       process:
-        description: Process of the target to take address and ports of. By default the main one, or the only one
+        description: Process of the target whose address and ports are used. By default the main one, or the only one
           with ports.
         type: str
       prefix:
         description:
-          - What the names of the variables start with. By default the target's name in capitals.
+          - Prefix of the names of the variables. By default the target's name in capitals.
           - V(API) gives C(API_HOST), C(API_PORT), C(API_URL), C(API_PORT_NAME) for each further port, and
             C(API_NAME) for
             each credential.
         type: str
       mapping:
         description:
-          - Name of a variable to what it gets, instead of O(bindings[].prefix). Nothing else is given then.
-          - V(host), V(port), V(address) (host and port), V(url), C(ports.NAME) and C(credentials.NAME).
+          - Name of a variable to its source, instead of O(bindings[].prefix). No other variables are set then.
+          - Sources are V(host), V(port), V(address) (host and port), V(url), C(ports.NAME) and C(credentials.NAME).
         type: dict
       scheme:
         description: Scheme of the URL.
@@ -121,7 +123,7 @@ options:
         type: dict
         default: {}
   keep_releases:
-    description: How many releases to keep.
+    description: Number of releases to keep.
     type: int
     default: 10
 seealso:
@@ -130,14 +132,14 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Tell the shop where its API is
+- name: Bind the shop to its API
   cloudbang.platform.app_binding:
     name: shop
     tenant: acme
     target: api
     credentials_from: {token: API_TOKEN}
 
-- name: Two bindings, one release
+- name: Set two bindings in one release
   cloudbang.platform.app_binding:
     name: shop
     tenant: acme
@@ -161,7 +163,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 app:
-  description: The outcome for the app, as M(cloudbang.platform.app) returns it, with its bindings.
+  description: The result for the app, as M(cloudbang.platform.app) returns it, with its bindings.
   returned: when the options are valid and the API answers
   type: dict
   contains:
@@ -189,7 +191,7 @@ app:
       elements: dict
       contains:
         kind:
-          description: What the target is.
+          description: Kind of the target.
           type: str
         tenant:
           description: Tenant of the target.
@@ -201,26 +203,26 @@ app:
           description: Variables and their values.
           type: dict
         secret_env:
-          description: Variables with a mark in place of the value.
+          description: Variables, with fingerprints in place of their values.
           type: dict
 problems:
-  description: Everything that is wrong with the options.
+  description: Errors in the options.
   returned: when options are refused
   type: list
   elements: dict
   contains:
     option:
-      description: The option.
+      description: Name of the option.
       type: str
     found:
-      description: What it has.
+      description: Its value.
       type: str
     wanted:
-      description: What it should have.
+      description: What is allowed instead.
       type: str
 unknown:
-  description: Whether the answer to a change got lost, so that it may have been made or not.
-  returned: when it did
+  description: Whether the API's answer to a change was lost, so that the change may have been made or not.
+  returned: when it was lost
   type: bool
 """
 

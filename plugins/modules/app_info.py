@@ -1,17 +1,17 @@
 #!/usr/bin/python
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Show apps, their releases and how they run."""
+"""Return apps with their releases and status."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: app_info
-short_description: Show apps, their releases and how they run
+short_description: Return apps with their releases and status
 version_added: 0.1.0
 description:
-  - Returns what there is of one app, of all apps of a tenant, or of all apps. It changes nothing.
-  - An app that does not exist is no error. The list is empty then.
+  - Returns one app, all apps of a tenant, or all apps. It changes nothing.
+  - A missing app is not an error. The list is empty then.
 author:
   - Cloudbang Team (@cloudbang)
 extends_documentation_fragment:
@@ -22,23 +22,23 @@ attributes:
     support: none
 options:
   name:
-    description: Name of the app. All of them without it.
+    description: Name of the app. All apps without it.
     type: str
   tenant:
-    description: Name of the tenant. Required with O(name), all of them without it.
+    description: Name of the tenant. Required with O(name), all tenants without it.
     type: str
   log_lines:
-    description: How many of the last log lines of each pod to return.
+    description: Number of log lines of each pod to return.
     type: int
     default: 0
   events:
-    description: Whether to return events about the apps' objects.
+    description: Whether to return events of the apps' objects.
     type: bool
     default: false
   topology:
     description:
-      - Whether to return which domain leads to which app, and which app is bound to which.
-      - V(data) returns nodes and edges, V(dot) and V(mermaid) a text for Graphviz or Mermaid too.
+      - Whether to return the graph of domains, apps and bindings.
+      - V(data) returns nodes and edges, V(dot) and V(mermaid) also a text for Graphviz or Mermaid.
     type: str
     choices: [none, data, dot, mermaid]
     default: none
@@ -47,7 +47,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Look at an app
+- name: Get an app
   cloudbang.platform.app_info:
     name: shop
     tenant: acme
@@ -55,7 +55,7 @@ EXAMPLES = r"""
     events: true
   register: shop
 
-- name: Stop unless it runs
+- name: Fail unless it runs
   ansible.builtin.assert:
     that: shop.apps | length == 1 and shop.apps[0].status == 'running'
 """
@@ -75,9 +75,9 @@ apps:
       type: str
     status:
       description:
-        - V(running), V(complete) (all of a job has ended well), V(stopped), V(rolling) (a release is coming up),
-          V(failing) (and will not), V(degraded) (fewer than wanted are ready), V(failed) (a job, or the first release,
-          which was removed again) or V(absent) (only its history is left).
+        - V(running), V(complete) (all processes of a job succeeded), V(stopped), V(rolling) (a rollout is in progress),
+          V(failing) (a rollout does not succeed), V(degraded) (too few replicas are ready), V(failed) (a job failed, or
+          the first release failed and was removed) or V(absent) (only its releases are left).
       type: str
     release:
       description: Number of the active release.
@@ -97,7 +97,7 @@ apps:
           description: Number of the release.
           type: int
         status:
-          description: V(pending), V(good) (it ran), V(failed) or V(superseded) (replaced before it was seen running).
+          description: V(pending), V(good) (it ran), V(failed) or V(superseded) (replaced before it was known to run).
           type: str
         image:
           description: The image.
@@ -118,7 +118,7 @@ apps:
           description: The app of that release after a promotion from one of another name, null otherwise.
           type: str
         created:
-          description: When, in UTC.
+          description: Time of creation in UTC.
           type: str
         by:
           description: User and host.
@@ -128,17 +128,17 @@ apps:
           type: str
         changes:
           description:
-            - What differs from the release before, null when that one is not kept. Values are not shown, except those
-              of the image.
-            - Secrets are compared by their fingerprints. Those of a release that was promoted may have another key
-              than the release before. Then all secrets and files count as changed.
+            - Differences from the previous release, null if that one is not kept. Values are not shown, except those of
+              the image.
+            - Secrets are compared by fingerprint. The fingerprints of a promoted release may have another key than
+              those of the previous release. Then all secrets and files count as changed.
           type: dict
           contains:
             image:
-              description: The image C(before) and C(after), null when it is the same.
+              description: The image C(before) and C(after), null if it is the same.
               type: dict
             env:
-              description: Names of environment, secret or not.
+              description: Names of environment variables, secret or not.
               type: list
               elements: str
             files:
@@ -159,7 +159,7 @@ apps:
               elements: str
     processes:
       description:
-        - Name of a process to its C(kind) and how it runs.
+        - Name of a process to its C(kind) and status.
         - Of a Deployment or StatefulSet these are C(replicas), C(ready), C(updated), C(stopped_replicas), and the
           C(autoscale) and C(resources) set by M(cloudbang.platform.app_scale). Instances with C(host_network) count
           together.
@@ -167,13 +167,13 @@ apps:
           C(suspended) and the numbers of C(active), C(succeeded) and C(failed) pods.
       type: dict
     domains:
-      description: Domains that the app itself asks for.
+      description: Domains in the app's own options.
       type: list
       elements: str
     routes:
       description:
-        - Routes of the app, and those of others that lead to it, each with C(name), C(app) that it is of, C(domains),
-          and C(ports) (C(port) and C(protocol) of the gateway).
+        - Routes of the app, and routes of others with it as a backend, each with C(name), C(app) (its owner),
+          C(domains), and C(ports) (C(port) and C(protocol) of the gateway).
       type: list
       elements: dict
     stack:
@@ -198,7 +198,7 @@ apps:
           description: Port.
           type: int
         ready:
-          description: Whether it takes requests.
+          description: Whether it is ready for requests.
           type: bool
     pods:
       description: The pods.
@@ -224,7 +224,7 @@ apps:
           description: Whether it is ready.
           type: bool
         restarts:
-          description: How often its containers were restarted.
+          description: Number of restarts of its containers.
           type: int
         digest:
           description: Digest of the release it runs.
@@ -243,12 +243,12 @@ apps:
       type: dict
     usage:
       description:
-        - C(pods), C(cpu) and C(memory) to what the app's pods request (C(requested)), what all pods of the tenant do
-          (C(used)), and what its quota allows (C(hard)). The last two are null without a quota, or when the
-          credentials do not show it.
+        - C(pods), C(cpu) and C(memory) to the requests of the app's pods (C(requested)), those of all pods of the
+          tenant (C(used)), and the tenant's quota (C(hard)). The last two are null without a quota, or if the
+          credentials cannot read it.
       type: dict
 topology:
-  description: What leads where.
+  description: The graph of domains, apps and bindings.
   returned: with O(topology)
   type: dict
   contains:
@@ -265,19 +265,19 @@ topology:
       returned: when O(topology) is V(dot) or V(mermaid)
       type: str
 problems:
-  description: Everything that is wrong with the options.
+  description: Errors in the options.
   returned: when options are refused
   type: list
   elements: dict
   contains:
     option:
-      description: The option.
+      description: Name of the option.
       type: str
     found:
-      description: What it has.
+      description: Its value.
       type: str
     wanted:
-      description: What it should have.
+      description: What is allowed instead.
       type: str
 """
 

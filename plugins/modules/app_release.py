@@ -1,20 +1,20 @@
 #!/usr/bin/python
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Go back to an earlier release of an app, or promote one from another tenant."""
+"""Roll an app back to an earlier release, or promote one from another tenant."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: app_release
-short_description: Go back to an earlier release of an app, or promote one from another tenant
+short_description: Roll an app back to an earlier release, or promote one from another tenant
 version_added: 0.1.0
 description:
-  - Brings the image and configuration of an earlier release back, or over from the app of the same name in another
-    tenant, by making a new release of the same content. The history only grows.
-  - The replicas, domains and bindings stay as they are; going back brings back the bindings of that release. When the
-    pods of the old release are still known it starts as fast as scaling does.
-  - A release that did not run is refused.
+  - Takes the image and configuration of an earlier release of the app, or of a release of the app with the same name in
+    another tenant, and creates a new release with the same content. Releases are never rewritten.
+  - Replicas, domains and bindings stay as they are, except that a rollback restores the bindings of the old release.
+    While the ReplicaSet of the old release still exists, the rollback is as fast as scaling.
+  - A release that never ran is refused.
   - A second run changes nothing.
 author:
   - Cloudbang Team (@cloudbang)
@@ -29,19 +29,19 @@ attributes:
 options:
   state:
     description:
-      - V(rollback) makes the content of the app's own release O(version) the active one.
-      - V(promote) makes that of a release of another app the active one, which is the app of the same name in
-        O(from_tenant), or O(from_app).
+      - V(rollback) activates the content of the app's own release O(version).
+      - V(promote) activates the content of a release of another app, the one with the same name in O(from_tenant), or
+        O(from_app).
     type: str
     choices: [rollback, promote]
     default: rollback
   version:
     description:
       - Number of the release, such as V(3). It must have run.
-      - With O(state=rollback) V(last_good) is the newest release that ran and has other content than the active one.
-        After a rollback it is the active one, so nothing changes. It is the default.
-      - With O(state=promote) V(last_good) is the newest release of the other app that ran. The default is the newest
-        one, which is refused when it did not run.
+      - With O(state=rollback), V(last_good) is the default, the newest release that ran and whose content differs from
+        the active one. After a rollback it is the active one, so nothing changes.
+      - With O(state=promote), V(last_good) is the newest release of the other app that ran. The default is its newest
+        release, which is refused if it never ran.
     type: str
   from_tenant:
     description: With O(state=promote), the tenant to take the release from. By default O(tenant).
@@ -49,20 +49,20 @@ options:
   from_app:
     description:
       - With O(state=promote), the app to take the release from. By default the one called O(name).
-      - In the same tenant, its bindings come along. So a release can run beside another one of its app, and share the
-        requests with it, see M(cloudbang.platform.app_route).
+      - In the same tenant, its bindings are copied too. So two releases of an app can run side by side and share
+        requests, see M(cloudbang.platform.app_route).
     type: str
   scope:
     description:
-      - With O(state=promote), what to take of the release.
-      - V(all) takes the image and the configuration, which is processes, environment, files and their secrets. They
-        are copied, so the other tenant can be removed.
-      - V(image) takes the image into the newest release of the app.
+      - With O(state=promote), the parts of the release to promote.
+      - V(all) is the image and the configuration (processes, environment, files and their secrets). They are copied, so
+        the other tenant can be removed.
+      - V(image) is the image only, with the configuration of the app's newest release.
     type: str
     choices: [all, image]
     default: all
   keep_releases:
-    description: How many releases to keep.
+    description: Number of releases to keep.
     type: int
     default: 10
 seealso:
@@ -70,26 +70,26 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Go back to the release before
+- name: Roll back to the previous release
   cloudbang.platform.app_release:
     name: shop
     tenant: acme
     version: last_good
 
-- name: Go back to release 3
+- name: Roll back to release 3
   cloudbang.platform.app_release:
     name: shop
     tenant: acme
     version: 3
 
-- name: Run in production what runs in staging
+- name: Promote from staging to production
   cloudbang.platform.app_release:
     name: shop
     tenant: acme
     state: promote
     from_tenant: acme-staging
 
-- name: The same image, with production's own configuration
+- name: Promote the image only, with production's own configuration
   cloudbang.platform.app_release:
     name: shop
     tenant: acme
@@ -108,7 +108,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 app:
-  description: What was done.
+  description: The result for the app.
   returned: when the release exists
   type: dict
   contains:
@@ -122,19 +122,19 @@ app:
       description: V(rolled_back), V(promoted), V(repaired) or V(none).
       type: str
     release:
-      description: Number of the release that is active.
+      description: Number of the active release.
       type: int
     from_version:
       description: Number of the release whose content it has.
       type: int
     from_tenant:
-      description: Tenant of the release that was promoted, null after going back.
+      description: Tenant of the promoted release, null after a rollback.
       type: str
     from_app:
-      description: App of the release that was promoted, null when it has the same name.
+      description: App of the promoted release, null if it has the same name.
       type: str
     previous_release:
-      description: Number of the release that was active before.
+      description: Number of the previously active release.
       type: int
     image:
       description: The image.
@@ -146,27 +146,27 @@ app:
       description: Replicas of each Deployment.
       type: dict
     drift:
-      description: What somebody else had changed, and this repairs.
+      description: Changes made by others that this task repairs.
       type: list
       elements: str
 problems:
-  description: Everything that is wrong with the options.
+  description: Errors in the options.
   returned: when options are refused
   type: list
   elements: dict
   contains:
     option:
-      description: The option.
+      description: Name of the option.
       type: str
     found:
-      description: What it has.
+      description: Its value.
       type: str
     wanted:
-      description: What it should have.
+      description: What is allowed instead.
       type: str
 unknown:
-  description: Whether the answer to a change got lost, so that it may have been made or not.
-  returned: when it did
+  description: Whether the API's answer to a change was lost, so that the change may have been made or not.
+  returned: when it was lost
   type: bool
 """
 

@@ -1,22 +1,22 @@
 #!/usr/bin/python
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Lead requests from the gateway to an app."""
+"""Route requests from the gateway to an app."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: app_route
-short_description: Lead requests from the gateway to an app
+short_description: Route requests from the gateway to an app
 version_added: 0.1.0
 description:
-  - Makes, changes and removes a route, which leads requests for domains and paths, or connections to ports of the
+  - Creates, changes and removes a route, which sends requests for domains and paths, or connections to ports of the
     gateway, to an app.
-  - O(cloudbang.platform.app#module:domains) is the short form for an app that takes all of a domain. A route is for
-    paths, certificates, redirects, ports, and for requests that two apps share.
-  - A route is no part of a release. Deploying, scaling and going back leave it alone, and it makes no release.
-  - A domain belongs to one tenant, and each path of it to one app. What another has is an error that names it.
-  - It consists of objects of Traefik, labelled C(cloudbang.platform/route).
+  - O(cloudbang.platform.app#module:domains) is the short form for an app that serves a whole domain. A route is for
+    paths, certificates, redirects, ports, and for requests shared between apps.
+  - A route is not part of a release. Deploying, scaling and rolling back do not change it, and it creates no release.
+  - A domain belongs to one tenant, and each of its paths to one app. A conflict is an error that names the other route.
+  - A route consists of Traefik objects with the label C(cloudbang.platform/route).
 author:
   - Cloudbang Team (@cloudbang)
 extends_documentation_fragment:
@@ -25,34 +25,34 @@ extends_documentation_fragment:
 attributes:
   diff_mode:
     support: full
-    description: A key is never shown, and a certificate only by its domains, its last day and its digest.
+    description: Keys are never shown. Of a certificate, only domains, expiry date and digest are shown.
 options:
   name: &name
-    description: Name of the route, which is its own in the tenant. By default that of the app.
+    description: Name of the route, unique in the tenant. By default that of the app.
     type: str
   app: &app
-    description: Name of the app that the route belongs to and leads to.
+    description: Name of the app that the route belongs to and sends requests to.
     type: str
   tenant: &tenant
     description: Name of its tenant.
     type: str
   process: &process
-    description: Process of the app to lead to. By default its main one, which its address is for.
+    description: Process of the app that gets the requests. By default its main process.
     type: str
   state: &state
-    description: Whether the route is to be there. V(absent) needs no more than O(name) or O(app), and O(tenant).
+    description: Whether the route exists. V(absent) needs only O(name) or O(app), and O(tenant).
     type: str
     choices: [present, absent]
     default: present
   domains: &domains
     description:
-      - Domains to take requests for, such as V(shop.example.org), or V(*.example.org) for every name in a domain that
-        has no route of its own.
+      - Domains of the requests, such as V(shop.example.org), or V(*.example.org) for every name in a domain without a
+        route of its own.
     type: list
     elements: str
     default: []
   paths: &paths
-    description: Paths to take requests for. By default all of them. The longest path that fits a request is taken.
+    description: Paths of the requests. By default all paths. The longest matching path wins.
     type: list
     elements: dict
     default: []
@@ -63,46 +63,45 @@ options:
         required: true
       type:
         description:
-          - V(prefix) is for the path and everything below it, V(exact) for nothing but the path.
+          - V(prefix) matches the path and everything below it, V(exact) only the path itself.
         type: str
         choices: [prefix, exact]
         default: prefix
       strip:
-        description: Whether the app gets the request without this path.
+        description: Whether to remove this path from the request before the app gets it.
         type: bool
         default: false
   tls: &tls
     description:
-      - How domains are served with TLS. A text is short for a mapping with that O(tls.mode).
+      - TLS of the domains. A text is short for a mapping with that O(tls.mode).
       - Without it the mode is V(cluster).
     type: dict
     suboptions:
       mode:
         description:
-          - V(cluster) serves HTTP and, with the certificate of the gateway, HTTPS. The authority of the gateway
-            has signed it; its domains are C(gateway_domains) of the role P(cloudbang.platform.gateway#role).
+          - V(cluster) serves HTTP and, with the gateway's certificate, HTTPS. The gateway's authority signs this
+            certificate; its domains are C(gateway_domains) of the role P(cloudbang.platform.gateway#role).
           - V(none) serves HTTP only.
-          - V(passthrough) gives the connections as they are to the app, which has the certificate. The gateway takes
-            only the name of the domain from them.
+          - V(passthrough) forwards connections unchanged to the app, which has the certificate. The gateway reads only
+            the domain name from them.
         type: str
         choices: [none, cluster, passthrough]
       certificate:
         description:
-          - The certificate in PEM form, followed by those of the authorities between it and the root, instead of
-            O(tls.mode).
-          - It has to be valid now, fit O(tls.key) and be for every domain of the route.
+          - The certificate in PEM format, followed by those of intermediate authorities, instead of O(tls.mode).
+          - It must be valid now, match O(tls.key) and cover every domain of the route.
         type: str
       key:
-        description: Its private key in PEM form, without password. It is kept in a Secret.
+        description: Its private key in PEM format, without password. It is stored in a Secret.
         type: str
   redirect: &redirect
     description:
-      - V(https) sends requests that come by HTTP to the same place by HTTPS.
-      - A mapping sends every request to another domain. Its C(to) is that domain, and C(permanent), V(true) by default,
-        says whether browsers may remember it.
+      - V(https) redirects HTTP requests to HTTPS.
+      - A mapping redirects every request to another domain. Its C(to) is that domain, and C(permanent), V(true) by
+        default, is whether browsers may cache the redirect.
     type: raw
   ports: &ports
-    description: Ports of the gateway for what is not HTTP.
+    description: Ports of the gateway for protocols other than HTTP.
     type: list
     elements: dict
     default: []
@@ -111,7 +110,7 @@ options:
         description:
           - One of the ports in C(gateway_tcp_ports) or C(gateway_udp_ports) of the role
             P(cloudbang.platform.gateway#role).
-          - By default the one that the route has already, else the lowest that is free. See RV(route.ports).
+          - By default the port that the route already has, else the lowest free one. See RV(route.ports).
         type: int
       protocol:
         description: Protocol of the port.
@@ -119,11 +118,11 @@ options:
         choices: [TCP, UDP]
         default: TCP
       target:
-        description: Port of the app, by number or name. By default the first of the protocol.
+        description: Port of the app, by number or name. By default its first port with the protocol.
         type: raw
   weights: &weights
     description:
-      - Shares the requests between backends, instead of giving all to O(app).
+      - Shares the requests between backends, instead of sending all to O(app).
       - A backend gets its weight divided by the sum of all weights.
     type: list
     elements: dict
@@ -143,14 +142,14 @@ options:
         required: true
   sticky: &sticky
     description:
-      - Whether requests of a client stay at the same pod, by a cookie, as long as it is ready.
+      - Whether a client's requests go to the same pod, by a cookie, as long as the pod is ready.
       - A mapping names the cookie in C(cookie). Its name is V(cloudbang) by default.
     type: raw
   routes:
     description:
-      - Several routes, one after the other. Each has the options above. Those given beside the list hold for every
-        route that does not set them itself.
-      - When one route fails the others are still carried out, and the task fails.
+      - Several routes, one after the other. Each has the options above. Options given outside of the list are the
+        defaults of its routes.
+      - If one route fails, the others are still processed, and the task fails.
     type: list
     elements: dict
     suboptions:
@@ -181,7 +180,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Lead the API of the shop to its own process, with the shop's certificate
+- name: Route the API of the shop to its own process, with the shop's certificate
   cloudbang.platform.app_route:
     name: shop-api
     app: shop
@@ -196,7 +195,7 @@ EXAMPLES = r"""
       key: "{{ vault_shop_key }}"
     redirect: https
 
-- name: Routes of two apps, both with HTTPS only
+- name: Route requests to two apps, both with HTTPS only
   cloudbang.platform.app_route:
     tenant: acme
     redirect: https
@@ -204,7 +203,7 @@ EXAMPLES = r"""
       - {app: shop, domains: [shop.example.org]}
       - {app: blog, domains: [blog.example.org]}
 
-- name: Give the new version a tenth of the requests
+- name: Send a tenth of the requests to the new version
   cloudbang.platform.app_route:
     app: shop
     tenant: acme
@@ -213,7 +212,7 @@ EXAMPLES = r"""
       - {app: shop, weight: 90}
       - {app: shop-next, weight: 10}
 
-- name: Send the old domain to the new one
+- name: Redirect the old domain to the new one
   cloudbang.platform.app_route:
     name: old-shop
     app: shop
@@ -237,7 +236,7 @@ routes:
   type: list
   elements: dict
 route:
-  description: The route as it is, or would be.
+  description: The route as it is, or in check mode would be.
   returned: when the options are accepted
   type: dict
   contains:
@@ -251,21 +250,21 @@ route:
       description: The app it belongs to.
       type: str
     state:
-      description: Whether it is there.
+      description: Whether it exists.
       type: str
     domains:
       description: Its domains.
       type: list
       elements: str
     urls:
-      description: Addresses of what it leads to, one for each domain and path.
+      description: URLs of the route, one for each domain and path.
       type: list
       elements: str
     tls:
       description: V(none), V(cluster), V(certificate) or V(passthrough).
       type: str
     ports:
-      description: The gateway's ports that are its own.
+      description: Ports of the gateway that belong to it.
       type: list
       elements: dict
       contains:
@@ -276,31 +275,31 @@ route:
           description: V(TCP) or V(UDP).
           type: str
         target:
-          description: Port of the app as it was asked for.
+          description: Port of the app, as given in the task.
           type: raw
 changes:
-  description: What was made, changed or removed, such as C(IngressRoute shop-http created).
+  description: Objects that were created, changed or removed, such as C(IngressRoute shop-http created).
   returned: when the options are accepted
   type: list
   elements: str
 problems:
-  description: Everything that is wrong with the options.
+  description: Errors in the options.
   returned: when options are refused
   type: list
   elements: dict
   contains:
     option:
-      description: The option.
+      description: Name of the option.
       type: str
     found:
-      description: What it has.
+      description: Its value.
       type: str
     wanted:
-      description: What it should have.
+      description: What is allowed instead.
       type: str
 unknown:
-  description: Whether the answer to a change got lost, so that it may have been made or not.
-  returned: when it did
+  description: Whether the API's answer to a change was lost, so that the change may have been made or not.
+  returned: when it was lost
   type: bool
 """
 

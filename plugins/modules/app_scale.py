@@ -10,10 +10,10 @@ module: app_scale
 short_description: Set the size of processes
 version_added: 0.1.0
 description:
-  - Sets the replicas of processes, or the autoscaler or resources of one. It makes no release, and later deployments
-    and rollbacks keep it.
-  - For an app that is stopped it sets how many replicas there will be when it is started.
-  - Replicas of a process that a HorizontalPodAutoscaler scales are refused.
+  - Sets the replicas of processes, or the autoscaler or resources of one. It creates no release, and later deployments
+    and rollbacks keep the setting.
+  - For a stopped app it sets the number of replicas for the next start.
+  - Setting the replicas of a process with a HorizontalPodAutoscaler is refused.
 author:
   - Cloudbang Team (@cloudbang)
 extends_documentation_fragment:
@@ -25,37 +25,37 @@ attributes:
     support: full
 options:
   process:
-    description: Name of the process. Only an app of a single process may leave it out.
+    description: Name of the process. Optional for an app with a single process.
     type: str
   replicas:
     description:
-      - How many are to run, 0 to 10000.
-      - A process with C(host_network) takes 1 to 100. It gets more instances with ports of their own, or loses those
-        with the greatest numbers.
+      - Number of replicas, 0 to 10000.
+      - A process with C(host_network) can have 1 to 100. Additional instances get ports of their own; the instances
+        with the highest numbers are removed first.
     type: int
   processes:
     description:
       - The replicas of several processes, name to number.
-      - It stands alone, without O(process), O(replicas), O(autoscale) and O(resources).
+      - Not together with O(process), O(replicas), O(autoscale) and O(resources).
     type: dict
   autoscale:
     description:
-      - A mapping makes the cluster choose the replicas. V(min) (1 by default) and V(max) are the bounds, V(cpu) and
-        V(memory) the use to aim at, in percent of what the process requests. At least one of them is required, and that
-        the process requests it.
-      - V(false) removes the autoscaler. The replicas there are at that moment stay.
-      - The cluster must have the metrics API, otherwise the result has a warning.
+      - A mapping lets the cluster choose the replicas. V(min) (1 by default) and V(max) are the bounds, V(cpu) and
+        V(memory) the target use in percent of the requests of the process. At least one of them is required, and the
+        process must request that resource.
+      - V(false) removes the autoscaler and keeps the current replicas.
+      - Without the metrics API in the cluster, the result has a warning.
     type: raw
   resources:
     description:
-      - Resources of each replica of the process, over those of the release. Amounts that are not given stay as the
-        release has them. An empty mapping goes back to the release.
-      - All pods of the process are replaced, as in a deployment. Of a C(cron) process the next run takes them. A C(job)
-        is refused.
+      - Resources of each replica of the process, which override those of the release. Amounts that are not given are
+        those of the release. An empty mapping removes the override.
+      - All pods of the process are replaced, as in a deployment. A C(cron) process uses them from the next run on. A
+        C(job) is refused.
     type: dict
     suboptions:
       requests:
-        description: What a node must have free.
+        description: Resources that a node must have free.
         type: dict
         suboptions: &amounts
           cpu:
@@ -68,7 +68,7 @@ options:
             description: Bytes of local disk, such as V(1Gi).
             type: str
       limits:
-        description: What it may use at most, no less than requested.
+        description: Maximum use, at least as much as requested.
         type: dict
         suboptions: *amounts
   host_ports:
@@ -76,7 +76,7 @@ options:
     type: str
     default: 20000-24999
   wait:
-    description: Whether to wait until all pods are as wanted and ready, also when nothing has to be changed.
+    description: Whether to wait until all pods are up to date and ready, even if nothing changes.
     type: bool
     default: true
   timeout:
@@ -108,7 +108,7 @@ EXAMPLES = r"""
     process: web
     autoscale: {min: 2, max: 10, cpu: 70}
 
-- name: Keep the replicas there are now
+- name: Stop autoscaling and keep the current replicas
   cloudbang.platform.app_scale:
     name: shop
     tenant: acme
@@ -127,7 +127,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 app:
-  description: What was scaled.
+  description: The result for the app.
   returned: when the app exists
   type: dict
   contains:
@@ -142,22 +142,22 @@ app:
       type: dict
       contains:
         replicas:
-          description: The replicas asked for.
+          description: Number of replicas in the task.
           type: int
         previous_replicas:
-          description: The replicas there were.
+          description: Number of replicas before.
           type: int
         autoscale:
-          description: Bounds and aims of the autoscaler, null when there is none.
+          description: Bounds and targets of the autoscaler, null without one.
           type: dict
         resources:
-          description: The resources set over those of the release, null when there are none.
+          description: Resources that override those of the release, null without any.
           type: dict
         stopped:
-          description: Whether the app is stopped, so that none run yet.
+          description: Whether the app is stopped, so that no replica runs yet.
           type: bool
 warnings:
-  description: What keeps the autoscaler from acting.
+  description: Why the autoscaler cannot work.
   returned: when the cluster has no metrics API
   type: list
   elements: str
@@ -166,28 +166,28 @@ reason:
   returned: when waiting for them failed
   type: str
 events:
-  description: The latest warnings about them.
+  description: The latest warning events of the replicas.
   returned: when waiting for them failed
   type: list
   elements: str
 problems:
-  description: Everything that is wrong with the options.
+  description: Errors in the options.
   returned: when options are refused
   type: list
   elements: dict
   contains:
     option:
-      description: The option.
+      description: Name of the option.
       type: str
     found:
-      description: What it has.
+      description: Its value.
       type: str
     wanted:
-      description: What it should have.
+      description: What is allowed instead.
       type: str
 unknown:
-  description: Whether the answer to a change got lost, so that it may have been made or not.
-  returned: when it did
+  description: Whether the API's answer to a change was lost, so that the change may have been made or not.
+  returned: when it was lost
   type: bool
 """
 

@@ -10,14 +10,11 @@ module: app_stack
 short_description: Deploy several apps together, in their order
 version_added: 0.1.0
 description:
-  - Deploys the apps of a stack in the order of their dependencies. An app starts when all that it depends on is
-    ready, and
-    apps that do not depend on each other are deployed in parallel.
-  - The release is joint. When one app fails, all go back to what they ran before.
-  - The apps come from the task, from a docker compose file, or from a template that
-    M(cloudbang.platform.app_template) keeps.
-  - Members carry the label C(cloudbang.platform/stack). Everything that M(cloudbang.platform.app) promises for an app
-    holds for each.
+  - Deploys the apps of a stack in the order of their dependencies. An app starts when all its dependencies are ready,
+    and independent apps are deployed in parallel.
+  - The apps are released together. If one app fails, all are rolled back to their previous releases.
+  - The apps come from the task, from a docker compose file, or from a template of M(cloudbang.platform.app_template).
+  - Members have the label C(cloudbang.platform/stack). Each behaves like an app of M(cloudbang.platform.app).
 author:
   - Cloudbang Team (@cloudbang)
 extends_documentation_fragment:
@@ -26,7 +23,7 @@ extends_documentation_fragment:
 attributes:
   diff_mode:
     support: full
-    description: Secrets appear as a mark that changes when they do.
+    description: Secrets appear as fingerprints that change with them.
 options:
   name:
     description: Name of the stack, unique in its tenant.
@@ -39,7 +36,7 @@ options:
   state:
     description:
       - V(present) deploys the stack.
-      - V(absent) removes its members, those that others depend on last.
+      - V(absent) removes its members, each before those that it depends on.
     type: str
     choices: [present, absent]
     default: present
@@ -55,7 +52,7 @@ options:
         type: str
         required: true
       depends_on:
-        description: Apps of the stack that must be ready, or have ended when they are jobs, before this one starts.
+        description: Apps of the stack that must be ready, or complete if they are jobs, before this one starts.
         type: list
         elements: str
         default: []
@@ -65,25 +62,23 @@ options:
         - Required when O(state=present).
         type: str
       allow_latest:
-        description: Whether to accept an image without tag or with the tag C(latest), of which nobody knows
-          what it runs.
+        description: Whether to accept an image without a tag or with the tag C(latest), whose content is not known.
         type: bool
         default: false
       type:
         description:
-        - V(web) takes requests. One process must have a TCP port, V(web) if there is a process of that name,
-          else the first with a port. The Service O(apps[].name) and the O(apps[].domains) lead there.
-        - V(worker) takes none from the gateway.
-        - V(stateful) keeps running under stable names, C(APP-PROCESS-0) and so on, which resolve inside the
-          tenant by the Service without address C(APP-PROCESS). Pods start and are replaced one after the other.
-          The Service O(apps[].name) and the O(apps[].domains) lead to the process V(web), or the first with
-          a TCP port, if there is one.
-        - V(cron) runs each process at the times of its schedule. The task waits for no run, so a missing image
-          shows only then.
-        - V(job) runs each process to its end, once for each release. Waiting is until all are complete; one
-          that fails makes the release fail. What it has done cannot be taken back, so nothing goes back. The
-          same task again changes nothing after success, and makes another release, that is another run, after
-          a failure. Going back to an older release runs that one again.
+        - V(web) serves requests. One process must have a TCP port, V(web) if a process has that name, else the first
+          with a port. The Service O(apps[].name) and the O(apps[].domains) point to it.
+        - V(worker) gets no requests from the gateway.
+        - V(stateful) runs under stable names, C(APP-PROCESS-0) and so on, which resolve inside the tenant through the
+          headless Service C(APP-PROCESS). Pods are started and replaced one after the other. The Service O(apps[].name)
+          and the O(apps[].domains) point to the process V(web), else to the first with a TCP port, if any.
+        - V(cron) runs each process on its schedule. The task does not wait for a run, so a missing image is noticed
+          only at the first one.
+        - V(job) runs each process to its end, once for each release. The task waits until all are complete; if one
+          fails, the release fails. Its effects cannot be undone, so a failed job is not rolled back. Repeating the task
+          changes nothing after success, and makes another release, and so another run, after a failure. Rolling back to
+          an older release runs that release again.
         type: str
         choices:
         - web
@@ -94,7 +89,7 @@ options:
         default: web
       processes:
         description:
-        - What runs from the image, each process scaled by itself.
+        - Processes that run from the image, each scaled separately.
         - By default one process named as the O(apps[].type), with the image's own command.
         type: list
         elements: dict
@@ -104,11 +99,11 @@ options:
             type: str
             required: true
           command:
-            description: Replaces the image's entry point. A list, or a text that is split as a shell would,
-              without running one.
+            description: Replaces the image's entry point. A list, or a text that is split like in a shell, without
+              running one.
             type: raw
           args:
-            description: Arguments of the command or entry point, in the same forms.
+            description: Arguments of the command or entry point, in the same formats.
             type: raw
           ports:
             description:
@@ -121,7 +116,7 @@ options:
             default: []
           replicas:
             description:
-            - How many to start with, 0 to 10000. Later it is M(cloudbang.platform.app_scale) that changes it.
+            - Initial number of replicas, 0 to 10000. Later M(cloudbang.platform.app_scale) changes it.
             - Not for the types V(cron) and V(job), see O(apps[].processes[].parallelism).
             type: int
             default: 1
@@ -130,7 +125,7 @@ options:
             type: dict
             suboptions:
               requests:
-                description: What a node must have free.
+                description: Resources that a node must have free.
                 type: dict
                 suboptions:
                   cpu:
@@ -143,7 +138,7 @@ options:
                     description: Bytes of local disk, such as V(1Gi).
                     type: str
               limits:
-                description: What it may use at most, no less than requested.
+                description: Maximum use, at least as much as requested.
                 type: dict
                 suboptions:
                   cpu:
@@ -157,7 +152,7 @@ options:
                     type: str
           readiness:
             description:
-            - When a replica takes requests.
+            - When a replica is ready for requests.
             - The main process of a O(apps[].type=web) app without one gets a TCP connect to its first port.
             type: dict
             suboptions:
@@ -168,7 +163,7 @@ options:
                 description: Whether to connect to the port.
                 type: bool
               command:
-                description: Command that ends with 0.
+                description: Command that exits with 0.
                 type: list
                 elements: str
               port:
@@ -184,7 +179,7 @@ options:
                 description: Seconds to wait for an answer. Kubernetes' default is 1.
                 type: int
               failures:
-                description: How many failures in a row count. Kubernetes' default is 3.
+                description: Number of consecutive failures that count. Kubernetes' default is 3.
                 type: int
           liveness:
             description: When a container is restarted.
@@ -197,7 +192,7 @@ options:
                 description: Whether to connect to the port.
                 type: bool
               command:
-                description: Command that ends with 0.
+                description: Command that exits with 0.
                 type: list
                 elements: str
               port:
@@ -213,10 +208,10 @@ options:
                 description: Seconds to wait for an answer. Kubernetes' default is 1.
                 type: int
               failures:
-                description: How many failures in a row count. Kubernetes' default is 3.
+                description: Number of consecutive failures that count. Kubernetes' default is 3.
                 type: int
           startup:
-            description: Until when the other probes wait.
+            description: When the other probes begin.
             type: dict
             suboptions:
               http:
@@ -226,7 +221,7 @@ options:
                 description: Whether to connect to the port.
                 type: bool
               command:
-                description: Command that ends with 0.
+                description: Command that exits with 0.
                 type: list
                 elements: str
               port:
@@ -242,7 +237,7 @@ options:
                 description: Seconds to wait for an answer. Kubernetes' default is 1.
                 type: int
               failures:
-                description: How many failures in a row count. Kubernetes' default is 3.
+                description: Number of consecutive failures that count. Kubernetes' default is 3.
                 type: int
           placement:
             description: Where the replicas run.
@@ -252,8 +247,8 @@ options:
                 description:
                 - Whether the replicas of a process are spread over hosts, over zones and their hosts, or not
                   at all.
-                - Zones are the values of the node label C(topology.kubernetes.io/zone). A replica that cannot
-                  be spread runs nevertheless.
+                - Zones are the values of the node label C(topology.kubernetes.io/zone). A replica that cannot be spread
+                  still runs.
                 type: str
                 choices:
                 - hosts
@@ -261,33 +256,33 @@ options:
                 - none
                 default: hosts
               node_labels:
-                description: Labels a node must have, name to value, such as C(disk) to V(ssd).
+                description: Labels that a node must have, name to value, such as C(disk) to V(ssd).
                 type: dict
                 default: {}
               tolerations:
-                description: Names of taints that do not keep the replicas away, with any value and effect.
+                description: Names of taints that the replicas tolerate, with any value and effect.
                 type: list
                 elements: str
                 default: []
           host_network:
             description:
-            - Whether each replica runs in the network of its host, on ports of its own. Only for the types
+            - Whether each replica runs in its host's network, on ports of its own. Only for the types
               V(web) and V(worker), and not with O(apps[].strategy=blue_green).
             - Each replica is an instance, a Deployment of one pod with the name C(APP-PROCESS-NUMBER). It gets
-              a number for each of its O(apps[].processes[].ports) out of O(apps[].host_ports), which no other
-              instance in the cluster has and which it keeps. The environment has the first as C(PORT) and each
-              as C(PORT_NAME). Commands may say C($(PORT)).
-            - The Service has the port numbers of the task and leads to the numbers of the instances. The Service
-              without address C(APP-PROCESS) has SRV records with the real numbers.
-            - A host has each port once, so an instance ends before its successor starts, and instances are
-              replaced one after the other. Run two or more to serve at any time.
+              a number for each of its O(apps[].processes[].ports) out of O(apps[].host_ports), which is unique in the
+              cluster and permanent. The environment has the first as C(PORT) and each as C(PORT_NAME). Commands can
+              contain C($(PORT)).
+            - The Service has the port numbers of the task and forwards to those of the instances. The headless Service
+              C(APP-PROCESS) has SRV records with the real numbers.
+            - Each port exists once on a host, so an instance ends before its successor starts, and instances are
+              replaced one after the other. Run at least two to serve without interruption.
             - The Pod Security standards C(baseline) and C(restricted) forbid it, so the namespace must enforce
               neither.
             type: bool
             default: false
           schedule:
             description:
-            - When a process of the type V(cron) starts, required there. Five fields, minute, hour, day of the
+            - Schedule of a process of the type V(cron), required for it. Five fields, minute, hour, day of the
               month, month and day of the week, such as V(15 3 * * mon-fri), or V(@hourly), V(@daily), V(@weekly),
               V(@monthly), V(@yearly), or V(@every 1h30m).
             type: str
@@ -297,7 +292,7 @@ options:
             type: str
           concurrency:
             description:
-            - What happens when a run is due while the last one goes on. Both run (V(allow)), the new one is
+            - What happens when a run is due while the last one is still running. Both run (V(allow)), the new one is
               skipped (V(forbid)), or it replaces the old one (V(replace)). V(forbid) when not given.
             type: str
             choices:
@@ -305,36 +300,36 @@ options:
             - forbid
             - replace
           start_deadline:
-            description: Seconds that a start may be late, at least 10. Later it is skipped. Without limit when
-              not given.
+            description: Maximum delay of a start in seconds, at least 10. A later start is skipped. No limit when not
+              given.
             type: int
           history:
-            description: How many runs of a V(cron) process stay to be looked at.
+            description: Number of finished runs of a V(cron) process to keep.
             type: dict
             suboptions:
               succeeded:
-                description: Runs that went well. 3 when not given.
+                description: Successful runs. 3 when not given.
                 type: int
               failed:
-                description: Runs that failed. 1 when not given.
+                description: Failed runs. 1 when not given.
                 type: int
           parallelism:
-            description: How many pods of one run work at the same time, for the types V(cron) and V(job). 1
-              when not given.
+            description: Number of pods of one run that work at the same time, for the types V(cron) and V(job). 1 when
+              not given.
             type: int
           completions:
-            description: How many pods have to end well until the run is complete. 1 when not given.
+            description: Number of pods that must succeed until the run is complete. 1 when not given.
             type: int
           retries:
-            description: How many pods of a run may fail before the run fails. 3 when not given.
+            description: Number of pods of a run that may fail before the run fails. 3 when not given.
             type: int
           deadline:
-            description: Seconds after which a run is ended and has failed. Without limit when not given.
+            description: Seconds after which a run is stopped and counts as failed. No limit when not given.
             type: int
       env:
         description:
         - Environment of all processes, name to text. Numbers and booleans become text (V(true), V(false)).
-        - It is kept in an immutable Secret, so that going back brings the old values back.
+        - It is kept in an immutable Secret, so that a rollback restores the old values.
         type: dict
         default: {}
       secret_env:
@@ -379,9 +374,9 @@ options:
             default: '0444'
       domains:
         description:
-        - Host names whose requests the gateway gives to the app. C(*.example.org) takes all names of one level.
-        - A domain that another app has, of any tenant, is an error.
-        - They are not part of a release. Going back leaves them as they are.
+        - Host names whose requests the gateway sends to the app. C(*.example.org) matches all names one level below.
+        - A domain of another app, of any tenant, is an error.
+        - They are not part of a release. A rollback does not change them.
         type: list
         elements: str
         default: []
@@ -389,19 +384,19 @@ options:
         description: IngressClass of the app's Ingress. By default the cluster's.
         type: str
       image_pull_secrets:
-        description: Names of Secrets in the tenant's namespace to pull the image with.
+        description: Names of Secrets in the tenant's namespace for pulling the image.
         type: list
         elements: str
         default: []
       strategy:
         description:
-        - V(rolling) replaces replicas one by one, the new one ready before the old one ends.
-        - V(recreate) ends all replicas of the old release before it starts those of the new one, for apps of
-          which two releases must not run at the same time.
-        - V(blue_green) runs the new release completely beside the old one, and switches the Services in one
-          step when all of it is ready. The old one is kept for O(apps[].drain) seconds more, and the task takes
-          as long. When the new one does not get ready, it is removed and nothing has happened to the old one.
-          It needs twice the room for a while, and O(wait=true).
+        - V(rolling) replaces replicas one by one. Each new one is ready before an old one ends.
+        - V(recreate) ends all replicas of the old release before it starts those of the new one, for apps that cannot
+          run two releases at the same time.
+        - V(blue_green) starts the complete new release beside the old one, and switches the Services in one step when
+          all of it is ready. The old one is kept for O(apps[].drain) seconds more, and the task takes that much longer.
+          If the new one does not become ready, it is removed and the old one is not affected. For this time it needs
+          twice the resources, and O(wait=true).
         - Types other than V(web) and V(worker) take V(rolling) only.
         type: str
         choices:
@@ -411,19 +406,19 @@ options:
         default: rolling
       restart_key:
         description:
-        - Any text. Another one replaces all pods without a new release, one by one or as O(apps[].strategy=recreate)
-          says. Without one the key of the last time stays.
+        - Any text. A changed text replaces all pods without a new release, one by one or as O(apps[].strategy=recreate)
+          does. Without it, the last key stays.
         - It runs a O(apps[].type=job) again, as a new release.
         type: str
       host_ports:
         description:
-        - Ports of hosts that instances with O(apps[].processes[].host_network) may get, from 1024 to 65535.
-          Keep them free of other programs, and open for those who use the app.
+        - Ports of hosts that instances with O(apps[].processes[].host_network) may get, from 1024 to 65535. Keep them
+          free of other programs, and reachable for the app's clients.
         type: str
         default: 20000-24999
       drain:
         description:
-        - Seconds that a replica with ports keeps serving after it has left the endpoints, before it gets SIGTERM.
+        - Seconds that a replica with ports still serves after its removal from the endpoints, before it gets SIGTERM.
         type: int
         default: 5
       grace:
@@ -431,13 +426,12 @@ options:
         type: int
         default: 30
       keep_releases:
-        description: How many releases to keep. The last one that ran is kept in any case.
+        description: Number of releases to keep. The last one that ran is always kept.
         type: int
         default: 10
   bindings:
-    description: Bindings of the apps, with the options of M(cloudbang.platform.app_binding). An app starts after
-      those it
-      is bound to.
+    description: Bindings of the apps, with the options of M(cloudbang.platform.app_binding). An app starts after the
+      apps that it is bound to.
     type: list
     elements: dict
     suboptions:
@@ -447,33 +441,34 @@ options:
         required: true
       target:
         description:
-          - Name of the app to be bound to. It must have been deployed, and listen on a port.
-          - An app of the stack, or one that was deployed before.
+          - Name of the app to bind to. It must be deployed and have a port.
+          - An app of the stack, or one that is already deployed.
         type: str
         required: true
       target_tenant:
-        description: Its tenant, when it is another one. The network of that tenant must let this one in.
+        description: Tenant of the target, if it is another one. The network of that tenant must allow connections from
+          this one.
         type: str
       kind:
-        description: What the target is.
+        description: Kind of the target.
         type: str
         choices: [app]
         default: app
       process:
-        description: Process of the target to take address and ports of. By default the main one, or the only one
+        description: Process of the target whose address and ports are used. By default the main one, or the only one
           with ports.
         type: str
       prefix:
         description:
-          - What the names of the variables start with. By default the target's name in capitals.
+          - Prefix of the names of the variables. By default the target's name in capitals.
           - V(API) gives C(API_HOST), C(API_PORT), C(API_URL), C(API_PORT_NAME) for each further port, and
             C(API_NAME) for
             each credential.
         type: str
       mapping:
         description:
-          - Name of a variable to what it gets, instead of O(bindings[].prefix). Nothing else is given then.
-          - V(host), V(port), V(address) (host and port), V(url), C(ports.NAME) and C(credentials.NAME).
+          - Name of a variable to its source, instead of O(bindings[].prefix). No other variables are set then.
+          - Sources are V(host), V(port), V(address) (host and port), V(url), C(ports.NAME) and C(credentials.NAME).
         type: dict
       scheme:
         description: Scheme of the URL.
@@ -488,13 +483,13 @@ options:
         type: dict
         default: {}
   routes:
-    description: Routes to the apps, with the options of M(cloudbang.platform.app_route), made when all apps run.
+    description: Routes to the apps, with the options of M(cloudbang.platform.app_route), created when all apps run.
     type: list
     elements: dict
   compose:
     description:
-      - A docker compose file. What is not supported in it is an error that names its place.
-      - Supported of a service are C(image), C(command), C(entrypoint), C(environment), C(env_file), C(ports),
+      - A docker compose file. Unsupported keys are errors with their location.
+      - Supported keys of a service are C(image), C(command), C(entrypoint), C(environment), C(env_file), C(ports),
         C(expose),
         C(depends_on), C(deploy.replicas), C(deploy.resources), C(healthcheck), C(configs), C(secrets), C(restart) and
         C(stop_grace_period).
@@ -502,15 +497,15 @@ options:
     suboptions:
       path:
         description:
-          - Path of the file. Paths in it start at its directory.
-          - A file that it names must be below that directory, symbolic links followed, or below one of
-            O(compose.allow_paths). The same holds for the file itself when it is a symbolic link.
+          - Path of the file. Paths in it are relative to its directory.
+          - Files that it refers to must be below that directory, with symbolic links resolved, or below one of
+            O(compose.allow_paths). The same applies to the file itself if it is a symbolic link.
         type: path
       content:
-        description: The file's text, or what is in it as a mapping.
+        description: The file's text, or its content as a mapping.
         type: raw
       variables:
-        description: Values of C(${NAME}) in the file. The environment is not looked at.
+        description: Values of C(${NAME}) in the file. Environment variables are not used.
         type: dict
         default: {}
       secret_variables:
@@ -519,9 +514,9 @@ options:
         default: {}
       allow_paths:
         description:
-          - More directories below which the file may name files for C(env_file), C(configs) and C(secrets).
-          - The file's author gets everything there that the user who runs the task may read.
-          - With O(compose.content), which has no directory, these are the only ones.
+          - Additional directories for files of C(env_file), C(configs) and C(secrets).
+          - The file's author gets access to all files there that the user of the task can read.
+          - With O(compose.content), which has no directory, only these are allowed.
         type: list
         elements: path
         default: []
@@ -546,15 +541,15 @@ options:
         type: dict
         default: {}
   prune:
-    description: Whether to remove members that are not in the stack any more.
+    description: Whether to remove members that are no longer in the stack.
     type: bool
     default: false
   force:
-    description: Whether to remove members that apps outside of the stack are bound to.
+    description: Whether to remove members although apps outside the stack are bound to them.
     type: bool
     default: false
   wait:
-    description: Whether to wait until an app runs before those that depend on it start.
+    description: Whether to wait for an app before the apps that depend on it start.
     type: bool
     default: true
   timeout:
@@ -564,8 +559,8 @@ options:
   on_failure:
     description:
       - What to do when an app fails. The task fails either way.
-      - V(rollback) brings all members back to what they ran before, and removes those that did not exist.
-      - V(hold) keeps what runs, brings only the app that failed back, and stops.
+      - V(rollback) rolls all members back to their previous releases, and removes those that did not exist.
+      - V(hold) rolls only the failed app back, keeps the others, and stops.
     type: str
     choices: [rollback, hold]
     default: rollback
@@ -596,7 +591,7 @@ EXAMPLES = r"""
       - app: web
         target: api
 
-- name: Deploy what a compose file describes
+- name: Deploy a compose file
   cloudbang.platform.app_stack:
     name: shop
     tenant: acme
@@ -634,11 +629,11 @@ stack:
       description: Its tenant.
       type: str
     levels:
-      description: Names of the apps in the order they are deployed or removed, those of one level in parallel.
+      description: Names of the apps in the order of deployment or removal, those of one level in parallel.
       type: list
       elements: list
     left:
-      description: Members that are not in the stack any more and were not removed, for want of O(prune).
+      description: Members that are no longer in the stack and were not removed, since O(prune) is not set.
       type: list
       elements: str
     template:
@@ -646,7 +641,7 @@ stack:
       returned: with O(template)
       type: dict
 apps:
-  description: The outcome for each app, as M(cloudbang.platform.app) returns it.
+  description: The result of each app, as M(cloudbang.platform.app) returns it.
   returned: when the options are valid and the API answers
   type: list
   elements: dict
@@ -671,31 +666,31 @@ apps:
       type: int
     rolled_back_to:
       description: The release whose content is active again.
-      returned: when the app went back
+      returned: when the app was rolled back
       type: int
 routes:
-  description: The outcome for each route, as M(cloudbang.platform.app_route) returns it.
+  description: The result of each route, as M(cloudbang.platform.app_route) returns it.
   returned: when the options are valid and the API answers
   type: list
   elements: dict
 problems:
-  description: Everything that is wrong with the options.
+  description: Errors in the options.
   returned: when options are refused
   type: list
   elements: dict
   contains:
     option:
-      description: The option.
+      description: Name of the option.
       type: str
     found:
-      description: What it has.
+      description: Its value.
       type: str
     wanted:
-      description: What it should have.
+      description: What is allowed instead.
       type: str
 unknown:
-  description: Whether the answer to a change got lost, so that it may have been made or not.
-  returned: when it did
+  description: Whether the API's answer to a change was lost, so that the change may have been made or not.
+  returned: when it was lost
   type: bool
 """
 

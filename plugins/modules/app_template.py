@@ -1,20 +1,19 @@
 #!/usr/bin/python
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Keep, export and import versions of stacks."""
+"""Manage, export and import templates of stacks."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: app_template
-short_description: Keep, export and import versions of stacks
+short_description: Manage, export and import templates of stacks
 version_added: 0.1.0
 description:
-  - Keeps versions of stacks in the cluster, from where M(cloudbang.platform.app_stack) installs them in one task.
-  - A version never changes. The same version with other content is an error.
-  - An archive has a template with its container images, each part with its sha256. It brings them to a cluster that
-    has no
-    way to where they come from.
+  - Stores versions of stacks in the cluster, from which M(cloudbang.platform.app_stack) installs them in one task.
+  - A version is immutable. The same version with other content is an error.
+  - A template archive contains a template and its container images, each part with its SHA-256, for a cluster without
+    access to their source.
 author:
   - Cloudbang Team (@cloudbang)
 extends_documentation_fragment:
@@ -23,68 +22,68 @@ extends_documentation_fragment:
 attributes:
   diff_mode:
     support: full
-    description: Secrets appear as a mark that changes when they do.
+    description: Secrets appear as fingerprints that change with them.
 options:
   name:
-    description: Name of the template. With O(state=imported), the one that the archive must have.
+    description: Name of the template. With O(state=imported), the name that the archive must have.
     type: str
   version:
     description: Its version, lowercase letters, digits, dots and dashes.
     type: str
   state:
     description:
-      - V(present) makes the version, from O(file), O(definition) or O(stack).
-      - V(exported) writes it and its images into O(archive).
-      - V(imported) verifies O(archive), puts its images into O(registry) and makes the version.
-      - V(absent) removes the version. Images and stacks made from it stay.
+      - V(present) creates the version, from O(file), O(definition) or O(stack).
+      - V(exported) writes the version and its images to O(archive).
+      - V(imported) verifies O(archive), pushes its images to O(registry) and creates the version.
+      - V(absent) removes the version. Its images, and stacks installed from it, stay.
     type: str
     choices: [present, exported, imported, absent]
     default: present
   file:
-    description: Path of a YAML file with what O(definition) has.
+    description: Path of a YAML file with the content of O(definition).
     type: path
   definition:
     description: The template.
     type: dict
     suboptions:
       description:
-        description: What it is for.
+        description: Purpose.
         type: str
       parameters:
-        description: What an installation may choose.
+        description: Parameters of an installation.
         type: list
         elements: dict
         suboptions:
           name:
-            description: Name of the parameter, which C(${name}) in the stack stands for.
+            description: Name of the parameter. C(${name}) in the stack is replaced by its value.
             type: str
             required: true
           type:
-            description: Its type. A V(secret) may stand in C(secret_env), C(secret_files) and C(credentials) only.
+            description: Its type. A V(secret) is allowed only in C(secret_env), C(secret_files) and C(credentials).
             type: str
             choices: [str, int, bool, choice, secret]
             default: str
           description:
-            description: What it is for.
+            description: Purpose.
             type: str
           default:
-            description: Its value when none is given. Not for a secret.
+            description: Default value. Not for a secret.
             type: raw
           required:
-            description: Whether a value must be given. One of this, a default and generation is required.
+            description: Whether a value must be given. Each parameter needs one of this, a default and generation.
             type: bool
             default: false
           choices:
-            description: The values there are, with type V(choice).
+            description: Allowed values of the type V(choice).
             type: list
             elements: str
           generate:
-            description: Whether a secret is generated when the stack is first installed. It is kept in the stack's
-              record.
+            description: Whether a secret is generated at the first installation of the stack. It is stored with the
+              stack.
             type: bool
             default: false
           length:
-            description: Letters and digits of a generated secret, 8 to 1024.
+            description: Length of a generated secret in letters and digits, 8 to 1024.
             type: int
             default: 32
       stack:
@@ -95,9 +94,9 @@ options:
         required: true
   stack:
     description:
-      - A stack that was deployed, to make the template of.
-      - Its secrets do not go along. Each becomes a parameter, C(APP_VARIABLE) in lowercase letters for one in the
-        environment.
+      - A deployed stack to create the template from.
+      - Its secrets are not copied. Each becomes a parameter, C(APP_VARIABLE) in lowercase letters for an environment
+        variable.
     type: dict
     suboptions:
       name:
@@ -109,64 +108,64 @@ options:
         type: str
         required: true
   parameters:
-    description: With O(stack), definitions in place of those that its secrets get, such as a secret to be generated.
+    description: With O(stack), definitions that replace those of its secrets, such as a generated secret.
     type: list
     elements: dict
     suboptions:
       name:
-        description: Name of the parameter, which C(${name}) in the stack stands for.
+        description: Name of the parameter. C(${name}) in the stack is replaced by its value.
         type: str
         required: true
       type:
-        description: Its type. A V(secret) may stand in C(secret_env), C(secret_files) and C(credentials) only.
+        description: Its type. A V(secret) is allowed only in C(secret_env), C(secret_files) and C(credentials).
         type: str
         choices: [str, int, bool, choice, secret]
         default: str
       description:
-        description: What it is for.
+        description: Purpose.
         type: str
       default:
-        description: Its value when none is given. Not for a secret.
+        description: Default value. Not for a secret.
         type: raw
       required:
-        description: Whether a value must be given. One of this, a default and generation is required.
+        description: Whether a value must be given. Each parameter needs one of this, a default and generation.
         type: bool
         default: false
       choices:
-        description: The values there are, with type V(choice).
+        description: Allowed values of the type V(choice).
         type: list
         elements: str
       generate:
-        description: Whether a secret is generated when the stack is first installed. It is kept in the stack's
-          record.
+        description: Whether a secret is generated at the first installation of the stack. It is stored with the stack.
         type: bool
         default: false
       length:
-        description: Letters and digits of a generated secret, 8 to 1024.
+        description: Length of a generated secret in letters and digits, 8 to 1024.
         type: int
         default: 32
   archive:
-    description: Path of the archive, which ends with C(.tar.gz), or C(.tar.zst) when there is the program C(zstd).
+    description: Path of the archive, which ends with C(.tar.gz), or C(.tar.zst) if the program C(zstd) is installed.
     type: path
   digest:
     description:
-      - With O(state=imported), the digest that the archive must have, which is RV(archive_digest) of the export.
-      - An archive verifies itself, but who exchanges all of it exchanges its sums too.
+      - With O(state=imported), the digest that the archive must have, RV(archive_digest) of the export.
+      - The checksums in an archive do not protect it from someone who replaces all of it.
     type: str
   images:
-    description: Whether the archive has, or the import takes, the images.
+    description: Whether images are exported or imported.
     type: bool
     default: true
   registry:
-    description: Where the images are taken from, or go to. Required with O(images) and O(archive).
+    description: Registry from which images are exported, or to which they are imported. Required with O(images) and
+      O(archive).
     type: dict
     suboptions:
       host:
-        description: Host and port, as images name it.
+        description: Host and port, as in image names.
         type: str
         required: true
       url:
-        description: Address where it is reached from here. By default C(https://HOST).
+        description: URL of the registry. By default C(https://HOST).
         type: str
       username:
         description: Name for basic authentication.
@@ -175,7 +174,7 @@ options:
         description: Its password.
         type: str
       ca_cert:
-        description: Path of the CA certificates that sign its certificate.
+        description: Path of CA certificates to verify its certificate.
         type: path
       validate_certs:
         description: Whether to verify its certificate.
@@ -186,13 +185,13 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Make a version from a file
+- name: Create a version from a file
   cloudbang.platform.app_template:
     name: shop
     version: 1.2.0
     file: files/shop.yml
 
-- name: Make a version of what runs
+- name: Create a version from a deployed stack
   cloudbang.platform.app_template:
     name: shop
     version: 1.3.0
@@ -200,7 +199,7 @@ EXAMPLES = r"""
     parameters:
       - {name: api_token, type: secret, generate: true}
 
-- name: Take it along
+- name: Export the version
   cloudbang.platform.app_template:
     name: shop
     version: 1.3.0
@@ -213,7 +212,7 @@ EXAMPLES = r"""
       password: "{{ vault_registry_password }}"
       ca_cert: /etc/cloudbang/registry-ca.crt
 
-- name: Bring it to another cluster
+- name: Import it in another cluster
   cloudbang.platform.app_template:
     state: imported
     archive: /srv/transfer/shop-1.3.0.tar.gz
@@ -233,7 +232,7 @@ template:
       description: Its version.
       type: str
     description:
-      description: What it is for.
+      description: Purpose.
       type: str
     digest:
       description: Digest of its content.
@@ -256,34 +255,34 @@ archive:
   type: str
 archive_digest:
   description:
-    - Digest of the archive's manifest, which has those of all its other parts. For O(digest) of an import.
-    - Missing when check mode says that the archive would be written.
+    - Digest of the archive's manifest, which has those of all other parts. For O(digest) of an import.
+    - Missing in check mode if the archive would be written.
   returned: when O(state=exported) or O(state=imported)
   type: str
   sample: sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
 pushed:
-  description: Images that the registry did not have.
+  description: Images that were pushed because the registry lacked them.
   returned: when O(state=imported)
   type: list
   elements: str
 problems:
-  description: Everything that is wrong with the options.
+  description: Errors in the options.
   returned: when options are refused
   type: list
   elements: dict
   contains:
     option:
-      description: The option.
+      description: Name of the option.
       type: str
     found:
-      description: What it has.
+      description: Its value.
       type: str
     wanted:
-      description: What it should have.
+      description: What is allowed instead.
       type: str
 unknown:
-  description: Whether the answer to a change got lost, so that it may have been made or not.
-  returned: when it did
+  description: Whether the API's answer to a change was lost, so that the change may have been made or not.
+  returned: when it was lost
   type: bool
 """
 

@@ -11,45 +11,46 @@ short_description: Fetch or build what Cloudbang installs, on the controller
 version_added: 0.1.0
 author: Cloudbang Team (@cloudbang)
 description:
-  - Makes sure that programs, manifests and container images are in a content-addressed cache on the controller, each
+  - Fetches or builds programs, manifests and container images into a content-addressed cache on the controller, each
     with a verified SHA-256.
-  - What is missing is fetched from its project's releases, fetched from a mirror, or built from source, several
+  - Missing artifacts are downloaded from their project's releases or from a mirror, or built from source, several
     components at a time. Progress is shown at least every ten seconds.
   - Everything happens on the controller. Run it once, as the role P(cloudbang.platform.artifacts#role) does.
-  - An option that is not given is taken from the variable of the same name with the prefix C(artifacts_), such as
-    C(artifacts_source), then from the default that is written here.
+  - The default of each option is the variable of the same name with the prefix C(artifacts_), such as
+    C(artifacts_source), then the value that is documented here.
 options:
   names:
     description:
-      - Names from the catalogue, C(roles/artifacts/files/catalogue.yml).
-      - Everything in the catalogue when it is empty or not given.
+      - Names of artifacts in the catalogue, C(roles/artifacts/files/catalogue.yml).
+      - All artifacts of the catalogue when empty or not given.
     type: list
     elements: str
   source:
     description:
-      - V(upstream) takes each project's official release, verified by the checksum file that the project publishes.
-        What a project does not publish is built.
-      - V(mirror) takes everything from O(mirror).
-      - V(build) compiles everything from the Go module proxy, every module verified by go.sum.
-      - V(auto) is V(upstream) for what answers within a few seconds, else V(build). The choice is printed. It is the
-        default.
+      - V(upstream) downloads official releases, verified by the checksum file of each project. Artifacts that a project
+        does not publish are built.
+      - V(mirror) downloads everything from O(mirror).
+      - V(build) compiles everything from the Go module proxy, with every module verified by go.sum.
+      - V(auto), the default, is V(upstream) for each project whose server answers within a few seconds, else V(build).
+        The choice is printed.
     type: str
     choices: [auto, upstream, mirror, build]
   cache_dir:
     description:
       - Directory of the cache. Several runs can use it at once, and it can be deleted at any time.
-      - Who writes to it chooses the programs of all hosts, so users do not share one.
+      - Whoever can write to it controls the programs of all hosts, so users must not share a cache.
       - The default is C(~/.cache/cloudbang).
     type: str
   mirror:
     description:
       - URL or directory that O(bundle) wrote. Required when O(source=mirror).
-      - What it gives is recorded in O(lock_file), and from then on nothing else is taken for it.
+      - Its files are recorded in O(lock_file). A file that differs from its record is refused.
     type: str
   mirror_sha256:
     description:
       - SHA-256 of the C(manifest.json) in O(mirror), which has the sums of all files. Another manifest is refused.
-      - Required when O(mirror) is a URL with C(http://). RV(mirror_sha256) of the run that wrote the mirror has it.
+      - Required when O(mirror) is a URL with C(http://). RV(mirror_sha256) of the run that wrote the mirror is this
+        value.
     type: str
   versions:
     description:
@@ -62,14 +63,14 @@ options:
   lock_file:
     description:
       - YAML file that records the SHA-256 of everything that upstream or a mirror served. A file that differs from its
-        record is an error, whether upstream or a mirror has it. Keep it under version control to enforce the same files
-        at other sites.
+        record is an error, whether it comes from upstream or a mirror. Keep the lock file under version control to
+        enforce the same files at other sites.
       - The default is C(artifacts.lock.yml) in O(cache_dir).
     type: str
   bundle:
     description:
-      - Directory to write a mirror to, with all of O(names), for sites without access to the internet.
-      - Files that are there already are kept.
+      - Directory to write a mirror of O(names) to, for sites without access to the internet.
+      - Existing files are kept.
     type: str
 attributes:
   check_mode:
@@ -84,7 +85,7 @@ attributes:
 """
 
 EXAMPLES = r"""
-- name: Have the node's programs
+- name: Fetch or build the node's programs
   cloudbang.platform.artifacts:
     names: [kubelet, kube-proxy, containerd]
   delegate_to: localhost
@@ -109,8 +110,8 @@ EXAMPLES = r"""
 RETURN = r"""
 artifacts:
   description:
-    - The files by name. C(digest) is the one by which a registry knows an image after C(crane push).
-    - C(made) is who made the file, V(upstream) or V(build), also when it comes from a mirror.
+    - The files by name. C(digest) is that of an image in a registry after C(crane push).
+    - C(made) is the origin of the file, V(upstream) or V(build), also for a file from a mirror.
     - In check mode each has C(component), C(version), C(cached) and C(origin) only.
   returned: success
   type: dict
@@ -140,7 +141,7 @@ written:
   elements: str
   sample: [kubernetes/1.36.3/amd64/kubelet, manifest.json]
 mirror_sha256:
-  description: SHA-256 of the mirror's C(manifest.json), for O(mirror_sha256) of those who use it.
+  description: SHA-256 of the mirror's C(manifest.json), for O(mirror_sha256) at the sites that use it.
   returned: when O(bundle) is given
   type: str
   sample: 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08

@@ -7,24 +7,24 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: authorities
-short_description: Make a cluster's certificate authorities, key pairs and secrets on the controller
+short_description: Create a cluster's certificate authorities, key pairs and secrets on the controller
 version_added: 0.1.0
 author: Cloudbang Team (@cloudbang)
 description:
-  - Makes what is missing in a directory of the controller that only its owner can read. What exists is checked and
+  - Creates missing files in a directory of the controller that only its owner can read. Existing files are checked and
     kept.
-  - Runs on the controller whatever the host of the task is; use C(run_once).
+  - Runs on the controller, whatever the host of the task; use C(run_once).
 options:
   directory:
-    description: Directory on the controller, made with mode V(0700).
+    description: Directory on the controller, created with mode V(0700).
     type: path
     required: true
   authorities:
-    description: Names of authorities with their common names. C(NAME.crt) and C(NAME.key) are made.
+    description: Common names of authorities by name. C(NAME.crt) and C(NAME.key) are created.
     type: dict
     default: {}
   key_pairs:
-    description: Names of plain EC P-256 key pairs. C(NAME.key) and C(NAME.pub) are made.
+    description: Names of plain EC P-256 key pairs. C(NAME.key) and C(NAME.pub) are created.
     type: list
     elements: str
     default: []
@@ -34,25 +34,26 @@ options:
     elements: str
     default: []
   htpasswd:
-    description: User names with the name of the secret that is their password. C(USER.htpasswd) is made, with bcrypt.
+    description: Names of the secrets with the passwords of users, by user name. C(USER.htpasswd) is created, with
+      bcrypt.
     type: dict
     default: {}
   addresses:
     description:
-      - Addresses of the cluster that the directory is of, such as those of its management hosts. They are recorded in
+      - Addresses of the directory's cluster, such as those of its management hosts. They are recorded in
         C(cluster.json).
-      - A directory with a record that has none of them is another cluster's, and refused.
+      - A directory whose record has none of them belongs to another cluster and is refused.
     type: list
     elements: str
     default: []
 attributes:
   check_mode:
     support: full
-    description: Says what would be made.
+    description: Returns the names of the files that would be created.
 """
 
 EXAMPLES = r"""
-- name: Make the authorities
+- name: Create the authorities
   cloudbang.platform.authorities:
     directory: /root/.local/share/cloudbang/prod/pki
     authorities:
@@ -63,7 +64,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 made:
-  description: Names of what was, or in check mode would be, made.
+  description: Names that were, or in check mode would be, created.
   type: list
   elements: str
   returned: always

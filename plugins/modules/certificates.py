@@ -7,31 +7,31 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: certificates
-short_description: Keep keys and certificates of a host
+short_description: Issue and renew keys and certificates of a host
 version_added: 0.1.0
 author: Cloudbang Team (@cloudbang)
 description:
-  - Makes EC P-256 keys on the host, signs them on the controller with an authority that
-    M(cloudbang.platform.authorities) made, and renews certificates that end soon or no longer say what is wanted.
-    A key never leaves its host.
-  - A converged host costs one round trip.
+  - Creates EC P-256 keys on the host, signs them on the controller with an authority of
+    M(cloudbang.platform.authorities), and renews certificates that expire soon or no longer match the options. A key
+    never leaves its host.
+  - A host without changes takes one round trip.
 options:
   authorities:
     description: Directory on the controller that holds the authorities.
     type: path
     required: true
   certificates:
-    description: What the host is to have.
+    description: Certificates of the host.
     type: list
     elements: dict
     required: true
     suboptions:
       path:
-        description: Path on the host without ending; C(.key) and C(.crt) are made there.
+        description: Path on the host without extension; C(.key) and C(.crt) are created there.
         type: path
         required: true
       authority:
-        description: Name of the authority that signs.
+        description: Name of the authority that signs the certificate.
         type: str
         required: true
       common_name:
@@ -44,12 +44,12 @@ options:
         elements: str
         default: []
       names:
-        description: DNS names and addresses that the certificate is good for.
+        description: DNS names and addresses in the certificate.
         type: list
         elements: str
         default: []
       usages:
-        description: What the certificate may be used for.
+        description: Allowed uses of the certificate.
         type: list
         elements: str
         choices: [server, client]
@@ -73,7 +73,7 @@ options:
 attributes:
   check_mode:
     support: full
-    description: Says which certificates would be issued.
+    description: Returns the certificates that would be issued.
   diff_mode:
     support: none
     description: Keys are never shown.
@@ -83,7 +83,7 @@ requirements:
 """
 
 EXAMPLES = r"""
-- name: Certificates of an etcd member
+- name: Issue the certificates of an etcd member
   cloudbang.platform.certificates:
     authorities: /root/.local/share/cloudbang/prod/pki
     certificates:
@@ -131,7 +131,7 @@ def public_half(module: AnsibleModule, path: str) -> str | None:
 
 
 def make_key(module: AnsibleModule, path: str) -> None:
-    """Make a key."""
+    """Create a key."""
     os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
     with atomic.staged(path) as temporary:
         command = ["openssl", "genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", temporary]
@@ -141,7 +141,7 @@ def make_key(module: AnsibleModule, path: str) -> None:
 
 
 def own(module: AnsibleModule, path: str, owner: str, group: str) -> bool:
-    """Give a key to its owner; return whether that was, or in check mode would be, a change."""
+    """Set the owner of a key; return whether that was, or in check mode would be, a change."""
     try:
         wanted = (os.geteuid(), os.getegid())
         if not os.geteuid():

@@ -1,7 +1,7 @@
 #!/usr/bin/python
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Converge many files and the systemd units that run with them, in one round trip."""
+"""Converge files and the systemd units that use them, in one round trip."""
 
 from __future__ import annotations
 
@@ -14,18 +14,17 @@ description:
   - Renders templates and kubeconfigs, collects copies, artifacts, directories and links on the controller, and
     converges all of them on the host in one round trip. Large files are sent only when the host does not have them
     already.
-  - Services are compared, not remembered. A unit is restarted when the files that it runs with differ from the files
-    that it was started with, so that a run that was stopped after a file changed repairs itself, or when what it has
-    made is gone.
+  - A unit is restarted if the files that it uses differ from those that it was started with, or if its effect is gone.
+    Since this is compared at each run, a run repairs an earlier one that stopped after a file had changed.
 options:
   files:
-    description: What is to be on the host, in order. Exactly one of the sources says what the file holds.
+    description: Files, directories and links on the host, in order. A file has exactly one source.
     type: list
     elements: dict
     default: []
     suboptions:
       path:
-        description: Absolute path on the host. Directories above it are made with mode V(0755) when missing.
+        description: Absolute path on the host. Missing parent directories are created with mode V(0755).
         type: path
         required: true
       template:
@@ -35,12 +34,12 @@ options:
         description: Name of a file on the controller, searched as M(ansible.builtin.copy) does.
         type: str
       content:
-        description: The text itself. A mapping or a list is written as JSON.
+        description: Content of the file. A mapping or a list is written as JSON.
         type: raw
       kubeconfig:
         description:
           - Options of a kubeconfig for the cluster of the inventory, with one user and one context.
-          - Paths are those of the host, or with O(files[].kubeconfig.embed) of the controller.
+          - Paths are on the host, or with O(files[].kubeconfig.embed) on the controller.
         type: dict
         suboptions:
           user:
@@ -60,24 +59,24 @@ options:
             type: str
             default: default
           embed:
-            description: Whether the kubeconfig has what these files hold, instead of their paths.
+            description: Whether the kubeconfig contains these files instead of their paths.
             type: bool
             default: false
       artifact:
         description: Name of an artifact, fetched or built by M(cloudbang.platform.artifacts) when it is not cached.
         type: str
       link:
-        description: Where the symbolic link at O(files[].path) points to.
+        description: Target of the symbolic link at O(files[].path).
         type: str
       state:
-        description: What is to be at O(files[].path). V(link) is implied by O(files[].link).
+        description: Kind of O(files[].path), or V(absent) to remove it. V(link) is implied by O(files[].link).
         type: str
         choices: [file, directory, link, absent]
         default: file
       mode:
         description:
           - Permission bits in octal.
-          - Default V(0644), V(0755) for directories and artifacts, V(0600) for kubeconfigs.
+          - The default is V(0644), V(0755) for directories and artifacts, V(0600) for kubeconfigs.
         type: str
       owner:
         description: Name of the owner.
@@ -88,10 +87,10 @@ options:
         type: str
         default: root
       validate:
-        description: Command that checks a new version before it is swapped in. V(%s) stands for its path.
+        description: Command that checks a new version before it replaces the old one. V(%s) is replaced by its path.
         type: str
       secret:
-        description: Never show the content in a diff. Files without access for others are secret in any case.
+        description: Whether to hide the content in diffs. Files without access for others are always hidden.
         type: bool
         default: false
   services:
@@ -115,46 +114,46 @@ options:
         default: true
       uses:
         description:
-          - Files that the running process depends on, besides its unit file. A directory stands for all files in it.
-          - Defaults to all of O(files) that are regular files.
+          - Files that the running process depends on, besides its unit file. A directory means all files in it.
+          - The default is all regular files of O(files).
         type: list
         elements: path
       reload:
-        description: Reload instead of restart when only the files changed and its effect is there.
+        description: Whether to reload the unit instead of restarting it, if only the files changed and its effect
+          exists.
         type: bool
         default: false
       rolling:
         description:
-          - Start the unit when it is stopped, but do not restart it; the unit is named in RV(stale) instead, for a
-            second, throttled task to restart it.
+          - Whether to start the unit if it is stopped, but not to restart it. A unit that needs a restart is in
+            RV(stale), so that a second, throttled task can restart it.
         type: bool
         default: false
       effect:
         description:
-          - Command, run without a shell, that succeeds while what the unit has made, as rules in the kernel, is there.
-            A unit whose effect is gone is stale, whatever files it runs with. It runs in check mode, too.
-          - After a start it is waited for like O(services[].health), where that is not given.
+          - Command, run without a shell, that succeeds while the unit's effect exists, such as rules in the kernel. A
+            unit whose effect is gone is stale, whatever its files. The command runs in check mode, too.
+          - Without O(services[].health), the task waits for it after a start.
         type: str
       health:
-        description: Command, run without a shell, that succeeds when the started or restarted unit does its work.
+        description: Command, run without a shell, that succeeds when the started or restarted unit works.
         type: str
       health_timeout:
-        description: How many seconds to wait for O(services[].health).
+        description: Seconds to wait for O(services[].health).
         type: int
         default: 60
   record:
     description:
-      - Whether M(cloudbang.platform.node_reset) is to remove O(files) from the host; directories with all that is in
-        them.
-      - V(true) by default, and V(false) where the task is delegated.
+      - Whether M(cloudbang.platform.node_reset) removes O(files) from the host; directories with their content.
+      - V(true) by default, and V(false) if the task is delegated.
     type: bool
 attributes:
   check_mode:
     support: full
-    description: Says what would change, and changes nothing.
+    description: Returns what would change, and changes nothing.
   diff_mode:
     support: full
-    description: Shows text files, but not secret ones.
+    description: Shows text files, except secret ones.
 """
 
 EXAMPLES = r"""
@@ -193,12 +192,12 @@ restarted:
   elements: str
   returned: always
 stale:
-  description: Rolling units that run with other files than they should, or whose effect is gone.
+  description: Rolling units that were started with other files, or whose effect is gone.
   type: list
   elements: str
   returned: always
 missing:
-  description: Paths of the files whose content the host does not have yet. Empty in the end.
+  description: Paths of the files whose content the host does not have yet. Empty in the result of a task.
   type: list
   elements: str
   returned: always
@@ -231,11 +230,11 @@ REMEMBER_ABOVE = 1 << 20  # bytes: hashing smaller files is cheaper than remembe
 
 
 class Problem(Exception):
-    """Something the host does not allow; the message says what, where and what to do."""
+    """An operation that the host does not allow; the message has the operation, the path and the next step."""
 
 
 class Digests:
-    """SHA-256 of files; large ones are remembered while inode, size, mtime and ctime stay."""
+    """SHA-256 of files; those of large files are cached while inode, size, mtime and ctime stay the same."""
 
     def __init__(self, store: str = DIGESTS) -> None:
         self.store = store
@@ -274,7 +273,7 @@ class Digests:
 
 
 def record(entries: list[dict[str, Any]], store: str = INSTALLED) -> None:
-    """Note what is put on the host, before it is put there: V(file), V(tree), or V(parent) that is made for either."""
+    """Record a path before it is created on the host: V(file), V(tree), or V(parent) of either."""
     known = installed(store)
     before = dict(known)
     for entry in entries:
@@ -348,7 +347,7 @@ class Files:
             raise Problem(f"{entry['path']}: {error.strerror or error}; what was there before is kept") from error
 
     def _change(self, path: str) -> bool:
-        """Note a change; return whether it is to be carried out."""
+        """Record a change; return whether to make it."""
         if path not in self.changed:
             self.changed.append(path)
         return not self.module.check_mode
@@ -468,7 +467,7 @@ class Files:
 
 
 class Services:
-    """Brings systemd units to the wanted state by comparing what runs with what is on disk."""
+    """Brings systemd units to the wanted state by comparing running processes with files on disk."""
 
     def __init__(self, module: AnsibleModule, digests: Digests, changed_files: list[str]) -> None:
         self.module = module
@@ -629,7 +628,7 @@ class Services:
         self._wait(unit, service)
 
     def _wait(self, unit: str, service: dict[str, Any]) -> None:
-        """Wait until the unit does its work; a unit that keeps crashing is told at once."""
+        """Wait until the unit works; fail at once for a unit that keeps crashing."""
         deadline = time.monotonic() + service["health_timeout"]
         health = service["health"] or service["effect"] or ""
         command = shlex.split(health)

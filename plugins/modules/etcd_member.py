@@ -1,29 +1,28 @@
 #!/usr/bin/python
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Decide how an etcd member starts: as a founder, by joining, or not at all."""
+"""Decide how an etcd member starts: it bootstraps a cluster, joins one, or has data already."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: etcd_member
-short_description: Make a host a member of an etcd cluster, never of a second one
+short_description: Bootstrap an etcd cluster, or add a host to the existing one
 version_added: 0.1.0
 author: Cloudbang Team (@cloudbang)
 description:
-  - Writes the environment that etcd reads while its data directory is empty. A member that has data is left alone.
-  - A cluster that was founded before gets the host as a new member, which is started and waited for. A member that lost
-    its data is removed and added again. Without a quorum the task fails, because an empty member that starts alone
-    would
-    found a second cluster.
-  - Otherwise the host takes part in founding the cluster.
+  - Writes the environment file that etcd reads while its data directory is empty. A member with data is left alone.
+  - If the cluster exists, the host is added as a new member, which is started and waited for. A member that lost its
+    data is removed and added again. Without a quorum the task fails, because an empty member that starts alone would
+    bootstrap a second cluster.
+  - Otherwise the host bootstraps the cluster together with the other members.
 options:
   name:
     description: Name of the member.
     type: str
     required: true
   peer_url:
-    description: URL at which the other members reach it.
+    description: URL at which the other members reach this one.
     type: str
     required: true
   endpoints:
@@ -32,11 +31,11 @@ options:
     elements: str
     required: true
   founders:
-    description: Peer URLs of the members that found the cluster, by name.
+    description: Peer URLs of the members that bootstrap the cluster, by name.
     type: dict
     required: true
   founded:
-    description: Whether the cluster was founded before.
+    description: Whether the cluster was bootstrapped before.
     type: bool
     required: true
   data_dir:
@@ -44,7 +43,7 @@ options:
     type: path
     required: true
   environment_file:
-    description: File that is written.
+    description: Path of the environment file.
     type: path
     required: true
   pki_dir:
@@ -56,17 +55,18 @@ options:
     type: int
     default: 60
   mark:
-    description: File that lets the unit start once without data. It is made when the member founds or joins.
+    description: File that allows the unit to start once without data. It is created when the member bootstraps or
+      joins.
     type: path
     default: /run/cloudbang/etcd-may-start-empty
 attributes:
   check_mode:
     support: full
-    description: Says whether the member would be founded or joined.
+    description: Returns whether the member would bootstrap or join.
 """
 
 EXAMPLES = r"""
-- name: Join or found
+- name: Join or bootstrap the cluster
   cloudbang.platform.etcd_member:
     name: management1
     peer_url: https://10.0.0.11:2380
@@ -81,7 +81,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 how:
-  description: V(member) when it has data already, V(joined) or V(founding).
+  description: V(member) if it has data already, V(joined) or V(founding).
   type: str
   returned: success
 """
@@ -129,7 +129,7 @@ class Etcdctl:
 
 
 def write(path: str, text: str) -> bool:
-    """Write a file with mode 0600 when its text differs; return whether it did."""
+    """Write a file with mode 0600 if its text differs; return whether it was written."""
     try:
         with open(path, encoding="utf-8") as stream:
             if stream.read() == text:
@@ -142,7 +142,7 @@ def write(path: str, text: str) -> bool:
 
 
 def allow_empty_start(module: AnsibleModule) -> None:
-    """Leave the mark without which the unit refuses to start a member that has no data."""
+    """Write the mark file; without it the unit refuses to start a member that has no data."""
     mark = module.params["mark"]
     os.makedirs(os.path.dirname(mark), mode=0o700, exist_ok=True)
     with open(mark, "w", encoding="utf-8"):

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: lab_image
-short_description: Make a container image of Debian packages
+short_description: Build a container image from Debian packages
 version_added: 0.1.0
 author: Cloudbang Team (@cloudbang)
 description:
-  - Makes a root file system of Debian packages with C(debootstrap) and imports it into the Docker engine of the
+  - Builds a root file system from Debian packages with C(debootstrap) and imports it into the Docker engine of the
     controller, so that no image registry is needed.
   - The packed root file system and the downloaded packages are cached. The image's tag is a digest of the recipe and of
-    the files added to it, so that it is made again when one of them changes and only then.
+    the files added to it, so that it is rebuilt only if one of them changes.
   - Images of earlier recipes under the same name are removed unless a container uses them.
 options:
   name:
@@ -23,7 +23,7 @@ options:
     required: true
   recipe:
     description:
-      - What the root file system is made of. Its keys are C(suite), the release; C(packages), installed beside the
+      - Recipe of the root file system. Its keys are C(suite), the release; C(packages), installed beside the
         minimal system; C(mask) and C(disable), systemd units; C(remove), glob patterns of paths to delete.
     type: dict
     required: true
@@ -31,11 +31,11 @@ options:
     description: Directory on the controller whose files are copied over the root file system.
     type: path
   init:
-    description: Path of the program in the image that containers start.
+    description: Path of the program that containers start.
     type: str
     required: true
   cache_dir:
-    description: Directory on the controller that keeps packed root file systems and packages. Safe to delete.
+    description: Directory on the controller for packed root file systems and packages. Safe to delete.
     type: path
     default: ~/.cache/cloudbang
 requirements:
@@ -44,18 +44,18 @@ requirements:
   - root on the controller when the root file system is not in the cache
 attributes:
   check_mode:
-    description: Can run in check mode and tell whether the image is missing.
+    description: Returns whether the image is missing.
     support: full
   diff_mode:
     description: Shows what differs.
     support: none
   idempotent:
-    description: Does nothing when the image is there.
+    description: Changes nothing if the image exists.
     support: full
 """
 
 EXAMPLES = r"""
-- name: Make the image of the lab's nodes
+- name: Build the image of the lab's nodes
   cloudbang.platform.lab_image:
     name: cloudbang-lab-node
     init: /sbin/init
@@ -72,7 +72,7 @@ image:
   returned: always
   sample: cloudbang-lab-node:1f0c3a5b7d9e
 id:
-  description: Digest of the image, or null in check mode when it is missing.
+  description: Digest of the image, null in check mode if it is missing.
   type: str
   returned: always
 """

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: lab_seed
-short_description: Make the SSH keys and machine IDs of lab nodes
+short_description: Create the SSH keys and machine IDs of lab nodes
 version_added: 0.1.0
 author: Cloudbang Team (@cloudbang)
 description:
-  - Makes, on the controller, an SSH key for the user, a host key and a machine ID for every node, and a C(known_hosts)
-    file with the nodes' keys, so that host key checking stays on from the first connection.
-  - Keeps what is there. The machine ID follows from the names of lab and node.
+  - Creates, on the controller, an SSH key for the user, a host key and a machine ID for every node, and a
+    C(known_hosts) file with the nodes' keys, so that host key checking works from the first connection.
+  - Keeps existing keys. The machine ID is derived from the names of lab and node.
 options:
   path:
     description: Directory on the controller.
@@ -41,18 +41,18 @@ requirements:
   - cryptography (Python package) on the controller
 attributes:
   check_mode:
-    description: Can run in check mode without writing anything.
+    description: Writes nothing.
     support: full
   diff_mode:
     description: Shows what differs.
     support: none
   idempotent:
-    description: Keeps keys that are there.
+    description: Keeps existing keys.
     support: full
 """
 
 EXAMPLES = r"""
-- name: Make keys for two nodes
+- name: Create keys for two nodes
   cloudbang.platform.lab_seed:
     path: build/lab
     lab: demo
@@ -65,7 +65,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 digests:
-  description: For each node a digest of what it takes from its directory at boot.
+  description: For each node, a digest of the files that it reads from its directory at boot.
   type: dict
   returned: always
   sample: {"one": "0f3b8e5a9c1d2e4f"}

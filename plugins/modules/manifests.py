@@ -28,12 +28,12 @@ options:
     description: YAML documents as they are; applied after O(templates).
     type: str
   state:
-    description: Whether the objects are to exist.
+    description: Whether the objects exist.
     type: str
     choices: [present, absent]
     default: present
   timeout:
-    description: Seconds for which a refusal is tried again while the API comes up.
+    description: Seconds to retry refused requests while the API starts.
     type: int
     default: 60
   kubeconfig:
@@ -47,7 +47,7 @@ attributes:
 """
 
 EXAMPLES = r"""
-- name: Cluster DNS
+- name: Apply the objects of cluster DNS
   cloudbang.platform.manifests:
     templates: [coredns.yaml.j2]
   run_once: true
@@ -89,7 +89,7 @@ def objects(out: str) -> dict[str, dict[str, Any]]:
 
 
 def patiently(module: AnsibleModule, text: str, *arguments: str) -> str:
-    """Run kubectl until the API takes it or the time is up."""
+    """Run kubectl until the API accepts the request or the timeout ends."""
     deadline = time.monotonic() + module.params["timeout"]
     while True:
         code, out, err = kubectl(module, *arguments, data=text)

@@ -1,7 +1,7 @@
 #!/usr/bin/python
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The few facts of a host that the roles use."""
+"""Facts of a host that the roles use."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ short_description: Gather the facts that the roles of a cluster use
 version_added: 0.1.0
 author: Cloudbang Team (@cloudbang)
 description:
-  - Finds the interface that holds the node's address, and what the kernel offers. Much cheaper than gathering all
-    facts.
+  - Finds the interface with the node's address, and features of the kernel. Much faster than gathering all facts.
 options:
   address:
     description: IPv4 address of the node.
@@ -21,7 +20,7 @@ options:
 attributes:
   check_mode:
     support: full
-    description: Never changes anything.
+    description: Changes nothing.
 """
 
 EXAMPLES = r"""
@@ -37,10 +36,10 @@ ansible_facts:
   type: dict
   contains:
     cloudbang_interface:
-      description: Name of the interface that holds the address.
+      description: Name of the interface with the address.
       type: str
     cloudbang_prefix:
-      description: Prefix length of the network of the address.
+      description: Prefix length of the address.
       type: int
     cloudbang_mtu:
       description: MTU of the interface in bytes.
@@ -49,7 +48,7 @@ ansible_facts:
       description: Whether the host manages resources with cgroup version 2.
       type: bool
     cloudbang_addresses:
-      description: The IPv4 addresses of each interface that has some.
+      description: IPv4 addresses by interface, without interfaces that have none.
       type: dict
     cloudbang_openvswitch:
       description: Whether the kernel has the module openvswitch.

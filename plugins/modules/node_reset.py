@@ -1,7 +1,7 @@
 #!/usr/bin/python
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Remove from a host what the platform put there."""
+"""Remove the platform from a host."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ short_description: Remove the platform from a host
 version_added: 0.1.0
 author: Cloudbang Team (@cloudbang)
 description:
-  - Stops the units that M(cloudbang.platform.converge) runs and removes all files that it recorded.
-  - Removes what else the roles of the host leave there, as interfaces, routes, packet filter rules, mounts and
-    processes of containers. Each role has put a declaration of that into C(/etc/cloudbang/reset.d).
-  - Rules that others made, SSH, users and installed packages stay. Kernel parameters stay until the next boot.
-  - What is gone already is no error, so that a stopped run can be repeated.
+  - Stops the units of M(cloudbang.platform.converge) and removes all files that it recorded.
+  - Removes everything else that the host's roles left, such as interfaces, routes, packet filter rules, mounts and
+    processes of containers, by the declaration of each role in C(/etc/cloudbang/reset.d).
+  - Packet filter rules of others, SSH, users and installed packages stay. Kernel parameters stay until the next boot.
+  - Missing files and units are not errors, so that a stopped run can be repeated.
 options:
   declared:
     description:
-      - Declarations besides those on the host, each in the form of the key C(reset) of a role's C(meta/platform.yml).
-      - With those of all roles, hosts are reset that an earlier version or a run that did not end has left without
-        their own.
+      - Additional declarations, each in the format of the key C(reset) of a role's C(meta/platform.yml).
+      - The declarations of all roles also reset hosts without declarations of their own, after an earlier version or an
+        unfinished run.
     type: list
     elements: dict
     default: []
 attributes:
   check_mode:
     support: full
-    description: Says what would be removed.
+    description: Returns what would be removed.
 """
 
 EXAMPLES = r"""
@@ -106,7 +106,7 @@ def removal(saved: str, chains: tuple[str, ...], comments: tuple[str, ...]) -> s
 
 
 class Reset:
-    """Removes one kind of thing after the other; each step may have been done before."""
+    """Removes units, processes, rules and files in order; steps that are already done are skipped."""
 
     def __init__(self, module: AnsibleModule, declared: Iterable[Mapping[str, Any]] = ()) -> None:
         self.module = module
@@ -138,7 +138,7 @@ class Reset:
             raise OSError(f"`{' '.join(command)}` failed: {err.strip()}")
 
     def steps(self) -> None:
-        """Do what roles need done while the services of others run, where it is still to be done."""
+        """Run the commands of roles that need running services of others, if they are not done yet."""
         for unit in (unit for unit in self._all("stop") if os.path.exists(f"{UNITS}/{unit}")):
             if not self.module.check_mode:
                 self.module.run_command(["systemctl", "stop", unit])
@@ -153,7 +153,7 @@ class Reset:
                     self._run(*command)
 
     def units(self) -> None:
-        """Stop and disable all that carries the mark, at once: systemd knows the order."""
+        """Stop and disable all marked units at once: systemd orders them."""
         marks = sorted(glob.glob(f"{UNITS}/*.d/{DROP_IN}"))
         stop = []
         for mark in marks:
@@ -172,7 +172,7 @@ class Reset:
             self._empty(os.path.dirname(mark))
 
     def processes(self) -> None:
-        """End what services leave running when they stop, as containerd does with shims and containers."""
+        """End processes that services leave running when they stop, such as shims and containers of containerd."""
         cgroups, programs = self._all("cgroups"), tuple(f"{one}\0".encode() for one in self._all("programs"))
         for attempt in range(50):
             running = [name for name in os.listdir("/proc") if name.isdigit()]
@@ -225,7 +225,7 @@ class Reset:
                 self._run("ipset", "destroy", name)
 
     def files(self) -> None:
-        """Remove what was recorded: files, trees, and what was made to hold them when it holds nothing else."""
+        """Remove recorded files and trees, and their recorded parent directories when these are empty."""
         try:
             with open(INSTALLED, encoding="utf-8") as stream:
                 recorded: dict[str, str] = json.load(stream)
@@ -264,7 +264,7 @@ class Reset:
             os.rmdir(path)
 
     def _empty(self, path: str) -> None:
-        """Remove a directory that holds nothing."""
+        """Remove an empty directory."""
         if not self.module.check_mode:
             with contextlib.suppress(OSError):
                 os.rmdir(path)

@@ -11,10 +11,10 @@ short_description: Label Kubernetes nodes and wait until they are ready
 version_added: 0.1.0
 author: Cloudbang Team (@cloudbang)
 description:
-  - Runs on a management host. Fails with the reason that each node gives when some are not ready in time.
+  - Runs on a management host. If nodes are not ready in time, the task fails with the reason of each.
 options:
   labels:
-    description: Labels by node name. These are the nodes that are waited for.
+    description: Labels by node name. The task waits for these nodes.
     type: dict
     required: true
   timeout:
@@ -28,7 +28,7 @@ options:
 attributes:
   check_mode:
     support: full
-    description: Says which labels would change, and does not wait.
+    description: Returns the nodes whose labels would change, and does not wait.
 """
 
 EXAMPLES = r"""

@@ -1,18 +1,18 @@
 #!/usr/bin/python
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Have Debian packages on a host."""
+"""Install Debian packages on a host."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: packages
-short_description: Have Debian packages installed
+short_description: Install Debian packages
 version_added: 0.1.0
 author: Cloudbang Team (@cloudbang)
 description:
-  - Asks dpkg, and calls apt only when something is missing. On a converged host this takes some ten milliseconds and
-    needs neither the network nor the C(python3-apt) package that M(ansible.builtin.apt) installs.
+  - Queries dpkg, and calls apt only if a package is missing. If all are installed, this takes about ten milliseconds
+    and needs neither the network nor the package C(python3-apt) that M(ansible.builtin.apt) installs.
 options:
   name:
     description: Names of packages.
@@ -22,7 +22,7 @@ options:
 attributes:
   check_mode:
     support: full
-    description: Says which packages would be installed.
+    description: Returns the packages that would be installed.
 """
 
 EXAMPLES = r"""

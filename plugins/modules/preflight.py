@@ -7,32 +7,32 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: preflight
-short_description: Find everything that would keep a cluster from being installed
+short_description: Check inventory and hosts before an installation
 version_added: 0.1.0
 author: Cloudbang Team (@cloudbang)
 description:
-  - Judges the whole inventory, and what M(cloudbang.platform.preflight_facts) found on the hosts, in one run. Every
-    problem of every host is shown in one table and returned.
-  - Runs on the controller whatever the host of the task is; use C(run_once). Lists of members come from the inventory's
-    groups, so that a limited run judges the same cluster.
-  - Never fails because of a problem; look at RV(errors).
-  - The role P(cloudbang.platform.preflight#role) uses it as it is meant.
+  - Checks the whole inventory, and the facts of M(cloudbang.platform.preflight_facts), in one run. All findings of all
+    hosts are shown in one table and returned.
+  - Runs on the controller, whatever the host of the task; use C(run_once). Lists of members come from the inventory's
+    groups, so that a limited run checks the same cluster.
+  - Never fails because of a finding; check RV(errors).
+  - The role P(cloudbang.platform.preflight#role) shows its intended use.
 options:
   stage:
     description:
-      - V(inventory) judges what is known without asking a host.
-      - V(hosts) judges everything, with the facts that the hosts registered as C(__preflight_facts), and shows the
+      - V(inventory) checks the inventory without contacting a host.
+      - V(hosts) checks everything, with the facts that the hosts registered as C(__preflight_facts), and shows the
         table.
     type: str
     choices: [inventory, hosts]
     default: hosts
   ignore:
-    description: Identifiers of checks whose errors are only shown as warnings.
+    description: Identifiers of checks whose errors become warnings.
     type: list
     elements: str
     default: []
   report:
-    description: File on the controller that gets everything as JSON.
+    description: File on the controller for all findings, as JSON.
     type: path
 attributes:
   check_mode:
@@ -43,7 +43,7 @@ requirements:
 """
 
 EXAMPLES = r"""
-- name: Judge the inventory before any host is asked
+- name: Check the inventory before any host is contacted
   cloudbang.platform.preflight:
     stage: inventory
   run_once: true
@@ -52,7 +52,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 problems:
-  description: Everything that was found, errors first.
+  description: All findings, errors first.
   type: list
   elements: dict
   returned: always
@@ -64,49 +64,50 @@ problems:
       description: Identifier of the check, for O(ignore).
       type: str
     variable:
-      description: Variable, fact or file that is wrong.
+      description: Variable, fact or file with the error.
       type: str
     found:
-      description: What it is.
+      description: Its value.
       type: str
     wanted:
-      description: What it should be.
+      description: What is allowed instead.
       type: str
     hint:
-      description: What to do about it, when it is not obvious.
+      description: How to correct it, if that is not obvious.
       type: str
     severity:
       description: V(error) or V(warning).
       type: str
     message:
-      description: All of it in one sentence.
+      description: The finding in one sentence.
       type: str
 errors:
   description: Number of errors.
   type: int
   returned: always
 summary:
-  description: How many errors there are, in one sentence; empty without any.
+  description: The number of errors, in one sentence; empty without errors.
   type: str
   returned: always
 plan:
-  description: What M(cloudbang.platform.preflight_facts) has to look at.
+  description: Input of M(cloudbang.platform.preflight_facts).
   type: dict
   returned: stage V(inventory)
   contains:
     hosts:
-      description: Hosts that can be asked, each with C(address), C(vip), C(vip_port) and C(fsync).
+      description: Hosts that can be contacted, each with C(address), C(vip), C(vip_port) and C(fsync).
       type: dict
     ways:
       description:
-        - What the hosts have to get through to. Keys are names of groups joined by commas; values are lists of name,
-          address, port and protocol.
+        - Connections that the hosts need. Keys are names of groups joined by commas; values are lists of name, address,
+          port and protocol.
       type: dict
     units:
-      description: Units to look for, each with the file that tells that it is the platform's, empty for its own.
+      description: Units to look for, each with the file that marks it as the platform's, empty for the platform's own
+        units.
       type: dict
 seconds:
-  description: How long judging took.
+  description: Duration of the checks.
   type: float
   returned: always
 """

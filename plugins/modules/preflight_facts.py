@@ -1,41 +1,42 @@
 #!/usr/bin/python
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Looks at one host, in one round trip."""
+"""Gather the facts that preflight checks on one host, in one round trip."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: preflight_facts
-short_description: Look at a host before anything is installed on it
+short_description: Gather facts of a host before an installation
 version_added: 0.1.0
 author: Cloudbang Team (@cloudbang)
 description:
-  - Returns what M(cloudbang.platform.preflight) judges - system, resources, addresses, ports in use, kernel features,
-    clock, and whether the other nodes can be reached. Nothing on the host is changed.
-  - A host that cannot be reached, that has no Python or on which root cannot be had is not an error of this task. It is
-    returned with RV(facts.reached) false and the reason, so that one run reports all hosts.
+  - Returns the facts that M(cloudbang.platform.preflight) checks - system, resources, addresses, ports in use, kernel
+    features, clock, and whether the other nodes can be reached. Nothing on the host is changed.
+  - A host that cannot be reached, without Python or without root access does not fail this task. It is returned with
+    RV(facts.reached) false and the reason, so that one run reports all hosts.
 options:
   plan:
     description:
-      - What to look at, as M(cloudbang.platform.preflight) returns it. The host is sent its own part.
+      - RV(cloudbang.platform.preflight#module:plan) of M(cloudbang.platform.preflight). Only the host's own part is
+        sent to it.
     type: dict
     default: {}
   disks:
-    description: Directories whose free space is measured. Of one that does not exist, the closest one above it.
+    description: Directories whose free space is measured. For a missing one, its closest existing parent.
     type: list
     elements: path
     default: []
 attributes:
   check_mode:
     support: full
-    description: Never changes anything.
+    description: Changes nothing.
 requirements:
   - Python 3.9 on the host
 """
 
 EXAMPLES = r"""
-- name: Look at the host
+- name: Gather preflight facts of the host
   cloudbang.platform.preflight_facts:
     plan: "{{ __preflight_inventory.plan }}"
     disks: [/var/lib]
@@ -44,18 +45,18 @@ EXAMPLES = r"""
 
 RETURN = r"""
 facts:
-  description: What was found.
+  description: Facts of the host.
   type: dict
   returned: always
   contains:
     reached:
-      description: Whether the host gave an answer.
+      description: Whether the host answered.
       type: bool
     reason:
-      description: Why it did not.
+      description: Why the host did not answer.
       type: str
     skew:
-      description: Seconds that the host's clock is at least ahead of the controller's, negative when it is behind.
+      description: Minimum seconds by which the host's clock is ahead of the controller's, negative if it is behind.
       type: float
     listeners:
       description: Open ports with C(protocol), C(address), C(port) and C(process).
@@ -65,7 +66,7 @@ facts:
       description: MTU and addresses by interface.
       type: dict
     probes:
-      description: Name, address, port, protocol and result for each way that was tried.
+      description: Name, address, port, protocol and result of each connection that was tried.
       type: list
       elements: list
 """

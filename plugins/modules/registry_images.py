@@ -1,27 +1,27 @@
 #!/usr/bin/python
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Push image archives into a registry, by digest."""
+"""Push image archives to a registry, by digest."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: registry_images
-short_description: Have images in a registry
+short_description: Push images to a registry
 version_added: 0.1.0
 author: Cloudbang Team (@cloudbang)
 description:
-  - Pushes image artifacts from the controller's cache with C(crane) on the host of the registry. An image whose tag has
-    the wanted digest already is neither sent nor pushed.
+  - Pushes image artifacts from the controller's cache with C(crane) on the host of the registry. An image whose tag
+    already has the digest is neither sent nor pushed.
 options:
   registry:
     description:
-      - Host and port at which the registry takes images, as seen from the host of the task. On the hosts of the role
-        P(cloudbang.platform.registry#role) that is C(cloudbang_registry_push).
+      - Host and port to which images are pushed, as seen from the host of the task. On the hosts of the role
+        P(cloudbang.platform.registry#role), C(cloudbang_registry_push).
     type: str
     required: true
   images:
-    description: Images to have in the registry.
+    description: Images to push.
     type: list
     elements: dict
     required: true
@@ -35,14 +35,14 @@ options:
         type: str
         required: true
       tag:
-        description: Tag that the image gets.
+        description: Tag of the image.
         type: str
         required: true
       digest:
         description: Digest of the image. Set by the action plugin, as is O(images[].archive).
         type: str
       archive:
-        description: Path of the artifact in the task's temporary directory on the host, when it had to be sent.
+        description: Path of the artifact in the task's temporary directory on the host, if it was sent.
         type: path
   config_dir:
     description: Directory on the host with the registry's C(ca.crt) and C(docker/config.json).
@@ -51,7 +51,7 @@ options:
 attributes:
   check_mode:
     support: full
-    description: Says which images would be pushed.
+    description: Returns the images that would be pushed.
 """
 
 EXAMPLES = r"""

@@ -1,26 +1,26 @@
 #!/usr/bin/python
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Keep tenants, their quota, network and members."""
+"""Manage tenants, their quota, network and members."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: tenant
-short_description: Keep tenants, their quota, network and members
+short_description: Manage tenants, their quota, network and members
 version_added: 0.1.0
 description:
   - A tenant is a namespace with a quota, limits, isolation from other tenants, and members with roles.
-  - The task says all there is of a tenant. An option that is removed from it removes what the option made, and members
-    that are not listed lose their rights. So do those whom a RoleBinding of somebody else makes members, and a member
-    that is removed loses what other RoleBindings of the tenant give to it. What else gives rights in the tenant (other
-    RoleBindings, Roles, Secrets with tokens of service accounts) is named in a warning.
-  - An V(owner) does everything in the tenant but change its members, rights, routes, quota, limits, network policy and
-    Pod Security.
-  - A V(developer) does what the app modules need, reads the rest, and changes no rights.
-  - A V(viewer) reads everything but Secrets.
-  - Whoever may start pods may start them as any service account of the tenant. So give a service account no more than
-    the tenant's developers may have.
+  - The task is the complete definition of a tenant. Removing an option from the task removes its objects, and members
+    that are not listed lose their rights. This includes members through RoleBindings of others; a removed member also
+    loses the rights from other RoleBindings of the tenant. A warning names everything else that grants rights in the
+    tenant (other RoleBindings, Roles, Secrets with tokens of service accounts).
+  - An V(owner) can do everything in the tenant except change its members, rights, routes, quota, limits, network policy
+    and Pod Security.
+  - A V(developer) can use the app modules and read everything else, but cannot change rights.
+  - A V(viewer) can read everything except Secrets.
+  - Members that can start pods can run them as any service account of the tenant. So do not give a service account more
+    rights than the tenant's developers.
 author:
   - Cloudbang Team (@cloudbang)
 extends_documentation_fragment:
@@ -31,11 +31,11 @@ attributes:
     support: full
 options:
   name: &name
-    description: Name of the tenant, which is that of its namespace.
+    description: Name of the tenant and its namespace.
     type: str
   state: &state
     description:
-      - V(present) makes and changes the tenant.
+      - V(present) creates or changes the tenant.
       - V(absent) deletes it with everything in it.
     type: str
     choices: [present, absent]
@@ -46,7 +46,7 @@ options:
     choices: [baseline, restricted, privileged]
     default: baseline
   quota: &quota
-    description: What all of the tenant may use together. Without an amount there is no bound on it.
+    description: Limits for the tenant as a whole. Resources without an amount are not limited.
     type: dict
     suboptions:
       cpu:
@@ -71,45 +71,45 @@ options:
         description: Number of volume claims.
         type: int
       pods:
-        description: Number of pods that are not over.
+        description: Number of pods that have not ended.
         type: int
       services:
         description: Number of Services.
         type: int
       node_ports:
-        description: Number of node ports. Without it none, for they are ports of all hosts.
+        description: Number of node ports, which are ports of all hosts. 0 when not given.
         type: int
       load_balancers:
-        description: Number of Services of type LoadBalancer. Without it none.
+        description: Number of Services of type LoadBalancer. 0 when not given.
         type: int
       secrets:
-        description: Number of Secrets. Each release of an app is one, and its environment and files are one each.
+        description: Number of Secrets. A release of an app needs one for itself, one for its environment and one for
+          its files.
         type: int
       config_maps:
         description: Number of ConfigMaps.
         type: int
   objects: &objects
     description:
-      - Kind to how many objects of it the tenant may have. A kind is given by its name, such as V(Deployment), or by
-        what the API calls it, such as V(deployments.apps).
-      - Every kind that members can make has a number, so that no tenant fills the store of the cluster. The defaults
-        are enough for 200 apps of one process with ten releases each. RV(tenant.objects) has them.
-      - O(quota.secrets), O(quota.config_maps), O(quota.services) and O(quota.volume_claims) take the place of the
-        defaults of these kinds.
+      - Maximum number of objects by kind. A kind is given by its name, such as V(Deployment), or by its resource in the
+        API, such as V(deployments.apps).
+      - Every kind that members can create has a maximum, so that no tenant fills etcd. The defaults are enough for 200
+        apps of one process with ten releases each. RV(tenant.objects) has them.
+      - O(quota.secrets), O(quota.config_maps), O(quota.services) and O(quota.volume_claims) replace the defaults of
+        these kinds.
     type: dict
   limits: &limits
     description:
-      - What one container may use.
-      - A quota makes the API refuse containers that do not say what they need. So with O(quota.cpu) a container that
-        has no request gets V(100m), and with O(quota.memory) V(128Mi). With O(quota.limits_cpu) one that has no limit
-        gets V(1), and with O(quota.limits_memory) V(512Mi). All of them within O(limits.min) and O(limits.max).
-      - The same requests are filled in where there is O(limits.default) or O(limits.max), for the API would take those.
-      - A container that does not say how much space it needs on the disk of its node gets a limit of V(10Gi) and
-        requests none.
+      - Limits for each container.
+      - With a quota, the API refuses containers without requests or limits. So with O(quota.cpu) a container without a
+        request gets V(100m), and with O(quota.memory) V(128Mi). With O(quota.limits_cpu) a container without a limit
+        gets V(1), and with O(quota.limits_memory) V(512Mi). All of them are within O(limits.min) and O(limits.max).
+      - The same requests are set with O(limits.default) or O(limits.max), since the API would use those as requests.
+      - A container without a limit for ephemeral storage gets a limit of V(10Gi) and no request.
     type: dict
     suboptions:
       default:
-        description: The limit of a container that has none.
+        description: Limit of containers without one.
         type: dict
         suboptions:
           cpu:
@@ -122,7 +122,7 @@ options:
             description: Space on the disk of its node, such as V(2Gi).
             type: str
       default_request:
-        description: The request of a container that has none.
+        description: Request of containers without one.
         type: dict
         suboptions:
           cpu:
@@ -135,7 +135,7 @@ options:
             description: Space on the disk of its node, such as V(2Gi).
             type: str
       max:
-        description: The highest limit a container may have.
+        description: Highest limit of a container.
         type: dict
         suboptions:
           cpu:
@@ -148,7 +148,7 @@ options:
             description: Space on the disk of its node, such as V(2Gi).
             type: str
       min:
-        description: The lowest request a container may have.
+        description: Lowest request of a container.
         type: dict
         suboptions:
           cpu:
@@ -162,22 +162,22 @@ options:
             type: str
   network: &network
     description:
-      - V(isolated) lets in connections from the tenant itself, from its O(peers), and from the gateway.
-      - V(open) lets in everybody.
+      - V(isolated) allows connections from the tenant itself, from its O(peers), and from the gateway.
+      - V(open) allows all connections.
     type: str
     choices: [isolated, open]
     default: isolated
   peers: &peers
-    description: Tenants that may connect to this one. To be reached in return, the other one has to name this one.
+    description: Tenants that may connect to this one. For the other direction, the other tenant must name this one.
     type: list
     elements: str
     default: []
   domains: &domains
     description:
-      - Domains for which the gateway takes requests for the tenant's apps, such as V(shop.example.org), or
+      - Domains whose requests the gateway sends to the tenant's apps, such as V(shop.example.org), or
         V(*.example.org) for all names below V(example.org).
-      - A domain belongs to one tenant. One that another tenant has, or that is above or below one of it, is refused.
-      - When a domain goes that an Ingress or a route still has, a warning names it.
+      - A domain belongs to one tenant. A domain of another tenant, or one above or below it, is refused.
+      - A warning names each removed domain that an Ingress or a route still uses.
     type: list
     elements: str
     default: []
@@ -187,19 +187,19 @@ options:
     elements: str
     default: []
   priority_classes: &priority_classes
-    description: Priority classes that the tenant's pods may have. Those of the cluster (V(system-)) are refused.
+    description: Priority classes that the tenant's pods may use. Those of the cluster (V(system-)) are refused.
     type: list
     elements: str
     default: []
   images: &images
     description:
-      - Repositories in the cluster's registry that the tenant's pods may run besides the tenant's own, each with all
-        below it, such as V(tools/).
+      - Repositories in the cluster's registry, besides the tenant's own, whose images its pods may run. Each is a
+        prefix, such as V(tools/).
     type: list
     elements: str
     default: []
   members: &members
-    description: Who may do what in the tenant.
+    description: Members of the tenant and their roles.
     type: list
     elements: dict
     default: []
@@ -207,21 +207,21 @@ options:
       name:
         description:
           - Name of the user, group or service account.
-          - A service account is made in the tenant's namespace, and removed when it is no longer listed.
+          - A service account is created in the tenant's namespace, and removed when it is no longer listed.
         type: str
         required: true
       kind:
-        description: What it is.
+        description: Kind of the member.
         type: str
         choices: [user, group, service_account]
         default: user
       role:
-        description: What it may do.
+        description: Role of the member.
         type: str
         choices: [owner, developer, viewer]
         required: true
   adopt: &adopt
-    description: Whether to take over a namespace that Cloudbang did not make.
+    description: Whether to take over a namespace that Cloudbang did not create.
     type: bool
     default: false
   force: &force
@@ -230,9 +230,9 @@ options:
     default: false
   tenants:
     description:
-      - Several tenants, one after the other. Each has the options above. Those given beside the list hold for every
-        tenant that does not set them itself.
-      - When one tenant fails the others are still carried out, and the task fails.
+      - Several tenants, one after the other. Each has the options above. Options given outside of the list are the
+        defaults of its tenants.
+      - If one tenant fails, the others are still processed, and the task fails.
     type: list
     elements: dict
     suboptions:
@@ -266,7 +266,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: A tenant with a quota and members
+- name: Create a tenant with a quota and members
   cloudbang.platform.tenant:
     name: acme
     quota: {cpu: 8, memory: 16Gi, pods: 50, storage: 100Gi}
@@ -280,7 +280,7 @@ EXAMPLES = r"""
       - {name: acme-developers, kind: group, role: developer}
       - {name: deployer, kind: service_account, role: developer}
 
-- name: Two tenants with the same quota
+- name: Create two tenants with the same quota
   cloudbang.platform.tenant:
     quota: {cpu: 4, memory: 8Gi}
     tenants:
@@ -301,7 +301,7 @@ tenants:
   type: list
   elements: dict
 tenant:
-  description: What the task asks for, with the defaults filled in. With O(state=absent) only the name.
+  description: The definition of the tenant, with the defaults filled in. With O(state=absent) only the name.
   returned: success
   type: dict
   contains:
@@ -315,7 +315,7 @@ tenant:
       description: Its quota, in the names of the API.
       type: dict
     objects:
-      description: How many objects it may have, by kind.
+      description: Maximum number of objects, by kind.
       type: dict
     limits:
       description: The limits of a container, in the names of the API.
@@ -328,7 +328,7 @@ tenant:
       type: list
       elements: str
     domains:
-      description: Domains for which the gateway takes requests.
+      description: Domains whose requests the gateway sends to the tenant's apps.
       type: list
       elements: str
     tolerations:
@@ -336,15 +336,15 @@ tenant:
       type: list
       elements: str
     priority_classes:
-      description: Priority classes that pods may have.
+      description: Priority classes that pods may use.
       type: list
       elements: str
     images:
-      description: Repositories that pods may run besides the tenant's own.
+      description: Repositories, besides the tenant's own, whose images pods may run.
       type: list
       elements: str
     gateways:
-      description: Addresses of the gateway that may connect, as networks.
+      description: Networks of the gateway's addresses that may connect.
       type: list
       elements: str
     members:
@@ -352,34 +352,34 @@ tenant:
       type: list
       elements: dict
 changes:
-  description: The objects that were, or in check mode would be, made, changed or removed.
+  description: The objects that were, or in check mode would be, created, changed or removed.
   returned: always
   type: list
   elements: str
   sample: [ResourceQuota cloudbang-tenant changed]
 holders:
-  description: What keeps the namespace from being gone.
-  returned: when it was not gone in time
+  description: What blocks the deletion of the namespace.
+  returned: when it was not deleted in time
   type: list
   elements: str
 problems:
-  description: Everything that is wrong with the options.
+  description: Errors in the options.
   returned: when options are refused
   type: list
   elements: dict
   contains:
     option:
-      description: The option.
+      description: Name of the option.
       type: str
     found:
-      description: What it has.
+      description: Its value.
       type: str
     wanted:
-      description: What it should have.
+      description: What is allowed instead.
       type: str
 unknown:
-  description: Whether the answer to a change got lost, so that it may have been made or not.
-  returned: when it did
+  description: Whether the API's answer to a change was lost, so that the change may have been made or not.
+  returned: when it was lost
   type: bool
 """
 

@@ -1,18 +1,18 @@
 #!/usr/bin/python
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Show tenants, what they may use and what they use."""
+"""Return tenants with their limits and use."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: tenant_info
-short_description: Show tenants, what they may use and what they use
+short_description: Return tenants with their limits and use
 version_added: 0.1.0
 description:
-  - Returns what there is of one tenant, or of all. It changes nothing.
-  - A tenant that does not exist is no error. The list is empty then.
-  - One tenant can be shown with the credentials of any of its members, all of them only with those of the cluster.
+  - Returns one tenant, or all tenants. It changes nothing.
+  - A missing tenant is not an error. The list is empty then.
+  - The credentials of any member can read the member's own tenant. All tenants need administrator rights.
 author:
   - Cloudbang Team (@cloudbang)
 extends_documentation_fragment:
@@ -23,19 +23,19 @@ attributes:
     support: none
 options:
   name:
-    description: Name of the tenant. All of them without it.
+    description: Name of the tenant. All tenants without it.
     type: str
 seealso:
   - module: cloudbang.platform.tenant
 """
 
 EXAMPLES = r"""
-- name: Look at a tenant
+- name: Get a tenant
   cloudbang.platform.tenant_info:
     name: acme
   register: acme
 
-- name: Stop when something is wrong with it
+- name: Fail if it has problems
   ansible.builtin.assert:
     that: acme.tenants[0].problems == []
 """
@@ -68,7 +68,7 @@ tenants:
       type: list
       elements: dict
     domains:
-      description: Domains for which the gateway takes requests.
+      description: Domains whose requests the gateway sends to the tenant's apps.
       type: list
       elements: str
     tolerations:
@@ -76,18 +76,18 @@ tenants:
       type: list
       elements: str
     priority_classes:
-      description: Priority classes that pods may have.
+      description: Priority classes that pods may use.
       type: list
       elements: str
     images:
-      description: Repositories that pods may run besides the tenant's own.
+      description: Repositories, besides the tenant's own, whose images pods may run.
       type: list
       elements: str
     quota:
-      description: Name of an option of the quota to C(hard), what is allowed, and C(used).
+      description: Name of an option of the quota to C(hard), the limit, and C(used).
       type: dict
     objects:
-      description: Kind of object to C(hard), how many are allowed, and C(used).
+      description: Kind of object to C(hard), the maximum number, and C(used).
       type: dict
     limits:
       description:
@@ -98,29 +98,28 @@ tenants:
       description: Number of apps.
       type: int
     usage:
-      description: Name of an app to its C(pods) and what they request together, as C(cpu) and C(memory).
+      description: Name of an app to its C(pods) and the sum of their requests, as C(cpu) and C(memory).
       type: dict
     problems:
       description:
-        - What is wrong, such as a quota that is used to nine tenths, isolation that is not there, or rights that
-          somebody has besides the members.
-        - Secrets with tokens are only among it for credentials that may read Secrets.
+        - Findings, such as a quota used to nine tenths, missing isolation, or rights of others than the members.
+        - Secrets with tokens are reported only if the credentials may read Secrets.
       type: list
       elements: str
 problems:
-  description: Everything that is wrong with the options.
+  description: Errors in the options.
   returned: when options are refused
   type: list
   elements: dict
   contains:
     option:
-      description: The option.
+      description: Name of the option.
       type: str
     found:
-      description: What it has.
+      description: Its value.
       type: str
     wanted:
-      description: What it should have.
+      description: What is allowed instead.
       type: str
 """
 

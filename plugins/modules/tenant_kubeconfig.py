@@ -1,21 +1,21 @@
 #!/usr/bin/python
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Keep a kubeconfig for a member of a tenant."""
+"""Create a kubeconfig for a member of a tenant."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: tenant_kubeconfig
-short_description: Keep a kubeconfig for a member of a tenant
+short_description: Create a kubeconfig for a member of a tenant
 version_added: 0.1.0
 description:
-  - Writes a kubeconfig with credentials that end soon. For a user that is a client certificate, whose key is made where
-    the module runs and never leaves it. For a service account it is a token.
-  - The file is kept while it is of this cluster and this member, and valid for more than a third of its lifetime.
-  - Credentials cannot be taken back before they end. A user loses all rights at once when it is removed from the
-    members of the tenant.
-  - The file is readable by its owner only. Credentials appear in no output.
+  - Writes a kubeconfig with short-lived credentials. For a user these are a client certificate and its key, which is
+    generated where the module runs and never leaves it. For a service account they are a token.
+  - A file for the same cluster and member is kept while more than a third of its lifetime is left.
+  - Credentials cannot be revoked before they expire. A user that is removed from the members of the tenant loses all
+    rights at once.
+  - Only the file's owner can read it. Credentials appear in no output.
 author:
   - Cloudbang Team (@cloudbang)
 extends_documentation_fragment:
@@ -34,25 +34,25 @@ options:
     type: str
     required: true
   kind:
-    description: What the member is. A group has no credentials; its users bring their own.
+    description: Kind of the member. A group has no credentials; its users have their own.
     type: str
     choices: [user, service_account]
     default: user
   path:
     description:
-      - Path of the file, on the controller or, with O(execute=target), on the target. Its directory has to be there.
+      - Path of the file, on the controller or, with O(execute=target), on the target. Its directory must exist.
       - A file that this module did not write is neither replaced nor removed.
     type: path
     required: true
   state:
-    description: Whether the file is to be there.
+    description: Whether the file exists.
     type: str
     choices: [present, absent]
     default: present
   lifetime:
     description:
-      - How long the credentials are valid, V(10m) to V(365d), in minutes, hours or days.
-      - At most V(24h) for a service account. The API issues no token for longer.
+      - Lifetime of the credentials, V(10m) to V(365d), in minutes, hours or days.
+      - At most V(24h) for a service account, the longest lifetime of a token.
     type: str
     default: 8h
   timeout:
@@ -66,14 +66,14 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: A kubeconfig for a user, renewed when the task runs in time
+- name: Create a kubeconfig for a user, or renew it
   cloudbang.platform.tenant_kubeconfig:
     tenant: acme
     member: ann
     path: build/ann.conf
     lifetime: 8h
 
-- name: A kubeconfig for a pipeline
+- name: Create a kubeconfig for a pipeline
   cloudbang.platform.tenant_kubeconfig:
     tenant: acme
     member: deployer
@@ -84,7 +84,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 kubeconfig:
-  description: What the file is for.
+  description: The kubeconfig.
   returned: success
   type: dict
   contains:
@@ -98,39 +98,39 @@ kubeconfig:
       description: Name of the member.
       type: str
     kind:
-      description: What the member is.
+      description: Kind of the member.
       type: str
     server:
       description: Address of the API.
       type: str
     lifetime:
-      description: How long credentials are valid when they are made.
+      description: Lifetime of new credentials.
       type: str
     expires:
-      description: When these end, in UTC. Nothing in check mode when they would be made.
+      description: When the credentials expire, in UTC. Null in check mode if they would be created.
       type: str
 reason:
-  description: Why the file was made anew or removed.
+  description: Why the file was recreated or removed.
   returned: changed
   type: str
 problems:
-  description: Everything that is wrong with the options.
+  description: Errors in the options.
   returned: when options are refused
   type: list
   elements: dict
   contains:
     option:
-      description: The option.
+      description: Name of the option.
       type: str
     found:
-      description: What it has.
+      description: Its value.
       type: str
     wanted:
-      description: What it should have.
+      description: What is allowed instead.
       type: str
 unknown:
-  description: Whether the answer to a change got lost, so that it may have been made or not.
-  returned: when it did
+  description: Whether the API's answer to a change was lost, so that the change may have been made or not.
+  returned: when it was lost
   type: bool
 """
 

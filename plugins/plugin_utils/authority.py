@@ -32,12 +32,12 @@ BACKDATED = timedelta(hours=1)  # a host whose clock is a little behind must not
 
 
 class AuthorityError(PlatformError):
-    """A key or certificate that cannot be used; the message says which, why and what to do."""
+    """An unusable key or certificate; the message has its name, the reason and the next step."""
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a leaf certificate is to say.
+    """Content of a leaf certificate.
 
     ``names`` are DNS names and addresses for the subject alternative name; ``usages`` some of ``server``, ``client``;
     ``days`` its lifetime; ``renew_before`` how many days before its end it is replaced.
@@ -52,7 +52,7 @@ class Wanted:
 
 
 def require_libraries() -> None:
-    """Say which Python library the controller lacks."""
+    """Report the Python library that the controller lacks."""
     if MISSING:
         raise AuthorityError(
             f"the controller's Python has no {MISSING.name}: {MISSING}; install cryptography and bcrypt there"
@@ -92,7 +92,7 @@ def subject(common_name: str, organizations: Iterable[str]) -> x509.Name:
 
 
 def key_usage(signs: bool) -> x509.KeyUsage:
-    """Return what a key may do: an authority's signs certificates and revocation lists, every key signs handshakes."""
+    """Return the usages of a key: handshakes; for an authority's also certificates and revocation lists."""
     return x509.KeyUsage(
         digital_signature=True,
         content_commitment=False,
@@ -132,7 +132,7 @@ class Authority:
         if certificate_path.exists():
             cls(directory, name)
             return False
-        # A key alone is what a stopped run leaves; nothing was signed with it yet.
+        # A stopped run leaves a key without certificate; nothing was signed with it yet.
         key = ec.generate_private_key(ec.SECP256R1())
         now = datetime.now(timezone.utc)
         who = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])

@@ -1,9 +1,9 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What roles declare about themselves in ``meta/platform.yml``.
+"""Declarations of roles in ``meta/platform.yml``: images, ports, packages, protected files, shared variables.
 
-Whatever needs to know which images, ports, packages, protected files or shared variables there are asks here, so that
-a role that is added has to be named nowhere else. The keys of a declaration are the fields of ``Role``.
+All code that needs them reads them here, so that a new role is listed nowhere else. The keys of a declaration are the
+fields of ``Role``.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ When = tuple[tuple[str, tuple[Any, ...]], ...]
 
 
 class DeclarationError(ValueError):
-    """A declaration that cannot be understood; the message names the file, what was found and what is wanted."""
+    """An invalid declaration; the message has the file, the value found and the value wanted."""
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,9 @@ class Image:
 class Port:
     """A port on hosts of ``groups``.
 
-    ``variable`` may move it. ``users`` are the groups whose hosts have to get through to it. ``listens`` is ``node``
-    for the node's address, ``everywhere``, ``loopback`` or ``vip`` for the virtual IP. ``mark`` is a file without which
-    the unit is somebody else's, for units that come with a package.
+    ``variable`` may move it. ``users`` are the groups whose hosts need to reach it. ``listens`` is ``node``
+    for the node's address, ``everywhere``, ``loopback`` or ``vip`` for the virtual IP. ``mark`` is a file that marks
+    the unit as the platform's, for units that come with a package.
     """
 
     number: int
@@ -94,7 +94,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Reset:
-    """What a role leaves on a host besides units and files, for M(cloudbang.platform.node_reset).
+    """Leftovers of a role on a host besides units and files, for M(cloudbang.platform.node_reset).
 
     ``stop`` are units that stop before ``steps``, which come before everything else, while services run. Processes in
     ``cgroups`` whose path has such a part, and those of ``programs``, end. ``mounts`` are beginnings of mount points,
@@ -119,10 +119,10 @@ class Reset:
 
 @dataclass(frozen=True)
 class Role:
-    """What a role declares.
+    """Declaration of a role.
 
-    ``groups`` are those whose hosts it runs on; ``etcd`` stands for where etcd runs. ``when`` says with which values of
-    which variables it is part of the cluster at all. ``packages`` are variables with lists of Debian packages and
+    ``groups`` are the groups whose hosts it runs on; ``etcd`` stands for the hosts of etcd. ``when`` has the values of
+    variables with which it is part of the cluster. ``packages`` are variables with lists of Debian packages and
     ``package_units`` the units that come with those and that the role starts. ``shared`` are variables that have one
     value for the whole cluster.
     """

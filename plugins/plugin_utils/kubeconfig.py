@@ -18,7 +18,7 @@ REQUIRED = {"user", "certificate", "authority"}
 
 
 class KubeconfigError(ValueError):
-    """What is wrong with the options of a kubeconfig."""
+    """An error in the options of a kubeconfig."""
 
 
 def kubeconfig(cluster: str, server: str, options: Mapping[str, Any]) -> str:

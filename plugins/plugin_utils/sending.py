@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 def artifacts_of(action: ActionBase, names: list[str], variables: dict[str, Any]) -> dict[str, Artifact]:
     """Return the artifacts by name, fetched or built first where the cache lacks them.
 
-    In check mode nothing is fetched or built, and what the cache lacks is not in the result.
+    In check mode nothing is fetched or built, and artifacts that the cache lacks are not in the result.
     """
     return cached_or_made(action._templar, bool(action._task.check_mode), names, variables)
 
@@ -49,7 +49,7 @@ def cached_or_made(templar: Any, check_mode: bool, names: list[str], variables: 
 
 
 def image_digest(artifact: Artifact) -> str:
-    """Return the digest by which a registry knows an image after it is pushed. ArtifactError when it is no image."""
+    """Return the digest of an image in a registry after a push. Raises ArtifactError when it is not an image."""
     if artifact.kind != "image":
         raise ArtifactError(artifact.name, found=f"an artifact of kind {artifact.kind}", wanted="an image")
     try:
@@ -71,9 +71,9 @@ def inline(content: bytes) -> dict[str, str]:
 
 
 def not_made_yet(action: ActionBase, variables: dict[str, Any]) -> bool:
-    """Return whether this is a check of a cluster some of whose authorities and secrets are still to be made.
+    """Return whether this is a check of a cluster that still lacks authorities or secrets.
 
-    What is rendered from them cannot be known then, only that it would change.
+    Files rendered from them are unknown then, except that they would change.
     """
     given = variables.get("cloudbang_pki_dir")
     if not action._task.check_mode or not given:

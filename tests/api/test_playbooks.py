@@ -134,7 +134,7 @@ def test_deploy_promote_and_roll_back(api: Api, team: Team) -> None:
     assert team.good("deploy") == 1
     team.gateway.broken = {team.domain}
     code, changed, text = team.run("promote")
-    assert code and 'failed at "Fetch the pages". Back on the release before: shop.' in text
+    assert code and 'failed at "Fetch the pages". Rolled back to the previous release: shop.' in text
     releases = info(api, team.live)["releases"]
     assert [release["image"].rpartition(":")[2] for release in releases] == ["1.4.2", "1.5.0", "1.4.2"]
     team.gateway.broken = set()
@@ -153,5 +153,5 @@ def test_an_app_without_a_release_before_stays(api: Api, team: Team) -> None:
     team.good("deploy")
     team.gateway.broken = {team.domain}
     code, _changed, text = team.run("promote")
-    assert code and "Back on the release before: none." in text
+    assert code and "Rolled back to the previous release: none." in text
     assert info(api, team.live)["status"] == "running"

@@ -14,7 +14,7 @@ from .test_add_node import EXTRA, newcomer
 
 __all__ = ["newcomer"]
 SITE = "cloudbang.platform.site"
-CHECKS = {"Judge the inventory", "Look at the hosts", "Judge the hosts", "Refuse to go on"}
+CHECKS = {"Check the inventory", "Gather preflight facts of the hosts", "Check the hosts", "Fail if there are errors"}
 # Without each kind of host once, and with each way to write a limit.
 LIMITS = [
     "management1:compute2:loadbalancer2",
@@ -44,10 +44,10 @@ def test_one_host_that_does_not_answer_stops_all_before_any_change(lab: Lab, tmp
     assert done.returncode
     assert {short(task) for task, _host, _result in done.tasks} <= CHECKS
     assert done.changed == {}
-    problems = [one for one in result(done, "Judge the hosts")["problems"] if one["severity"] == "error"]
+    problems = [one for one in result(done, "Check the hosts")["problems"] if one["severity"] == "error"]
     assert [(one["host"], one["check"]) for one in problems] == [("compute2", "unreachable")], problems
     assert lab.nodes["compute2"].address in problems[0]["message"]
-    assert result(done, "Refuse to go on")["msg"].startswith("1 problem: ")
+    assert result(done, "Fail if there are errors")["msg"].startswith("1 problem: ")
 
 
 @pytest.mark.parametrize("pattern", LIMITS)

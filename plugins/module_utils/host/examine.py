@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Looks at the host it runs on. Only Python's own library, and nothing on the host is changed."""
+"""Gathers the facts of a host for preflight. Uses only Python's standard library, and changes nothing on the host."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def text(path: str) -> str:
 
 
 def command(*words: str, seconds: float = COMMAND_SECONDS) -> str:
-    """Return what a program prints, nothing when it is missing, fails or takes too long."""
+    """Return the output of a program, nothing when it is missing, fails or takes too long."""
     program = shutil.which(words[0], path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin:/usr/local/bin")
     if program is None:
         return ""
@@ -251,7 +251,7 @@ def resolv() -> dict[str, list[str]]:
 
 
 def built_options(release: str) -> dict[str, bool]:
-    """Return the kernel's build options that it tells: built in or as a module is true, absent false."""
+    """Return the known build options of the kernel: true for built in or module, false for absent."""
     try:
         with gzip.open("/proc/config.gz", "rt", encoding="utf-8") as stream:
             lines = stream.read()
@@ -264,7 +264,7 @@ def built_options(release: str) -> dict[str, bool]:
 
 
 def features() -> dict[str, bool | None]:
-    """Return for each kernel feature whether it can be used; None where the kernel does not tell."""
+    """Return for each kernel feature whether it can be used; None when unknown."""
     release = platform.release()
     loaded = {line.split()[0] for line in text("/proc/modules").splitlines() if line.strip()}
     base = next((one for one in (f"/lib/modules/{release}", f"/usr/lib/modules/{release}") if os.path.isdir(one)), "")
@@ -346,7 +346,7 @@ def versions(units: Iterable[str]) -> dict[str, str]:
 
 
 def installed(units: Mapping[str, str]) -> list[str]:
-    """Return the units that are ours: the distribution's own are not in /etc, or have a file beside them that tells."""
+    """Return the units of the platform: those in /etc, or those with the file that marks them as the platform's."""
     return sorted(name for name, mark in units.items() if os.path.exists(mark or f"/etc/systemd/system/{name}"))
 
 
@@ -371,7 +371,7 @@ def network() -> dict[str, str]:
 
 
 def ssh_address() -> str:
-    """Return the address of this host that Ansible's connection came to, nothing when that cannot be told.
+    """Return the address of this host that Ansible connected to, nothing when it is unknown.
 
     sudo takes it out of the environment, but not out of that of the processes above.
     """
@@ -390,7 +390,7 @@ def ssh_address() -> str:
 
 
 def packages_unknown(names: Sequence[str]) -> list[str]:
-    """Return the packages that are not installed and that apt, which knows others, does not know."""
+    """Return the packages that are neither installed nor known to apt, if apt knows any others."""
     if not names:
         return []
     shown = command("dpkg-query", "-W", "-f=${db:Status-Status} ${Package}\\n")
@@ -404,7 +404,7 @@ def packages_unknown(names: Sequence[str]) -> list[str]:
         for name, found in re.findall(r"^(\S+):\n.*\n  Candidate: (\S+)$", candidates, re.MULTILINE)
         if found != "(none)"
     }
-    # Of a list that is empty, or just of what is installed, nothing can be told.
+    # An empty list, or one of installed packages only, has no information about others.
     listed = (
         any(one.endswith("_Packages") or "_Packages." in one for one in os.listdir("/var/lib/apt/lists"))
         if os.path.isdir("/var/lib/apt/lists")
@@ -466,7 +466,7 @@ def probe(targets: Sequence[tuple[str, int, str, int]], seconds: dict[str, float
     """Try all targets ``(address, port, protocol, packet size)`` at once; return one result each.
 
     ``open``, ``refused``, ``timeout``, ``unreachable`` or ``mtu``; ``seconds`` is how long to wait by protocol. No data
-    is sent over TCP, an empty or zero-filled datagram over UDP: a port that nobody listens on says that it is closed.
+    is sent over TCP, an empty or zero-filled datagram over UDP: a closed port answers with an error.
     """
     results = ["timeout"] * len(targets)
     start = time.monotonic()
@@ -517,12 +517,12 @@ def sizes(protocol: str, mtu: int) -> tuple[int, ...]:
 
 
 def neighbour(address: str) -> bool:
-    """Return whether somebody has just answered ARP for an address; what the cache still has of old does not count."""
+    """Return whether a host has just answered ARP for an address; old entries of the cache do not count."""
     return "REACHABLE" in command("ip", "neighbour", "show", "to", address)
 
 
 def ask_address(address: str, port: int, mine: Iterable[str]) -> dict[str, str]:
-    """Return who answers at the virtual IP: ``{address, answers}``, with ``answers`` empty for nobody."""
+    """Return the host that answers at the virtual IP: ``{address, answers}``, with ``answers`` empty for none."""
     if address in mine:
         return {"address": address, "answers": "held by this host"}
     result = probe([(address, port, "tcp", 0)], {"tcp": VIP_SECONDS})[0]

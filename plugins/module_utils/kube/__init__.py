@@ -1,3 +1,3 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A client of the Kubernetes API and what it handles. It knows nothing of apps."""
+"""Client, kinds and objects of the Kubernetes API. Independent of apps."""

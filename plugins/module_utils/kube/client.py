@@ -44,7 +44,7 @@ CONNECT_TIMEOUT = 5
 # How long a call that may be repeated is repeated: longer than a virtual IP takes to move.
 PATIENCE = 12.0
 PAUSE = 0.5
-# Answers that say nothing about the request itself: too many, no leader, no backend, too slow.
+# Temporary errors, independent of the request: too many requests, no leader, no backend, timeout.
 BUSY = (429, 500, 502, 503, 504)
 # The ends of paths that a POST asks something of and changes nothing with.
 QUESTIONS = ("reviews", "/token")
@@ -58,7 +58,7 @@ KEEPALIVE = (("SO_KEEPALIVE", 1), ("TCP_KEEPIDLE", 3), ("TCP_KEEPINTVL", 1), ("T
 
 
 class KubeError(PlatformError):
-    """A request that did not do what it was for."""
+    """A failed request."""
 
 
 class ConfigError(KubeError):
@@ -70,7 +70,7 @@ class Unreachable(KubeError):
 
 
 class Unknown(KubeError):
-    """The answer to a change got lost: it may have been made or not."""
+    """The answer to a change was lost: the change may have been made or not."""
 
 
 class ApiError(KubeError):
@@ -104,7 +104,7 @@ class Kube:
         self._pool = _pool(configuration, described)
 
     def warn(self, message: str) -> None:
-        """Note what the result of this run is to warn about."""
+        """Add a warning to the result of this run."""
         self.warnings[message] = None
 
     def now(self) -> float:
@@ -153,9 +153,9 @@ class Kube:
             raise
 
     def apply(self, wanted: Object, manager: str, dry: bool = False) -> Object:
-        """Make the API own what the object sets for the field manager (server-side apply), and return the object.
+        """Apply the object for the field manager (server-side apply), and return it.
 
-        With dry it only says what the object would become.
+        With dry, return the object as it would become, and change nothing.
         """
         meta = wanted["metadata"]
         where = path(wanted["kind"], meta.get("namespace"), meta["name"])
@@ -163,7 +163,7 @@ class Kube:
         return self.request("PATCH", where, query, wanted, content_type=APPLY)
 
     def create(self, wanted: Object, manager: str) -> Object:
-        """Create an object; ApiError 409 when the name is taken."""
+        """Create an object. Raises ApiError 409 when the name is taken."""
         where = path(wanted["kind"], wanted["metadata"].get("namespace"))
         return self.request("POST", where, {"fieldManager": manager}, wanted)
 
@@ -173,7 +173,7 @@ class Kube:
         return self.request("PATCH", where, {"fieldManager": manager}, {"metadata": change}, content_type=MERGE)
 
     def delete(self, kind: str, namespace: str | None, name: str) -> bool:
-        """Delete an object and, in the background, what it owns. Returns whether there was one."""
+        """Delete an object and, in the background, its dependents. Returns whether it existed."""
         try:
             self.request("DELETE", path(kind, namespace, name), {"propagationPolicy": "Background"})
         except ApiError as error:
@@ -241,8 +241,8 @@ class Kube:
     ) -> Object:
         """Send a request and return the answer's JSON.
 
-        What may be repeated is, for some seconds (PATIENCE) while the API does not answer or is busy: all but a POST
-        that was sent.
+        Requests except a POST that was sent are retried for some seconds (PATIENCE) while the API does not answer or is
+        busy.
         """
         headers = {"Content-Type": content_type} if body is not None else {}
         if accept:
@@ -348,7 +348,7 @@ class Kube:
 
 
 def _text(name: str | None) -> str | None:
-    """Return what a file says, None when there is none."""
+    """Return the content of a file, None when it does not exist."""
     with contextlib.suppress(OSError), open(name or "", encoding="utf-8") as stream:
         return stream.read()
     return None
@@ -366,7 +366,7 @@ def _encoded(body: Object) -> bytes:
 
 
 class _AnswerLost(Unreachable):
-    """The request was sent, or part of it, and no whole answer came."""
+    """The request was sent at least in part, without a complete answer."""
 
 
 def _unknown(method: str, where: str, why: str) -> Unknown:
@@ -394,7 +394,7 @@ def _cause(error: BaseException) -> str:
 
 
 def if_allowed(read: Callable[[], Found]) -> Found | None:
-    """Return what a read returns, None when the credentials do not allow it."""
+    """Return the result of a read, None when the credentials do not allow it."""
     try:
         return read()
     except ApiError as error:
@@ -409,7 +409,7 @@ def no_advice(status: int, message: str) -> str:
 
 
 def connect(options: dict[str, Any], advice: Advice = no_advice) -> Kube:
-    """Return a client for the auth options of a module. ConfigError says what is wrong with them."""
+    """Return a client for the auth options of a module. Raises ConfigError for invalid options."""
     if MISSING is not None:
         raise ConfigError(f"Python library kubernetes: {MISSING}; wanted: pip install kubernetes")
     official: Any = kubernetes.config
@@ -482,7 +482,7 @@ def _configure(official: Any, configuration: Any, options: dict[str, Any]) -> st
 
 
 def _bypassed(configuration: Any) -> bool:
-    """Say whether no_proxy names the API."""
+    """Return whether no_proxy covers the API."""
     official: Any = kubernetes.client.rest
     bypass = getattr(official, "should_bypass_proxies", None)
     return bool(bypass is not None and bypass(configuration.host, configuration.no_proxy or ""))

@@ -54,7 +54,7 @@ _MERGE_KEYS: dict[str, tuple[str, ...]] = {
 
 
 def drift(wanted: Object, live: Object | None) -> list[str]:
-    """Return in what a live object differs from the fields a rendered one sets; fields of others do not count."""
+    """Return the differences of a live object from the fields of a rendered one; other fields are ignored."""
     name = f"{wanted['kind']} {wanted['metadata']['name']}"
     if live is None:
         return [f"{name}: missing"]
@@ -97,7 +97,7 @@ def _list_differences(wanted: list[Any], live: Any, where: str) -> list[str]:
 
 
 def _same_amount(wanted: str, live: str, where: str) -> bool:
-    """Say whether two quantities are equal: the API server keeps 1000m as 1."""
+    """Return whether two quantities are equal: the API server stores 1000m as 1."""
     if ".requests." not in where and ".limits." not in where:
         return False
     return quantity(wanted) is not None and quantity(wanted) == quantity(live)

@@ -22,7 +22,7 @@ def nothing() -> None:
 
 
 class Watcher:
-    """The objects of some kinds that a selector takes in a namespace, kept current by watches until closed."""
+    """The objects of some kinds that match a selector in a namespace, kept current by watches until closed."""
 
     def __init__(self, kube: Kube, namespace: str, selector: str, kinds: Iterable[str]) -> None:
         self._kube, self._namespace, self._selector = kube, namespace, selector
@@ -69,7 +69,7 @@ class Watcher:
                 self._changed.wait(min(1.0, end - now))
 
     def note(self, entry: Object) -> None:
-        """Take in an object that a request has just returned, so that nothing older is judged."""
+        """Store an object that a request has just returned, so that no older one is evaluated."""
         with self._changed:
             self._keep(entry["kind"], entry)
 
@@ -96,7 +96,7 @@ class Watcher:
             time.sleep(0.05)
 
     def _stream(self, kind: str, version: str) -> str:
-        """Follow one watch to its end; return the version to go on from, "" when a new list is needed."""
+        """Follow one watch to its end; return the version to continue from, "" when a new list is needed."""
         if not version:
             return ""
         for event in self._kube.watch(kind, self._namespace, self._selector, version, WATCH_SECONDS):
@@ -128,6 +128,6 @@ class Watcher:
 def until(
     kube: Kube, kind: str, namespace: str, selector: str, settled: Callable[[list[Object]], bool], seconds: float
 ) -> bool:
-    """Follow the objects of a kind that a selector takes until they are as wanted; return whether it was in time."""
+    """Watch the objects of a kind that match a selector until they are as wanted; return False on timeout."""
     with contextlib.closing(Watcher(kube, namespace, selector, [kind])) as watcher:
         return bool(watcher.wait(lambda: settled(watcher.of(kind)), seconds))

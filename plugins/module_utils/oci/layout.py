@@ -24,7 +24,7 @@ MAX_BLOB = 64 << 30
 
 
 class RegistryError(PlatformError):
-    """A registry does not give or take what it should."""
+    """A registry refuses a request, or returns an invalid answer."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ def blob_path(layout: str, digest: str) -> str:
 
 
 def needed(layout: str, image: Image) -> list[str]:
-    """Return the digests of all blobs of an image that a layout should have. RegistryError when one is not usable."""
+    """Return the digests of all blobs that a layout needs for an image. Raises RegistryError when one is unusable."""
     found: dict[str, None] = {}
     for manifest in manifests(in_layout(layout, image.image), image.digest, image.media_type, image.image):
         found.update(dict.fromkeys([manifest.digest, *(blob.digest for blob in manifest.blobs)]))

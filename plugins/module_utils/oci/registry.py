@@ -32,7 +32,7 @@ MEBIBYTE = 1048576.0
 
 
 class Meter:
-    """Says how far a transfer is, at most every EVERY_SECONDS."""
+    """Reports the progress of a transfer, at most every EVERY_SECONDS."""
 
     def __init__(self, progress: Progress, what: str) -> None:
         self._progress, self._what = progress, what
@@ -134,7 +134,7 @@ class Registry:
     def put_blob(self, repository: str, digest: str, path: str) -> None:
         """Send a blob."""
         begun = self._request("POST", f"/v2/{repository}/blobs/uploads/", {"Content-Length": "0"}, ok=(202,))
-        # The registry may know itself by another address than the one it is reached at.
+        # The registry may return URLs with another address than the one of the request.
         location = urlsplit(begun.headers.get("Location", ""))
         where = f"{location.path}?{location.query + '&' if location.query else ''}digest={digest.replace(':', '%3A')}"
         headers = {"Content-Type": "application/octet-stream", "Content-Length": str(os.path.getsize(path))}
@@ -197,7 +197,7 @@ def pull(registry: Registry, image: str, layout: str, progress: Progress) -> Ima
 
 
 def push(registry: Registry, image: Image, layout: str, progress: Progress) -> None:
-    """Put an image of a layout into a registry, by digest and under its tag; what is there is not sent."""
+    """Push an image of a layout to a registry, by digest and by tag; existing blobs are not sent."""
     meter = Meter(progress, f"pushing {registry.host}/{image.repository}")
     load = in_layout(layout, image.image)
     for manifest in manifests(load, image.digest, image.media_type, image.image):

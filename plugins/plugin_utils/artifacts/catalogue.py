@@ -22,7 +22,7 @@ DEFAULT_CATALOGUE = os.path.normpath(
     os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../../roles/artifacts/files/catalogue.yml")
 )
 KINDS = ("executable", "data", "image")
-# Part of every recipe's hash: raise it when the code makes something else of the same catalogue entry.
+# Part of every recipe's hash: raise it when the code changes the result of an unchanged catalogue entry.
 RECIPE_FORMAT = 1
 _VERSION = re.compile(r"^[0-9]+(\.[0-9]+)*([-+.][0-9A-Za-z.-]+)?$")
 _UARCH = {"amd64": "x86_64", "arm64": "arm64"}

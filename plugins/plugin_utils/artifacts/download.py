@@ -106,11 +106,11 @@ def parse_checksum(text: str, file_name: str, subject: str, url: str) -> str:
 def download(
     store: Store, url: str, sha256: str, dest: str, subject: str, source: str, progress: Progress, limit: int = 0
 ) -> tuple[str, int]:
-    """Fetch `url` to `dest`; returns its sha256 and size. An empty `sha256` accepts what comes (and returns it).
+    """Fetch `url` to `dest`; returns its sha256 and size. An empty `sha256` accepts any file.
 
     More than `limit` bytes, if that is given, are not fetched.
 
-    What a killed or interrupted call had fetched is kept in the store and continued.
+    A download that was killed or interrupted is kept in the store and resumed.
     """
     name = hashlib.sha256((url + sha256).encode()).hexdigest()[:32]
     part = store.path("partial", name)

@@ -9,7 +9,7 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.errors import P
 
 
 class ArtifactError(PlatformError):
-    """A file could not be had: says which, from where, what was found, what was wanted and what to do next.
+    """A file is not available: the message has its name, source, value found, value wanted and the next step.
 
     final: no other source may stand in for this one, as when a published file was changed.
     """

@@ -24,7 +24,7 @@ from .errors import ArtifactError, tail
 from .progress import Progress, Ticker, duration
 from .store import Store, remove_tree, sha256_file
 
-# A Go build uses every core by itself; two keep them busy while one links.
+# A Go build uses every core; with two of them, the cores are busy while one links.
 _BUILDS = threading.BoundedSemaphore(2)
 _GO_PLACES = ("/usr/local/go/bin/go", "/usr/lib/go/bin/go")
 # The first Go that finds its toolchains in the module proxy.
@@ -118,7 +118,7 @@ def _proxy_go(store: Store, spec: Mapping[str, Any], starter: str, progress: Pro
                 wanted="checksum {}".format(spec["sums"].get(arch)),
                 next_step="install Go {} or newer, or use artifacts_source mirror".format(spec["minimum"]),
             )
-        # Go unpacks modules without the right to run what is in them.
+        # Go unpacks modules without execute permissions.
         for pattern in ("bin/*", "pkg/tool/*/*"):
             for program in glob.glob(os.path.join(answer["Dir"], pattern)):
                 os.chmod(program, 0o755)
@@ -175,7 +175,7 @@ def _wheel_go(store: Store, spec: Mapping[str, Any], found: list[str], progress:
 
 
 def module(go: Go, component: Component, path: str, version: str, cwd: str) -> dict[str, Any]:
-    """Have a module in Go's cache. Returns what `go mod download -json` says: Dir, GoMod, Sum, ...
+    """Download a module into Go's cache. Returns the output of `go mod download -json`: Dir, GoMod, Sum, ...
 
     The checksum is compared with the catalogue's, so the go.sum inside the module can be trusted too.
     """
@@ -405,7 +405,7 @@ def _short(command: Sequence[str]) -> str:
 
 
 def _reason(lines: Sequence[str]) -> str:
-    """The part of the compiler's output that says why: no progress lines."""
+    """The errors in the compiler's output, without progress lines."""
     kept = [line for line in lines if " " in line.strip() and not line.startswith("go: downloading ")]
     return tail("".join(kept)) or tail("".join(lines))
 

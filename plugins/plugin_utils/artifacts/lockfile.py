@@ -34,7 +34,7 @@ _HEADER = (
 
 
 def fingerprint(kind: str, path: str) -> str:
-    """What is recorded of a file: its sha256; of an image, the one in its digest, which packing does not change."""
+    """The recorded checksum: the sha256 of a file; of an image, that of its digest, which packing does not change."""
     return oci.read_digest(path)[len("sha256:") :] if kind == "image" else sha256_file(path)
 
 
@@ -116,7 +116,7 @@ class LockFile:
             return {"version": 1, **{name: {} for name in SECTIONS}}
         valid = isinstance(data, dict) and data.get("version") == 1
         if valid:
-            # One that was written before mirrors were recorded does not have that section.
+            # A lock file from before mirrors were recorded lacks that section.
             data.setdefault("mirror", {})
             valid = all(_is_section(data.get(name)) for name in SECTIONS)
         if not valid:

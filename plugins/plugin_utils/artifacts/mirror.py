@@ -73,7 +73,7 @@ class Mirror:
             entry = listed[path]
             subject = f"{name} of {component}"
             made[name] = self._get(path, entry, subject, os.path.join(work, name))
-            # What the manifest says of it does not matter here: whoever holds the mirror has written that.
+            # The manifest's claims do not matter here: the owner of the mirror has written them.
             digest = fingerprint(component.files[name].kind, made[name])
             for section in ("files", "mirror"):
                 self._lock_file.check(section, path, digest, subject, "mirror")
@@ -82,7 +82,7 @@ class Mirror:
         return made
 
     def made(self, component: Component, name: str) -> str:
-        """Who made a file that was fetched: upstream or build."""
+        """The origin of a fetched file: upstream or build."""
         path = mirror_path(component.name, component.version, component.arch, name)
         return str(self._manifest(component)[path].get("made", "build"))
 

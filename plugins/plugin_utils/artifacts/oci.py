@@ -63,7 +63,7 @@ Layer = Union[FileLayer, TarLayer]
 
 @dataclass(frozen=True)
 class Image:
-    """A written image: its file and the digest by which registries know it."""
+    """A written image: its file, and its digest in registries."""
 
     path: str
     digest: str

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, Cloudbang Team
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Messages about long work: often enough that it never looks hung, seldom enough to read."""
+"""Progress messages of long work: frequent enough to show that it runs, rare enough to read."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ INTERVAL_S = 10.0
 
 
 def silent(message: str) -> None:
-    """A progress callback that says nothing."""
+    """A progress callback that prints nothing."""
 
 
 def duration(seconds: float) -> str:

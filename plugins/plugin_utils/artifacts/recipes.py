@@ -66,7 +66,7 @@ class Context:
     def run(
         self, command: Sequence[str], *, cwd: str | None = None, environment: Mapping[str, str] | None = None
     ) -> str:
-        """Run a command and return its output; say that it still runs; raise with its last lines when it fails."""
+        """Run a command with progress reports and return its output; raise with its last lines when it fails."""
         process = subprocess.Popen(
             list(command),
             cwd=cwd or self.work,

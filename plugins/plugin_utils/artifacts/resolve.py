@@ -1,7 +1,7 @@
 # Copyright (c) 2026, Cloudbang Team
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""From names to verified files: looks into the cache, chooses a source, makes what is missing."""
+"""Resolves names to verified files: checks the cache, chooses a source, fetches or builds missing files."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ ARCHITECTURES = {"amd64": "amd64", "x86_64": "amd64", "arm64": "arm64", "aarch64
 
 @dataclass(frozen=True)
 class Artifact:
-    """A file that is there and is what it should be.
+    """A verified file.
 
-    kind: executable, data or image. origin: upstream, mirror or build. made: who made it, upstream or build, also when
+    kind: executable, data or image. origin: upstream, mirror or build. made: its origin, upstream or build, also when
     it comes from a mirror. created: it was made or fetched by this call.
     digest: "sha256:..." by which a registry knows an image after `crane push`, else "".
     """
@@ -118,7 +118,7 @@ def names(settings: Settings) -> list[str]:
 
 
 def ensure(wanted: list[str], settings: Settings, progress: Progress = silent) -> dict[str, Artifact]:
-    """Have all these files, whatever it takes. Returns them by name, in the order asked for.
+    """Fetch or build all missing files. Returns all by name, in the order of the names.
 
     Components that are missing are fetched or built side by side. Raises ArtifactError for all that failed at once.
     """
@@ -146,7 +146,7 @@ def bundle(root: str, artifacts: Iterable[Artifact], settings: Settings, progres
 
 
 def mirror_problem(mirror: str | None, pinned: str) -> tuple[str, str] | None:
-    """What is wrong with the sum that pins a mirror: what was found and what is wanted. None when it is right."""
+    """The error of the checksum that pins a mirror: value found and value wanted. None when it is right."""
     if pinned and not _SHA256.match(pinned):
         return repr(pinned), "64 hexadecimal digits, the sha256 of the mirror's manifest.json"
     if mirror and mirror.lower().startswith("http://") and not pinned:
@@ -196,7 +196,7 @@ class _Run:
         return None
 
     def _check(self, component: Component, artifact: Artifact) -> None:
-        """Hold a cached file to the lock file, which may have come after it."""
+        """Check a cached file against the lock file, which may be newer."""
         sections = {"upstream": ("files",), "mirror": ("files", "mirror")}.get(artifact.origin, ())
         key = "/".join((component.name, component.version, component.arch, artifact.name))
         digest = artifact.digest.removeprefix("sha256:") or artifact.sha256

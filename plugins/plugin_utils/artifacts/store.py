@@ -55,7 +55,7 @@ def sha256_file(path: str) -> str:
 def require_intact(blob: str) -> None:
     """Hash a stored file before it leaves the store: a disk that loses bits changes neither size nor time.
 
-    ArtifactError when it is not what its name says; it is dropped then, so that the next run makes it again.
+    Raises ArtifactError when it does not match its name; the file is removed then, so that the next run recreates it.
     """
     found, wanted = sha256_file(blob), os.path.basename(blob)
     if found != wanted:
@@ -172,7 +172,7 @@ class Store:
 
     @contextlib.contextmanager
     def lock(self, name: str, what: str, progress: Progress = silent) -> Iterator[Lock]:
-        """Hold the named lock; while another process or thread holds it, say so and wait."""
+        """Hold the named lock; while another process or thread holds it, report that and wait."""
         path = self.path("locks", _segment(name) + ".lock")
         os.makedirs(os.path.dirname(path), exist_ok=True)
         with open(path, "a+", encoding="utf-8") as stream:

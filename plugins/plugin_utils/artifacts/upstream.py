@@ -89,7 +89,7 @@ class Upstream:
         return made
 
     def _check(self, component: Component, made: Mapping[str, str]) -> None:
-        """Compare with the lock file what came out, and record it."""
+        """Compare the result with the lock file, and record it."""
         entries = {}
         for name, path in made.items():
             key = "/".join((component.name, component.version, component.arch, name))

@@ -94,7 +94,7 @@ def _base(ctx: Context) -> Path:
 
 
 def _install(ctx: Context, place: Path) -> None:
-    """Download the pinned packages, build what has no wheel, install all of it into ``place``."""
+    """Download the pinned packages, build those without a wheel, install all into ``place``."""
     options = ctx.options
     machine = _MACHINES[ctx.component.arch]
     wheels, built, tools = Path(ctx.work, "wheels"), Path(ctx.work, "built"), Path(ctx.work, "tools")

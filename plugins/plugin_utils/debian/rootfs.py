@@ -26,7 +26,7 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.errors import P
 
 Progress = Callable[[str], None]
 
-# Part of every key: raised when the code below makes something else of the same recipe.
+# Part of every key: raise it when the code below changes the result of an unchanged recipe.
 _REVISION = 1
 _INTERVAL_S = 5.0
 _STEPS = ("Retrieving", "Validating", "Extracting", "Unpacking", "Configuring")
@@ -41,7 +41,7 @@ _ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin
 
 
 class DebianError(PlatformError):
-    """A root file system could not be made. The text says what was run and how it ended."""
+    """A root file system could not be built. The message has the command and its result."""
 
 
 def check_recipe(recipe: Mapping[str, Any]) -> None:
@@ -58,7 +58,7 @@ def check_recipe(recipe: Mapping[str, Any]) -> None:
 
 
 def digest(recipe: Mapping[str, Any], overlay: Path | None = None) -> str:
-    """Return the hex name of what this recipe and these files make, the same on every machine of one architecture."""
+    """Return the hex digest of a recipe and its files, the same on every machine of one architecture."""
     seen = hashlib.sha256(json.dumps([_REVISION, os.uname().machine, recipe], sort_keys=True).encode())
     for path in sorted(overlay.rglob("*")) if overlay else []:
         if path.is_file():

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Checks of how the controller is set up: what hosts, mirrors and those on the way could give it."""
+"""Checks of the controller's configuration: directories, libraries, and trust in hosts and mirrors."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The ports that the gateway has for what is not HTTP: whether they are some, and free."""
+"""Checks of the gateway's ports for protocols other than HTTP: valid and free."""
 
 from __future__ import annotations
 

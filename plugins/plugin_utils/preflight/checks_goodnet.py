@@ -81,7 +81,7 @@ def range_of_numbers(inventory: Inventory) -> Iterator[Problem]:
 
 @check("inventory")
 def tenants(inventory: Inventory) -> Iterator[Problem]:
-    """Names and addresses; numbers are looked at with all other identifiers."""
+    """Names and addresses; numbers are checked with all other identifiers."""
     for host, value in inventory.shared("goodnet_tenants"):
         if not isinstance(value, Mapping) or not used(inventory):
             continue
@@ -168,8 +168,8 @@ def node_networks(inventory: Inventory) -> Iterator[Problem]:
 
 @check("hosts")
 def datapaths(inventory: Inventory) -> Iterator[Problem]:
-    """What the kernel cannot do, user space does slowly. All hosts have to do the same, as their tunnels end
-    at addresses of different networks."""
+    """Without kernel support, packets are forwarded in user space, slowly. All hosts must use the same datapath, as
+    their tunnels end at addresses of different networks."""
     kinds = {host: datapath(inventory, host) for host in carriers(inventory)}
     for host, kind in kinds.items():
         features = inventory.facts[host].get("features", {})

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Checks of each machine: what it is, what it has, and what must not be the same on two of them."""
+"""Checks of each host: its system, its resources, and identities that must be unique."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FEATURES = {
     "goodnet": (),
 }
 REPLACED = ("containerd.service", "kubelet.service")
-# What to look for, the units that are it, and the next step.
+# Name of the software, its units, and the next step.
 OTHERS = (
     (
         "container runtime",
@@ -46,7 +46,7 @@ OTHERS = (
     ),
 )
 FILTERS = {"ufw": "ufw disable", "firewalld": "systemctl disable --now firewalld"}
-# What Ansible and ssh say, and the next step.
+# Messages of Ansible and ssh, and the next step.
 LOGIN_HINTS = {
     "permission denied (": "check ansible_user and its key; for a password run with --ask-pass, "
     "and see that ssh_args in ansible.cfg allows it",
@@ -164,7 +164,7 @@ def disk(inventory: Inventory) -> Iterator[Problem]:
                 continue
             seen.add(one.get("device"))
             free = int(one.get("free", 0)) // GIB
-            # What an installed platform uses already is not missing.
+            # Resources that an installed platform uses are not missing.
             if free < wanted and not inventory.facts[host].get("units"):
                 yield Problem(
                     host, "disk", path, f"{free} GiB free", f"{wanted} GiB or more", "preflight_min_disk is the floor"
@@ -221,7 +221,7 @@ def swap(inventory: Inventory) -> Iterator[Problem]:
 
 
 def installed(inventory: Inventory, host: str) -> bool:
-    """Return whether the platform runs on a host; what it lived with so far is no reason to refuse to go on."""
+    """Return whether the platform runs on a host; conditions that it already runs with are only warnings."""
     return bool(inventory.facts[host].get("units"))
 
 
@@ -248,7 +248,7 @@ def other_installations(inventory: Inventory) -> Iterator[Problem]:
 
 @check("hosts")
 def packet_filters(inventory: Inventory) -> Iterator[Problem]:
-    """What they do not know they drop: traffic of pods, VXLAN, VRRP, and ports between the hosts."""
+    """ufw and firewalld drop unknown traffic: that of pods, VXLAN, VRRP, and ports between the hosts."""
     for host in inventory.examined:
         for name in inventory.facts[host].get("packet_filters", []):
             yield Problem(

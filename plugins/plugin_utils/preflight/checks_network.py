@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Checks of addresses, names and ways, with what the hosts say about themselves."""
+"""Checks of addresses, names and connections, with the facts of the hosts."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def vip_subnet(inventory: Inventory) -> Iterator[Problem]:
 
 @check("hosts")
 def vip_is_free(inventory: Inventory) -> Iterator[Problem]:
-    """An address that answers is taken, unless a host of ours holds it."""
+    """An address that answers is taken, unless a host of the cluster holds it."""
     held = {interface.ip for host in inventory.examined for _name, interface, _mtu in inventory.interfaces(host)}
     for host in inventory.examined:
         answer = inventory.facts[host].get("vip", {})

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Ports: which program needs which on which host, who has them now, and whether the others get through to them."""
+"""Checks of ports: the programs that need them, the programs that use them, and whether other hosts reach them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def number(inventory: Inventory, host: str, port: Port) -> int:
 
 
 def ways(inventory: Inventory) -> dict[str, list[list[str | int]]]:
-    """Return what each host has to get through to: ``[name, address, port, protocol]``, keyed by groups of users.
+    """Return the ports that each host needs to reach: ``[name, address, port, protocol]``, keyed by groups of users.
 
     The key is the names of the groups joined by ``,``, so that the plan stays small however many hosts there are.
     """
@@ -90,7 +90,7 @@ def ports_are_free(inventory: Inventory) -> Iterator[Problem]:
 
 @check("hosts")
 def services_are_where_they_belong(inventory: Inventory) -> Iterator[Problem]:
-    """A service of a group that a host has left would go on with what it was told last."""
+    """A service of a group that a host has left would keep running with its last configuration."""
     groups: dict[str, set[str]] = {}
     for port in (port for role in inventory.declared for port in role.ports):
         groups.setdefault(port.unit, set()).update(port.groups)
@@ -122,7 +122,7 @@ def clashes(port: Port, taken: str, node: str, vip: str) -> bool:
 
 @check("hosts")
 def ways_are_open(inventory: Inventory) -> Iterator[Problem]:
-    """One problem for each port of a host that cannot be reached, with everyone who cannot."""
+    """One finding for each unreachable port of a host, with all hosts that cannot reach it."""
     missed: dict[tuple[str, str, int, str], list[str]] = {}
     for host in inventory.examined:
         for peer, _address, port, protocol, result in inventory.facts[host].get("probes", []):
@@ -136,7 +136,7 @@ def ways_are_open(inventory: Inventory) -> Iterator[Problem]:
             for one in inventory.facts[peer].get("listeners", [])
         )
         if protocol == "udp" and busy:
-            # A socket that is open takes the packet and says nothing.
+            # An open socket takes the packet and does not answer.
             continue
         found = (
             "large packets do not get through"

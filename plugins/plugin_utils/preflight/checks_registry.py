@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who pushes to the image registry, and from where."""
+"""Checks of the registry's users and push networks."""
 
 from __future__ import annotations
 

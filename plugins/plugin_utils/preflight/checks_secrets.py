@@ -62,7 +62,7 @@ def authorities(inventory: Inventory) -> Iterator[Problem]:
 
 
 def authority(certificate_path: Path, key_path: Path, now: float) -> Iterator[Problem]:
-    """Yield what makes an authority unusable; one that does not exist yet will be made."""
+    """Yield the errors of an authority; a missing one will be created."""
     if not certificate_path.exists():
         return
     try:

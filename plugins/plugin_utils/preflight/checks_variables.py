@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Checks of what the user wrote: names and types of variables, values that cannot be used."""
+"""Checks of the user's variables: names, types, and unusable values."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ REMOVED: Mapping[str, str] = {
 
 
 def known_to_user(inventory: Inventory, host: str) -> Iterator[tuple[str, Any, Option]]:
-    """Return name, templated value and option of each variable that the user set, if it is judged and has a value."""
+    """Return name, templated value and option of each variable that the user set, if it is checked and has a value."""
     for name in inventory.variables.get(host, {}):
         option = inventory.options.get(name)
         if option is not None and option.judged and name not in inventory.errors.get(host, {}):
@@ -133,7 +133,7 @@ def proxies_are_no_variables(inventory: Inventory) -> Iterator[Problem]:
 
 
 def type_fault(option: Option, value: Any) -> str:
-    """Return what is wanted instead of a value of the wrong type, nothing when the type is right."""
+    """Return the wanted type for a value of the wrong type, nothing when the type is right."""
     right = {
         "bool": isinstance(value, bool),
         "int": (isinstance(value, int) and not isinstance(value, bool))

@@ -109,7 +109,7 @@ def kubernetes_step(inventory: Inventory) -> Iterator[Problem]:
 
 @check("hosts")
 def etcd_step(inventory: Inventory) -> Iterator[Problem]:
-    """From etcd 3.5 to 3.6 leads only 3.5.26 or newer: older ones bring removed members back."""
+    """An upgrade from etcd 3.5 to 3.6 needs 3.5.26 or newer: with older ones, removed members reappear."""
     for host in inventory.examined:
         found = parse(inventory.facts[host].get("versions", {}).get("etcd"))
         wanted = parse(wanted_version(inventory, host, "etcd"))

@@ -25,10 +25,10 @@ Address = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is not as it has to be.
+    """A finding.
 
     ``host`` is an inventory host, ``all hosts``, ``inventory`` or ``controller``; ``variable`` the variable, fact or
-    file that is looked at; ``check`` the stable identifier that O(preflight_ignore) takes.
+    file that was checked; ``check`` the stable identifier that O(preflight_ignore) takes.
     """
 
     host: str
@@ -50,7 +50,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class Option:
-    """What is known about a variable of a role: from its argument specification, else from its default.
+    """A variable of a role, from its argument specification, else from its default.
 
     Those of playbooks are not ``judged``: what they refer to may be known only when such a playbook runs.
     """
@@ -66,13 +66,13 @@ class Option:
 
 @dataclass
 class Inventory:
-    """Everything the checks may look at.
+    """Input of the checks.
 
-    ``variables`` are what the user wrote, by host, untemplated; ``settings`` the same with the roles' defaults below,
+    ``variables`` are the user's variables, by host, untemplated; ``settings`` the same with the roles' defaults below,
     templated; ``errors`` the message by host and variable where that was not possible; ``facts`` what ``examine``
     returned, by host, with ``reached`` false and a ``reason`` for a host that gave no answer, nothing for a host that
-    was not asked; ``versions`` the versions of the artifact catalogue; ``now`` seconds since the epoch;
-    ``declared`` what the roles declare; ``inject_facts`` whether Ansible makes facts that hosts return to variables;
+    was not asked; ``versions`` the versions of the artifact catalogue; ``now`` seconds since the epoch; ``declared``
+    what the roles declare; ``inject_facts`` whether Ansible makes facts that hosts return to variables;
     ``yaml_endings``, ``ignored_endings`` and ``ignored_patterns`` which files Ansible reads in ``sources``.
     """
 
@@ -184,7 +184,7 @@ _CHECKS: dict[str, list[Check]] = {"inventory": [], "hosts": []}
 
 
 def check(stage: str) -> Callable[[Check], Check]:
-    """Register a check: ``inventory`` needs only what the controller knows, ``hosts`` needs facts."""
+    """Register a check: ``inventory`` needs only data of the controller, ``hosts`` needs facts."""
 
     def register(function: Check) -> Check:
         _CHECKS[stage].append(function)

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the roles say about their variables, read from the collection itself."""
+"""Variables of the roles, read from the collection itself."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def guessed(name: str, value: Any) -> Option:
 
 
 def options(load: Load) -> dict[str, Option]:
-    """Return every variable that a role or a playbook has; a specification says more than a default."""
+    """Return every variable of a role or a playbook; a specification takes precedence over a default."""
     known = {name: guessed(name, value) for name, value in defaults(load).items()}
     for name, spec in specifications(load):
         known[name] = Option(

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs the checks and shows what they found."""
+"""Runs the checks and shows their findings."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def demote(problems: Iterable[Problem], ignored: Iterable[str]) -> list[Problem]
 
 
 def condensed(problems: Iterable[Problem], nodes: Collection[str]) -> list[Problem]:
-    """Return the problems; one that all nodes have in the same way becomes one of all hosts."""
+    """Return the findings; one that is the same on all hosts becomes one for all hosts."""
     same: dict[Problem, list[Problem]] = {}
     for one in problems:
         same.setdefault(replace(one, host=EVERYWHERE), []).append(one)

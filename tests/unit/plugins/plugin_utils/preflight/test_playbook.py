@@ -228,7 +228,7 @@ def test_tags_run_nothing_without_the_checks(tmp_path: Path) -> None:
     assert tasks and all("Validating arguments" in line for line in tasks)
     _code, output, _report = run(tmp_path, BAD, "--list-tasks", "--skip-tags", "always", playbook=SITE)
     tasks = [line for line in output.splitlines() if "TAGS:" in line and "play #" not in line]
-    assert "Judge the inventory" in tasks[0]
+    assert "Check the inventory" in tasks[0]
 
 
 @pytest.mark.parametrize("playbook", [SITE, RESET, "cloudbang.platform.preflight"])
