@@ -381,5 +381,5 @@ def from_stack(spec: Mapping[str, Any], defined: list[dict[str, Any]]) -> dict[s
     for route in stack.get("routes") or []:
         tls = route.get("tls")
         if isinstance(tls, dict) and "key" in tls:
-            tls["key"] = taken(route.get("name") or route["app"], "tls_key")
+            tls["key"] = taken(route.get("name") or route.get("app") or "route", "tls_key")
     return {"parameters": [*parameters.values(), *own.values()], "stack": stack}
