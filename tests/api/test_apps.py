@@ -259,7 +259,7 @@ def test_unfinished_run_is_finished_by_the_next(api: Api, nodes: Nodes, tenant: 
     options = app(api, tenant)
     good("app", options)
     newer = {**options, "image": "x/y:2", "env": {"A": "b"}}
-    wanted = parse.parse("app", newer)["wanted"][0]
+    wanted = parse.parse("app", newer).apps[0]
     live = deploy.load(api.kube, tenant, ["shop"])["shop"]
     made = plan.plan_app(wanted, live)
     release_store.create(api.kube, "shop", tenant, 2, made.digest, made.salt, made.spec, made.replicas)

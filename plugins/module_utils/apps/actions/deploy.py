@@ -1,12 +1,12 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What `app` does: look, decide, deploy, wait, and go back when the new release does not run."""
+"""What `app` does: look, decide, deploy, wait, and roll back when the new release does not run."""
 
 from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -40,6 +40,7 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.rele
     LedgerError,
     Release,
 )
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.requests import DeployRequest, Rollout
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.rollout import (
     Verdict,
     judge,
@@ -62,6 +63,7 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.kube.kinds impo
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube.watch import Watcher
 
 from . import host_ports, release_store
+from .context import Context
 from .dependents import left_behind, routed_to
 from .evidence import evidence, ready, secrets_in
 from .route_claims import of_routes, taken
@@ -89,9 +91,10 @@ class Stuck(PlatformError):
         super().__init__(verdict.reason)
 
 
-def run(kube: Kube, options: dict[str, Any], check_mode: bool) -> Result:
+def run(context: Context, request: DeployRequest) -> Result:
     """Bring the apps of a task to their states."""
-    apps: list[App] = options["wanted"]
+    kube, apps = context.kube, request.apps
+    context.hide(value for app in apps for value in app.secrets)
     tenants: dict[str, list[App]] = {}
     for app in apps:
         tenants.setdefault(app.tenant, []).append(app)
@@ -124,7 +127,7 @@ def run(kube: Kube, options: dict[str, Any], check_mode: bool) -> Result:
     problems += routed_to({node: lives[f"{node[1]}/{node[0]}"] for node in removed}, going, routes)
     if problems:
         raise Invalid(problems)
-    if not check_mode:
+    if not context.check_mode:
         for tenant in sorted(absent):
             if any(app.state != "absent" for app in tenants[tenant]):
                 make_tenant(kube, tenant)
@@ -133,10 +136,10 @@ def run(kube: Kube, options: dict[str, Any], check_mode: bool) -> Result:
         plan = plans.get(app.key)
         if plan is None:
             own = routes_of(routes.get(app.tenant, []), app.name)
-            return _remove(kube, lives[app.key], own, options, check_mode)
-        return deploy(kube, plan, options, check_mode)
+            return _remove(context, lives[app.key], own, request.rollout)
+        return deploy(context, plan, request.rollout)
 
-    return _collect("app", apps, act, warnings)
+    return _collect(apps, act, warnings)
 
 
 def load(kube: Kube, tenant: str, names: Iterable[str]) -> dict[str, Live]:
@@ -177,10 +180,10 @@ def share_ports(kube: Kube, lives: Iterable[Live]) -> None:
         live.ports = held
 
 
-def deploy_one(kube: Kube, plan: Plan, options: dict[str, Any], check_mode: bool) -> Result:
+def deploy_one(context: Context, plan: Plan, rollout: Rollout) -> Result:
     """Carry out a plan, and return the result of a task for this one app: `app` has what the module adds to."""
     try:
-        outcome = deploy(kube, plan, options, check_mode)
+        outcome = deploy(context, plan, rollout)
     except Failed as error:
         outcome = {"failed": True, "msg": str(error), **error.details}
     diff = outcome.pop("diff")
@@ -195,7 +198,7 @@ def deploy_one(kube: Kube, plan: Plan, options: dict[str, Any], check_mode: bool
     return result
 
 
-def _collect(module: str, apps: list[App], act: Callable[[App], Result], warnings: list[str]) -> Result:
+def _collect(apps: Sequence[App], act: Callable[[App], Result], warnings: list[str]) -> Result:
     """Act on each app, in parallel, and put the outcomes together; one failure does not stop the others."""
 
     def attempt(app: App) -> Result:
@@ -301,40 +304,41 @@ def conflicts(kube: Kube, plans: Iterable[Plan], absent: set[str], warnings: lis
     return problems + taken(kube, claims, warnings)
 
 
-def _remove(kube: Kube, live: Live, routes: list[Key], options: dict[str, Any], check_mode: bool) -> Result:
+def _remove(context: Context, live: Live, routes: list[Key], rollout: Rollout) -> Result:
     """Delete an app with its history and its routes."""
+    kube = context.kube
     found = [*routes, *removal(live)]
     if not found:
         return {"changed": False, "action": "none"}
     releases.refuse_concurrent(live.newest, kube.now())
     result: Result = {"changed": True, "action": "removed", "diff": removal_difference(live, found)}
-    if check_mode:
+    if context.check_mode:
         return result
     for kind, name in found:
         kube.delete(kind, live.tenant, name)
     for holder, number in live.ports.by_holder.items():
         if holder.startswith(f"{live.tenant}/{live.name}/"):
             host_ports.free(kube, number)
-    if options["wait"]:
+    if rollout.wait:
         kinds = {"Pod", *(kind for kind, _name in live.workloads)}
         with contextlib.closing(Watcher(kube, live.tenant, releases.selector([live.name]), kinds)) as watcher:
 
             def gone() -> bool:
                 return not any(watcher.of(kind) for kind in watcher.kinds)
 
-            if not watcher.wait(gone, options["timeout"]):
+            if not watcher.wait(gone, rollout.timeout):
                 left = [pod["metadata"]["name"] for pod in watcher.of("Pod")]
                 raise Failed(
-                    f"app {live.tenant}/{live.name}: removed, but after {options['timeout']} s pods are still ending: "
+                    f"app {live.tenant}/{live.name}: removed, but after {rollout.timeout} s pods are still ending: "
                     + ", ".join(left),
                     changed=True,
                 )
     return result
 
 
-def deploy(kube: Kube, plan: Plan, options: dict[str, Any], check_mode: bool) -> Result:
-    """Carry out a plan, wait for the rollout, and go back when it fails."""
-    newest = plan.live.newest
+def deploy(context: Context, plan: Plan, rollout: Rollout) -> Result:
+    """Carry out a plan, wait for the rollout, and roll back when it fails."""
+    kube, newest = context.kube, plan.live.newest
     result: Result = {
         "changed": plan.changed,
         "action": _action(plan),
@@ -346,22 +350,22 @@ def deploy(kube: Kube, plan: Plan, options: dict[str, Any], check_mode: bool) ->
         "replicas": plan.counts(),
         "diff": difference(plan),
     }
-    if check_mode or not (plan.changed or plan.unsettled):
+    if context.check_mode or not (plan.changed or plan.unsettled):
         return result
     if plan.changed and plan.new_release:
         _settle(kube, plan, newest)
     release = _claim(kube, plan)
     try:
-        verdict = _roll_out(kube, plan, release, options["timeout"], options["wait"])
+        verdict = _roll_out(kube, plan, release, rollout.timeout, rollout.wait)
     except ApiError as error:
         causes = f" ({'; '.join(error.causes)})" if error.causes else ""
-        raise _failure(kube, plan, release, Verdict(False, True, f"{error}{causes}"), options, result) from error
-    if not options["wait"]:
+        raise _failure(context, plan, release, Verdict(False, True, f"{error}{causes}"), rollout, result) from error
+    if not rollout.wait:
         _prune(kube, plan)
         _let_go(kube, plan, release)
         return result
     if not verdict.done:
-        raise _failure(kube, plan, release, verdict, options, result)
+        raise _failure(context, plan, release, verdict, rollout, result)
     if plan.stopped:
         _let_go(kube, plan, release)
     elif release.status != "good":
@@ -584,23 +588,24 @@ def _tidy(kube: Kube, plan: Plan) -> None:
 
 
 def _failure(
-    kube: Kube, plan: Plan, release: Release, verdict: Verdict, options: dict[str, Any], result: Result
+    context: Context, plan: Plan, release: Release, verdict: Verdict, rollout: Rollout, result: Result
 ) -> Failed:
-    """Record a failed rollout, go back when that is wanted and possible, and return the error to raise."""
+    """Record a failed rollout, roll back when that is wanted and possible, and return the error to raise."""
+    kube = context.kube
     where = f"app {plan.tenant}/{plan.name}"
     events, log = evidence(kube, plan, verdict)
-    options["hidden"] += secrets_in(kube, plan)
+    context.hide(secrets_in(kube, plan))
     details: Result = {**result, "changed": True, "reason": verdict.reason, "events": events, "log": log}
     message = f"{where}: release v{release.version} failed: {verdict.reason}"
     if release.status == "good":
         message = f"{where}: release v{release.version} does not run: {verdict.reason}"
     elif TYPES[plan.spec["type"]].once:
-        message += ". " + _end_job(kube, plan, release, verdict, options)
+        message += ". " + _end_job(kube, plan, release, verdict, rollout)
     else:
         with contextlib.suppress(KubeError):
             release_store.mark(kube, release, "failed", verdict.reason)
-        if options.get("on_failure", "rollback") == "rollback" and not plan.stopped:
-            message += ". " + _go_back(kube, plan, release, options, details)
+        if rollout.on_failure == "rollback" and not plan.stopped:
+            message += ". " + _roll_back(kube, plan, release, rollout, details)
     if events:
         message += ". Events: " + " | ".join(events[-3:])
     if log:
@@ -608,9 +613,9 @@ def _failure(
     return Failed(message, **details)
 
 
-def _end_job(kube: Kube, plan: Plan, release: Release, verdict: Verdict, options: dict[str, Any]) -> str:
+def _end_job(kube: Kube, plan: Plan, release: Release, verdict: Verdict, rollout: Rollout) -> str:
     """Record a job that failed or takes too long; say what was done. What it has done cannot be taken back."""
-    keep = options.get("on_failure") == "keep"
+    keep = rollout.on_failure == "keep"
     with contextlib.suppress(KubeError):
         if keep and not verdict.failed:
             _let_go(kube, plan, release)
@@ -623,7 +628,7 @@ def _end_job(kube: Kube, plan: Plan, release: Release, verdict: Verdict, options
     return "The next run starts it again, as a new release"
 
 
-def _go_back(kube: Kube, plan: Plan, release: Release, options: dict[str, Any], details: Result) -> str:
+def _roll_back(kube: Kube, plan: Plan, release: Release, rollout: Rollout, details: Result) -> str:
     """Return to the last release that ran, or remove what a first release made; say what was done."""
     try:
         live = load(kube, plan.tenant, [plan.name])[plan.name]
@@ -644,7 +649,7 @@ def _go_back(kube: Kube, plan: Plan, release: Release, options: dict[str, Any], 
             return f"v{good.version} cannot come back, for its Secret {gone[0]} is gone: left as it is"
         made = _claim(kube, back)
         details["release"], details["rolled_back_to"] = made.version, good.version
-        verdict = _roll_out(kube, back, made, options["timeout"], True)
+        verdict = _roll_out(kube, back, made, rollout.timeout, True)
         if not verdict.done:
             release_store.mark(kube, made, "failed", verdict.reason)
             return f"Going back to v{good.version} (as v{made.version}) did not succeed either: {verdict.reason}"

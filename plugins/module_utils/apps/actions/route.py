@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What M(cloudbang.platform.app_route) does: look at a route's objects, change those that differ, wait for endpoints.
 
-A route is no part of a release: deploying, going back and scaling leave it alone.
+A route is no part of a release: deploying, rolling back and scaling leave it alone.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from ansible_collections.cloudbang.platform.plugins.module_utils import port_ran
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model import routes_tls
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.labels import APP, PREFIX, PROCESS
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.options import Invalid, Problem
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.requests import RouteRequest
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.routes_render import (
     KINDS,
     ROUTE,
@@ -29,6 +30,7 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.kube.kinds impo
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube.watch import until
 
 from . import route_claims
+from .context import Context
 from .tenant import Change
 
 MANAGER = "cloudbang-route"
@@ -41,10 +43,10 @@ Key = tuple[str, str]
 Allocation = dict[tuple[str, int], Port]
 
 
-def run(kube: Kube, options: dict[str, Any], check_mode: bool) -> Result:
+def run(context: Context, request: RouteRequest) -> Result:
     """Bring a route to its state."""
-    route: AppRoute = options["route"]
-    options["hidden"] += [route.key] if route.key else []
+    kube, route = context.kube, request.route
+    context.hide([route.key] if route.key else [])
     live = _live(kube, route)
     warnings: list[str] = []
     allocated: Allocation = {}
@@ -71,17 +73,17 @@ def run(kube: Kube, options: dict[str, Any], check_mode: bool) -> Result:
     }
     if warnings:
         result["warnings"] = warnings
-    if check_mode:
+    if context.check_mode:
         return result
     _carry_out(kube, route, changes, result)
     if changes and not result.get("failed"):
         _confirm(kube, route, allocated, live, result)
-    if options["wait"] and watched and not result.get("failed"):
-        missing = _wait(kube, route.tenant, watched, options["timeout"])
+    if request.wait and watched and not result.get("failed"):
+        missing = _wait(kube, route.tenant, watched, request.timeout)
         if missing:
             result["failed"] = True
             result["msg"] = (
-                f"app_route: {route.tenant}/{route.name}: the route is in place, but after {options['timeout']} s "
+                f"app_route: {route.tenant}/{route.name}: the route is in place, but after {request.timeout} s "
                 f"found no ready endpoint of Service {', '.join(missing)}; wanted a pod of it that is ready"
             )
     return result

@@ -11,12 +11,23 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model import compose, releases
-from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.bindings import Binding, Node, edges_of
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.bindings import (
+    Binding,
+    Node,
+    WantedBinding,
+    edges_of,
+)
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.labels import APP, STACK
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.options import Invalid, Problem
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.parse import parse
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.plan import Live, build
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.releases import LedgerError, Release
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.requests import (
+    Compose,
+    DeployRequest,
+    Rollout,
+    StackRequest,
+)
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.spec import App, release_spec
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.stack_spec import Stack, members
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.template_spec import complete, substitute
@@ -26,7 +37,8 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.kube.client imp
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube.kinds import WORKLOADS
 
 from . import deploy, stack_record, stack_routes
-from .bind import key_of_options, resolve_all
+from .bind import resolve_all
+from .context import Context
 from .dependents import Graph, left_behind
 from .stack_record import Record
 from .template import find as find_template
@@ -34,27 +46,26 @@ from .template import find as find_template
 Result = dict[str, Any]
 
 
-def run(kube: Kube, options: dict[str, Any], check_mode: bool) -> Result:
+def run(context: Context, request: StackRequest) -> Result:
     """Bring a stack to its state."""
-    record = stack_record.read(kube, options["tenant"], options["name"])
-    if options["state"] == "absent":
-        return _remove(kube, options, record, check_mode)
-    return _deploy(kube, options, record, check_mode)
+    record = stack_record.read(context.kube, request.tenant, request.name)
+    act = _remove if request.state == "absent" else _deploy
+    return act(context, request, record)
 
 
-def _deploy(kube: Kube, options: dict[str, Any], record: Record, check_mode: bool) -> Result:
-    name, tenant = options["name"], options["tenant"]
+def _deploy(context: Context, request: StackRequest, record: Record) -> Result:
+    kube, name, tenant, prune = context.kube, request.name, request.tenant, request.prune
     warnings: list[str] = []
-    stack, origin, generated = _wanted(kube, options, record, warnings)
+    stack, origin, generated = _wanted(context, request, record, warnings)
     lives = deploy.load(kube, tenant, [app.name for app in stack.apps])
-    apps = _bound(kube, stack, options, lives, record)
-    options["hidden"] += [value for app in apps for value in app.secrets]
+    apps = _bound(kube, stack, name, tenant, lives, record)
+    context.hide(value for app in apps for value in app.secrets)
     others = {app.name for app in apps}
     left = sorted(_members(kube, tenant, name, record) - others)
     new_record: Record = {
-        "apps": sorted({*others, *([] if options["prune"] else left)}),
+        "apps": sorted({*others, *([] if prune else left)}),
         "levels": stack.levels,
-        "bindings": sorted([entry["app"], *key_of_options(entry, tenant)] for _where, entry in stack.bindings),
+        "bindings": sorted([entry.app, *entry.key] for entry in stack.bindings),
         "routes": stack_routes.names(stack.routes),
         "spec": stack.given,
         "origin": origin,
@@ -70,21 +81,21 @@ def _deploy(kube: Kube, options: dict[str, Any], record: Record, check_mode: boo
         ),
     }
     stack_record.secret_of(name, tenant, under_way)
-    gone = {(member, tenant) for member in left} if options["prune"] else set()
+    gone = {(member, tenant) for member in left} if prune else set()
     stay = gone | {(app.name, tenant) for app in apps}
-    problems = left_behind(kube, set() if options["force"] else gone, stay, warnings)
+    problems = left_behind(kube, set() if request.force else gone, stay, warnings)
     if problems:
         raise Invalid(problems)
-    settings = {**options, "on_failure": "rollback"}
-    removals = [_absent(tenant, member) for member in left] if options["prune"] else []
-    checked = deploy.run(kube, {**settings, "wanted": [*apps, *removals]}, True)
+    removals = [_absent(tenant, member) for member in left] if prune else []
+    dry = dataclasses.replace(context, check_mode=True)
+    checked = deploy.run(dry, DeployRequest((*apps, *removals), request.rollout))
     warnings += checked.pop("warnings", [])
     old_routes = sorted(set(record.get("routes", [])) - set(new_record["routes"]))
-    if not options["prune"]:
+    if not prune:
         new_record["routes"] = under_way["routes"]
-    no_routes = old_routes if options["prune"] else []
+    no_routes = old_routes if prune else []
     coming = any(not live.workloads for live in lives.values())
-    routed = stack_routes.settle(kube, stack.routes, no_routes, options, True, coming)
+    routed = stack_routes.settle(dry, request, stack.routes, no_routes, coming)
     kept = record == new_record
     result: Result = {
         "changed": checked["changed"] or not kept or any(entry["changed"] for entry in routed),
@@ -95,30 +106,31 @@ def _deploy(kube: Kube, options: dict[str, Any], record: Record, check_mode: boo
     }
     if warnings:
         result["warnings"] = warnings
-    if check_mode:
+    if context.check_mode:
         return result
     if not kept:
         stack_record.write(kube, name, tenant, under_way)
     outcomes: dict[str, Result] = {}
-    failure = _levels(kube, stack, apps, settings, outcomes)
+    failure = _levels(context, stack, apps, request.rollout, outcomes)
     if failure is None:
-        routed = stack_routes.settle(kube, stack.routes, no_routes, options, False)
+        routed = stack_routes.settle(context, request, stack.routes, no_routes)
         result["routes"] = [{key: value for key, value in entry.items() if key != "diff"} for entry in routed]
         failure = next((entry for entry in routed if entry.get("failed")), None)
-        if failure is not None and options["on_failure"] == "rollback":
-            said = stack_routes.restore(kube, routed, record, options)
+        if failure is not None and request.on_failure == "rollback":
+            said = stack_routes.restore(context, request, routed, record)
             failure = {**failure, "msg": failure["msg"] + (f". {said}" if said else "")}
     else:
         result["routes"] = []
     if failure is None:
         if removals:
-            done = deploy.run(kube, {**settings, "wanted": removals}, False)
+            done = deploy.run(context, DeployRequest(tuple(removals), request.rollout))
             outcomes.update({entry["name"]: entry for entry in done["apps"]})
             failure = done if done.get("failed") else None
         if not kept and failure is None:
             stack_record.write(kube, name, tenant, new_record)
-    elif options["on_failure"] == "rollback":
-        failure = _roll_back(kube, stack.levels, {app.name: app for app in apps}, lives, settings, outcomes, failure)
+    elif request.on_failure == "rollback":
+        members = {app.name: app for app in apps}
+        failure = _roll_back(context, stack.levels, members, lives, request.rollout, outcomes, failure)
         if record:
             stack_record.write(kube, name, tenant, record)
         else:
@@ -134,44 +146,44 @@ def _deploy(kube: Kube, options: dict[str, Any], record: Record, check_mode: boo
 
 
 def _wanted(
-    kube: Kube, options: dict[str, Any], record: Record, warnings: list[str]
+    context: Context, request: StackRequest, record: Record, warnings: list[str]
 ) -> tuple[Stack, dict[str, Any], dict[str, str]]:
     """Return the stack from the task, a compose file or a template, where it is from, and generated secrets to keep."""
-    if options.get("members") is not None:
-        return options["members"], {}, {}
+    if request.stack is not None:
+        return request.stack, {}, {}
     origin: dict[str, Any] = {}
     generated: dict[str, str] = {}
-    if options["compose"] is not None:
-        options["hidden"] += [str(value) for value in options["compose"]["secret_variables"].values()]
-        spec = _from_compose(options["compose"], warnings)
-        spec["bindings"], where = options["bindings"], "compose"
-        spec["routes"] = options["routes"]
-    else:
-        wanted = options["template"]
-        template, images = find_template(kube, wanted["name"], wanted["version"])
+    wanted = request.template
+    if request.compose is not None:
+        context.hide(str(value) for value in request.compose.secret_variables.values())
+        spec, where = _from_compose(request.compose, warnings), "compose"
+    elif wanted is not None:
+        template, images = find_template(context.kube, wanted.name, wanted.version)
         origin = {"template": {"name": template.name, "version": template.version, "digest": template.digest}}
         same = (record.get("origin") or {}).get("template", {}).get("name") == template.name
         kept = record.get("generated", {}) if same else {}
-        values, problems = complete(template, wanted["parameters"], wanted["secret_parameters"], kept)
+        values, problems = complete(template, wanted.parameters, wanted.secret_parameters, kept)
         if problems:
             raise Invalid(problems)
-        options["hidden"] += values.secrets
+        context.hide(values.secrets)
         spec, where = substitute(template.stack, values.values), f"template {template.name} {template.version}"
         for app in spec.get("apps") or []:
             app["image"] = images.get(app.get("image"), app.get("image"))
         generated = values.generated
-    stack, problems = members(spec, options["tenant"], parse)
+    else:
+        raise AssertionError("a stack without members was to be refused before")
+    stack, problems = members(spec, request.tenant, parse)
     if stack is None:
         raise Invalid(problem._replace(option=f"{where}: {problem.option}") for problem in problems)
     return stack, origin, generated
 
 
-def _from_compose(given: dict[str, Any], warnings: list[str]) -> dict[str, Any]:
-    """Return the spec that a compose file describes."""
-    where, content, directory = "compose.content", given["content"], None
-    allowed = list(given["allow_paths"])
-    if given["path"] is not None:
-        where, directory = given["path"], os.path.dirname(os.path.abspath(given["path"]))
+def _from_compose(given: Compose, warnings: list[str]) -> dict[str, Any]:
+    """Return the spec that a compose file describes, with what the task adds to it."""
+    where, content, directory = "compose.content", given.content, None
+    allowed = list(given.allow_paths)
+    if given.path is not None:
+        where, directory = given.path, os.path.dirname(os.path.abspath(given.path))
         allowed.insert(0, directory)
         try:
             content = read_below(where, allowed)
@@ -182,45 +194,44 @@ def _from_compose(given: dict[str, Any], warnings: list[str]) -> dict[str, Any]:
         where,
         lambda path: read_below(path, allowed),
         directory,
-        given["variables"],
-        given["secret_variables"],
+        given.variables,
+        given.secret_variables,
     )
     if problems:
         raise Invalid(problems)
     warnings += told
-    return spec
+    return {**spec, "bindings": given.bindings, "routes": given.routes}
 
 
 def _bound(
-    kube: Kube, stack: Stack, options: dict[str, Any], lives: dict[str, Live], record: Record
+    kube: Kube, stack: Stack, name: str, tenant: str, lives: dict[str, Live], record: Record
 ) -> tuple[App, ...]:
     """Return the apps with their stack and bindings. Bindings that no run of this stack has made stay."""
-    name, tenant = options["name"], options["tenant"]
     problems = [
         Problem(f"app {tenant}/{app.name}", f"a member of the stack {other}", "an app of no other stack")
         for app in stack.apps
         for other in [lives[app.name].stack]
         if other not in (None, name)
     ]
-    by_app: dict[str, list[tuple[str, dict[str, Any]]]] = {}
-    for where, entry in stack.bindings:
-        by_app.setdefault(entry["app"], []).append((where, entry))
+    by_app: dict[str, list[WantedBinding]] = {}
+    for entry in stack.bindings:
+        by_app.setdefault(entry.app, []).append(entry)
     planned = {(app.name, tenant): (release_spec(app, "")[0], {**app.env, **app.secret_env}) for app in stack.apps}
-    made = {(entry[0], tuple(entry[1:])) for entry in record.get("bindings", [])}
+    made = {(member, tuple(key)) for member, *key in record.get("bindings", [])}
     wanted: dict[Node, set[Node]] = {}
     unbind: dict[str, list[tuple[str, str, str]]] = {}
     for app in stack.apps:
         newest = lives[app.name].newest
         edges = edges_of(newest.spec) if newest else []
         keys = [(edge["kind"], edge["tenant"], edge["target"]) for edge in edges]
-        listed = [key_of_options(entry, tenant) for _where, entry in by_app.get(app.name, [])]
+        listed = [entry.key for entry in by_app.get(app.name, [])]
         unbind[app.name] = [key for key in keys if (app.name, key) in made and key not in listed]
         staying = {*keys, *listed} - set(unbind[app.name])
         wanted[app.name, tenant] = {(target, of) for _kind, of, target in staying}
     graph = Graph(kube, wanted)
     bindings: dict[str, list[Binding]] = {}
     for app in stack.apps:
-        bindings[app.name], found = resolve_all(kube, graph, by_app.get(app.name, []), tenant, planned)
+        bindings[app.name], found = resolve_all(kube, graph, by_app.get(app.name, []), planned)
         problems += found
     problems += graph.cycles()
     if problems:
@@ -232,13 +243,13 @@ def _bound(
 
 
 def _levels(
-    kube: Kube, stack: Stack, apps: Iterable[App], settings: dict[str, Any], outcomes: dict[str, Result]
+    context: Context, stack: Stack, apps: Iterable[App], rollout: Rollout, outcomes: dict[str, Result]
 ) -> Result | None:
     """Deploy level after level; return the result of the one that failed."""
     by_name = {app.name: app for app in apps}
     for level in stack.levels:
         try:
-            done = deploy.run(kube, {**settings, "wanted": [by_name[member] for member in level]}, False)
+            done = deploy.run(context, DeployRequest(tuple(by_name[member] for member in level), rollout))
         except (KubeError, LedgerError, Invalid) as error:
             return {"failed": True, "msg": str(error), **({"unknown": True} if isinstance(error, Unknown) else {})}
         outcomes.update({entry["name"]: entry for entry in done["apps"]})
@@ -248,27 +259,27 @@ def _levels(
 
 
 def _roll_back(
-    kube: Kube,
+    context: Context,
     levels: list[list[str]],
     apps: dict[str, App],
     before: dict[str, Live],
-    settings: dict[str, Any],
+    rollout: Rollout,
     outcomes: dict[str, Result],
     failure: Result,
 ) -> Result:
-    """Bring every member back to what it ran before, the last one first, and return the failure with what was done."""
+    """Roll every member back to what it ran before, the last one first, and return the failure with what was done."""
     said = []
     for level in reversed(levels):
         names = [name for name in level if outcomes.get(name, {}).get("changed")]
 
-        def back(name: str) -> str:
+        def roll_back(name: str) -> str:
             try:
-                return _back(kube, apps[name], before[name], settings, outcomes[name])
+                return _roll_back_app(context, apps[name], before[name], rollout, outcomes[name])
             except (KubeError, LedgerError, deploy.Failed) as error:
                 outcomes[name]["failed"] = True
                 return f"{name} did not come back: {error}"
 
-        said += [text for text in _parallel(back, names) if text]
+        said += [text for text in _parallel(roll_back, names) if text]
     unknown = failure.get("unknown") or any(entry.get("unknown") for entry in outcomes.values())
     told = f"{failure['msg']}. Back: {'; '.join(said)}" if said else failure["msg"]
     return {"failed": True, "msg": told, **({"unknown": True} if unknown else {})}
@@ -281,19 +292,19 @@ def _parallel(act: Callable[[str], str], names: list[str]) -> list[str]:
         return list(pool.map(act, names))
 
 
-def _back(kube: Kube, app: App, before: Live, settings: dict[str, Any], outcome: Result) -> str:
-    """Bring one app back to what it ran before, and say so."""
+def _roll_back_app(context: Context, app: App, before: Live, rollout: Rollout, outcome: Result) -> str:
+    """Roll one app back to what it ran before, and say so."""
     name, tenant = before.name, before.tenant
     source = _ran(before)
     if source is None:
-        done = deploy.run(kube, {**settings, "wanted": [_absent(tenant, name)]}, False)
+        done = deploy.run(context, DeployRequest((_absent(tenant, name),), rollout))
         outcome["action"], outcome["release"] = "removed", None
         if done.get("failed"):
             raise KubeError(done["msg"])
         return f"{name} removed"
     if TYPES[source.spec["type"]].once:
         return f"{name} is a job, whose run cannot be taken back"
-    live = deploy.load(kube, tenant, [name])[name]
+    live = deploy.load(context.kube, tenant, [name])[name]
     plan = build(
         live,
         "present",
@@ -307,7 +318,7 @@ def _back(kube: Kube, app: App, before: Live, settings: dict[str, Any], outcome:
         source.version,
         restart_key=before.restart_key,
     )
-    done = deploy.deploy(kube, plan, {**settings, "on_failure": "keep"}, False)
+    done = deploy.deploy(context, plan, dataclasses.replace(rollout, on_failure="keep"))
     outcome["release"], outcome["rolled_back_to"] = done["release"], source.version
     return f"{name} on v{source.version}"
 
@@ -320,19 +331,18 @@ def _ran(live: Live) -> Release | None:
     return releases.last_good(live.releases, newest.version + 1) or (newest if live.workloads else None)
 
 
-def _remove(kube: Kube, options: dict[str, Any], record: Record, check_mode: bool) -> Result:
+def _remove(context: Context, request: StackRequest, record: Record) -> Result:
     """Remove the members of a stack, those that others depend on last."""
-    name, tenant = options["name"], options["tenant"]
+    kube, name, tenant, check_mode = context.kube, request.name, request.tenant, context.check_mode
     found = _members(kube, tenant, name, record)
     warnings: list[str] = []
     nodes = {(member, tenant) for member in found}
-    problems = left_behind(kube, set() if options["force"] else nodes, nodes, warnings)
+    problems = left_behind(kube, set() if request.force else nodes, nodes, warnings)
     if problems:
         raise Invalid(problems)
     order = [[member for member in level if member in found] for level in reversed(record.get("levels", []))]
     known = {member for level in order for member in level}
     order.insert(0, sorted(found - known))
-    settings = {**options, "on_failure": "rollback"}
     steps = [[_absent(tenant, member) for member in level] for level in order if level]
     if check_mode:
         steps = [[app for step in steps for app in step]] if steps else []
@@ -340,14 +350,14 @@ def _remove(kube: Kube, options: dict[str, Any], record: Record, check_mode: boo
     result["stack"].update(levels=[[app.name for app in step] for step in steps], left=[])
     if warnings:
         result["warnings"] = warnings
-    result["routes"] = stack_routes.settle(kube, [], record.get("routes", []), options, check_mode)
+    result["routes"] = stack_routes.settle(context, request, [], record.get("routes", []))
     result["diff"] += [entry for outcome in result["routes"] for entry in outcome.pop("diff")]
     failed = [entry["msg"] for entry in result["routes"] if entry.get("failed")]
     if failed:
         result.update(failed=True, msg=f"stack {tenant}/{name}: {failed[0]}")
         return result
     for step in steps:
-        done = deploy.run(kube, {**settings, "wanted": step}, check_mode)
+        done = deploy.run(context, DeployRequest(tuple(step), request.rollout))
         result["apps"] += done["apps"]
         result["diff"] += done["diff"]
         result["changed"] = result["changed"] or done["changed"]
@@ -361,8 +371,8 @@ def _remove(kube: Kube, options: dict[str, Any], record: Record, check_mode: boo
 
 
 def _absent(tenant: str, name: str) -> App:
-    wanted: list[App] = parse("app", {"tenant": tenant, "name": name, "state": "absent", "force": True})["wanted"]
-    return wanted[0]
+    request: DeployRequest = parse("app", {"tenant": tenant, "name": name, "state": "absent", "force": True})
+    return request.apps[0]
 
 
 def _members(kube: Kube, tenant: str, name: str, record: Record) -> set[str]:

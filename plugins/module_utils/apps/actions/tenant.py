@@ -10,10 +10,11 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model import releases
-from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.arguments import arguments
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.labels import APP, KIND, TENANT
-from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.options import Invalid, Problem, check
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.options import Invalid, Problem
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.parse import parse
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.plan import KINDS as APP_KINDS
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.requests import TenantRequest
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.routes_render import KINDS as ROUTE_KINDS
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.routes_render import Claim, claims
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.routes_rules import EVERYTHING
@@ -66,6 +67,7 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.kube.client imp
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube.kinds import Object, path
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube.watch import until
 
+from .context import Context
 from .route_claims import KINDS as CLAIMING
 from .route_claims import in_tenant
 
@@ -104,21 +106,21 @@ class Change(NamedTuple):
         return f"{self.kind} {self.name} {self.verb}"
 
 
-def run(kube: Kube, options: dict[str, Any], check_mode: bool) -> Result:
+def run(context: Context, request: TenantRequest) -> Result:
     """Bring a tenant to its state."""
-    name = options["name"]
+    kube, name = context.kube, request.name
     spaces = {entry["metadata"]["name"]: entry for entry in kube.find("Namespace", None, TENANT) if managed(entry)}
     space = spaces.get(name) or kube.get("Namespace", None, name)
-    problems = namespace_problems(space, "name", options["adopt"])
+    problems = namespace_problems(space, "name", request.adopt)
     if problems:
         raise Invalid(problems)
-    if options["state"] == "absent":
-        return _remove(kube, name, space, spaces, options, check_mode)
+    if request.state == "absent":
+        return _remove(context, request, space, spaces)
     if space is not None and space["metadata"].get("deletionTimestamp"):
         wanted = "a namespace that is not being deleted; wait until it is gone"
         raise Invalid([Problem("name", f"namespace {name} in state Terminating", wanted)])
-    tenant = tenant_of(options)
-    problems = domain_problems(name, options["domains"], spaces.values())
+    tenant = tenant_of(request)
+    problems = domain_problems(name, request.domains, spaces.values())
     reserving = _reserving({**spaces, **({name: space} if space is not None else {})}, {*spaces, name})
     alike = _alike(kube, reserving)
     is_new = space is None or not managed(space)
@@ -158,7 +160,7 @@ def run(kube: Kube, options: dict[str, Any], check_mode: bool) -> Result:
     ]
     if warnings:
         result["warnings"] = warnings
-    if not check_mode:
+    if not context.check_mode:
         _carry_out(
             kube,
             name,
@@ -167,8 +169,8 @@ def run(kube: Kube, options: dict[str, Any], check_mode: bool) -> Result:
             len(reserving) if is_new else 0,
             lambda: _in_the_way(name, _alike(kube, reserving)),
         )
-        if options["wait"] and not result.get("failed"):
-            _wait_for_quota(kube, tenant, live, options["timeout"], result)
+        if request.wait and not result.get("failed"):
+            _wait_for_quota(kube, tenant, live, request.timeout, result)
     return result
 
 
@@ -179,8 +181,7 @@ def make(kube: Kube, name: str) -> None:
         raise Invalid(problems)
     if kube.get("Namespace", None, name) is not None:
         return
-    options, _problems = check(arguments("tenant"), {"name": name})
-    result = run(kube, options, False)
+    result = run(Context(kube), parse("tenant", {"name": name}))
     if result.get("failed"):
         raise KubeError(f"{result['msg']}; wanted: the tenant whole, which the module tenant makes it")
 
@@ -428,15 +429,14 @@ def _wait_for_quota(kube: Kube, tenant: Tenant, live: dict[Key, Object], timeout
         )
 
 
-def _remove(
-    kube: Kube, name: str, space: Object | None, spaces: dict[str, Object], options: dict[str, Any], check_mode: bool
-) -> Result:
+def _remove(context: Context, request: TenantRequest, space: Object | None, spaces: dict[str, Object]) -> Result:
     """Delete a tenant with everything in it, and what there is of it outside of its namespace."""
+    kube, name = context.kube, request.name
     result: Result = {"changed": False, "tenant": {"name": name}, "changes": [], "diff": []}
     changes = []
     if space is not None and not space["metadata"].get("deletionTimestamp"):
         found = _kept(kube, name)
-        if found and not options["force"]:
+        if found and not request.force:
             wanted = "a tenant without apps and volumes, or force: true to delete them"
             raise Invalid([Problem("state", f"{'; '.join(found)} in tenant {name}", wanted)])
         changes.append(Change("removed", "Namespace", name, {**_view(space), "contains": found}, {}, None))
@@ -445,19 +445,19 @@ def _remove(
         changes.append(Change("removed", "FlowSchema", flow_name(name), _view(flow), {}, None))
     # Names are reserved until the namespace is gone, for its objects are served until then.
     others = {other: entry for other, entry in spaces.items() if other != name}
-    released = _reserving(others, set(others)) if options["wait"] or space is None else []
+    released = _reserving(others, set(others)) if request.wait or space is None else []
     result.update(
         changed=bool(changes or released),
         changes=[str(change) for change in (*changes, *released)],
         diff=_difference(name, [*changes, *released]),
     )
-    if check_mode:
+    if context.check_mode:
         return result
     _carry_out(kube, name, changes, result)
     if result.get("failed"):
         return result
     if space is not None:
-        if not options["wait"]:
+        if not request.wait:
             return result
         last: Object = space
 
@@ -466,11 +466,11 @@ def _remove(
             last = next(iter(entries), last)
             return not entries
 
-        if not until(kube, "Namespace", name, f"{NAMESPACE_NAME}={name}", gone, options["timeout"]):
+        if not until(kube, "Namespace", name, f"{NAMESPACE_NAME}={name}", gone, request.timeout):
             reasons = "; ".join(holders(last)) or "the API does not say by what"
             made = [str(change) for change in changes]
             result.update(failed=True, changed=bool(made), changes=made, holders=holders(last))
-            result["msg"] = f"tenant: {name}: not gone after {options['timeout']} s, held by: {reasons}"
+            result["msg"] = f"tenant: {name}: not gone after {request.timeout} s, held by: {reasons}"
             return result
     _carry_out(kube, name, released, result)
     if result.get("failed"):

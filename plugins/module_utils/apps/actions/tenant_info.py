@@ -11,6 +11,7 @@ from typing import Any
 
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.labels import APP, KIND, TENANT
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.plan import KINDS as APP_KINDS
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.requests import TenantInfoRequest
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.tenant_names import listed as entries_of
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.tenant_objects import (
     LOADBALANCER,
@@ -28,10 +29,11 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.tena
 )
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.tenant_quota import COUNT
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.tenant_spec import LIMITS, QUOTA, RESOURCES
-from ansible_collections.cloudbang.platform.plugins.module_utils.kube.client import Kube, if_allowed
+from ansible_collections.cloudbang.platform.plugins.module_utils.kube.client import if_allowed
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube.kinds import Object
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube.quantities import quantity
 
+from .context import Context
 from .tenant import ANNOTATIONS, TOKENS, Result
 
 # A quota used to this part is a problem before it refuses anything.
@@ -40,9 +42,9 @@ LISTS = {option: annotation for option, annotation in ANNOTATIONS.items() if opt
 OWN = ("ResourceQuota", "LimitRange", "NetworkPolicy", "ServiceAccount")
 
 
-def run(kube: Kube, options: dict[str, Any], check_mode: bool) -> Result:
+def run(context: Context, request: TenantInfoRequest) -> Result:
     """Return what there is of one tenant, or of all."""
-    name = options["name"]
+    kube, name = context.kube, request.name
     if name is None:
         spaces = kube.find("Namespace", None, f"{TENANT},{MANAGED_BY}=cloudbang")
     else:

@@ -62,7 +62,7 @@ APPS: dict[str, dict[str, Any]] = {
 
 def content(kind: str = "web", **more: Any) -> dict[str, Any]:
     """Return what is kept of a release."""
-    [app] = parse("app", {"name": "shop", "tenant": "acme", "image": "x/y:1", "type": kind, **APPS[kind]})["wanted"]
+    [app] = parse("app", {"name": "shop", "tenant": "acme", "image": "x/y:1", "type": kind, **APPS[kind]}).apps
     spec, _contents = release_spec(app, "5a17")
     if kind != "job":
         bound = [bindings.Binding("app", "acme", "db", {"DB_HOST": "db"}, {"DB_PASSWORD": "hidden"})]
@@ -206,9 +206,8 @@ def use(release: releases.Release) -> None:
     plan.garbage(live, 1)
     bindings.clashes("app", release.spec)
     [bindings.summary(edge) for edge in bindings.edges_of(release.spec)]
-    binding = {"kind": "app", "target": release.app, "target_tenant": "acme", "scheme": "http"}
-    empty = dict.fromkeys(("process", "prefix", "mapping", "credentials", "credentials_from"))
-    bindings.resolve({**empty, **binding}, "x", "acme", release.spec, {})
+    wanted = bindings.WantedBinding("x", "web", "app", "acme", release.app, "present", None, None, None, "http", {}, {})
+    bindings.resolve(wanted, release.spec, {})
 
 
 json_values = st.recursive(

@@ -26,14 +26,14 @@ class Fake:
 
 
 def run(monkeypatch: pytest.MonkeyPatch, act: Any, progress: Any = runner.silent) -> dict[str, Any]:
-    """Run app_info, whose work is done by a function of client and options."""
+    """Run app_info, whose work is done by a function of client and context."""
     monkeypatch.setattr(runner, "connect", lambda _options, _advice: Fake())
-    monkeypatch.setitem(runner._MODULES, "app_info", lambda kube, options, _check: act(kube, options))
+    monkeypatch.setitem(runner._ACTIONS, "app_info", lambda context, _request: act(context.kube, context))
     return runner.run("app_info", {}, False, progress)
 
 
 def test_an_unexpected_exception_is_a_message_with_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
-    def act(_kube: Any, _options: Any) -> Any:
+    def act(_kube: Any, _context: Any) -> Any:
         return {}["image"]
 
     result = run(monkeypatch, act)
@@ -46,7 +46,7 @@ def test_an_unexpected_exception_is_a_message_with_its_place(monkeypatch: pytest
     "error", [ValueError("s3cret"), RecursionError("s3cret"), UnicodeDecodeError("utf-8", b"", 0, 0, "s3cret")]
 )
 def test_the_text_of_an_unexpected_exception_is_not_shown(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
-    def act(_kube: Any, _options: Any) -> Any:
+    def act(_kube: Any, _context: Any) -> Any:
         raise error
 
     assert "s3cret" not in str(run(monkeypatch, act)) and type(error).__name__ in str(run(monkeypatch, act))
@@ -55,9 +55,9 @@ def test_the_text_of_an_unexpected_exception_is_not_shown(monkeypatch: pytest.Mo
 def test_warnings_and_messages_cannot_reach_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[str] = []
 
-    def act(kube: Any, options: Any) -> Any:
+    def act(kube: Any, context: Any) -> Any:
         kube.warnings["from a record " + CODE] = None
-        options["progress"]("image " + CODE)
+        context.progress("image " + CODE)
         return {"changed": False, "warnings": ["of the module " + CODE], "failed": True, "msg": "a\nb " + CODE}
 
     result = run(monkeypatch, act, told.append)
@@ -66,7 +66,7 @@ def test_warnings_and_messages_cannot_reach_a_terminal(monkeypatch: pytest.Monke
 
 
 def test_warnings_come_with_errors_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    def act(kube: Any, _options: Any) -> Any:
+    def act(kube: Any, _context: Any) -> Any:
         kube.warnings["said before"] = None
         raise client.KubeError("it broke")
 
@@ -78,7 +78,7 @@ def test_warnings_come_with_errors_too(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_error_after_a_change_says_that_something_was_changed(
     monkeypatch: pytest.MonkeyPatch, changed: bool
 ) -> None:
-    def act(kube: Any, _options: Any) -> Any:
+    def act(kube: Any, _context: Any) -> Any:
         kube.changed = changed
         raise client.Unreachable("it does not answer")
 
@@ -87,7 +87,7 @@ def test_an_error_after_a_change_says_that_something_was_changed(
 
 
 def test_there_are_not_too_many_warnings(monkeypatch: pytest.MonkeyPatch) -> None:
-    def act(kube: Any, _options: Any) -> Any:
+    def act(kube: Any, _context: Any) -> Any:
         kube.warnings.update(dict.fromkeys(map(str, range(1000))))
         return {"warnings": ["0", "0"]}
 
@@ -117,9 +117,9 @@ def test_secrets_are_masked(hidden: list[str], value: Any, shown: Any) -> None:
 
 
 def routes(monkeypatch: pytest.MonkeyPatch, act: Any, **options: Any) -> dict[str, Any]:
-    """Run app_route, whose work is done by a function of the options of one route."""
+    """Run app_route, whose work is done by a function of client and route."""
     monkeypatch.setattr(runner, "connect", lambda _options, _advice: Fake())
-    monkeypatch.setitem(runner._MODULES, "app_route", lambda kube, options, _check: act(kube, options["route"]))
+    monkeypatch.setitem(runner._ACTIONS, "app_route", lambda context, request: act(context.kube, request.route))
     return runner.run("app_route", {"tenant": "acme", "domains": ["shop.example.org"], **options})
 
 

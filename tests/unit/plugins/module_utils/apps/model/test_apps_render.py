@@ -50,7 +50,7 @@ OPTIONS: dict[str, Any] = {
 
 
 def wanted(**more: Any) -> spec.App:
-    app: spec.App = parse.parse("app", {**copy.deepcopy(OPTIONS), **more})["wanted"][0]
+    app: spec.App = parse.parse("app", {**copy.deepcopy(OPTIONS), **more}).apps[0]
     return app
 
 
