@@ -723,12 +723,12 @@ def test_ports_asked_for_at_the_same_time(gateway: World, tenant: str) -> None:
     def ask(number: int) -> tuple[list[int], str]:
         """Return the ports that a route was told are its own, or why it has none."""
         try:
-            result = route.run(Context(clients[number]), parse.parse("app_route", given[number]))
+            outcome = route.run(Context(clients[number]), parse.parse("app_route", given[number]))
         except Invalid as error:
             return [], str(error)
-        if result.get("failed"):
-            return [], result["msg"]
-        return [port["port"] for port in result["route"]["ports"]], ""
+        if outcome.failed:
+            return [], outcome.message
+        return [port["port"] for port in outcome.values["route"]["ports"]], ""
 
     with ThreadPoolExecutor(len(tenants)) as pool:
         answers = list(pool.map(ask, range(len(tenants))))

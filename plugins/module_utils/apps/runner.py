@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 import traceback
@@ -23,7 +24,11 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.apps.actions im
     tenant_info,
     tenant_kubeconfig,
 )
-from ansible_collections.cloudbang.platform.plugins.module_utils.apps.actions.context import Context, silent
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.actions.context import (
+    Context,
+    Outcome,
+    silent,
+)
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.arguments import LISTS, arguments
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.options import FALSE, TRUE, Invalid
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.parse import connection, parse
@@ -43,7 +48,7 @@ MAX_WARNINGS = 20
 Result = dict[str, Any]
 
 # The action of each module, which takes the request that the module's options make.
-_ACTIONS: dict[str, Callable[[Context, Any], Result]] = {
+_ACTIONS: dict[str, Callable[[Context, Any], Outcome]] = {
     "app": deploy.run,
     "app_scale": scale.run,
     "app_release": release.run,
@@ -99,7 +104,10 @@ def run(
         request = parse(module, given)
         kube = connect(connection(given), advice)
         context = Context(kube, check_mode, lambda message: progress(visible(message)), hidden)
-        result = _each(module, context, request) if isinstance(request, list) else _ACTIONS[module](context, request)
+        if isinstance(request, list):
+            result = _each(module, context, request)
+        else:
+            result = result_of(_ACTIONS[module](context, request))
     except Exception as error:
         result = failure(module, error, kube is not None and kube.changed)
     warnings = [*result.get("warnings", []), *(kube.warnings if kube is not None else ())]
@@ -110,6 +118,23 @@ def run(
         result["msg"] = visible(result["msg"], keep="\n\t")
     masked: Result = mask(result, hidden)
     return masked
+
+
+def result_of(outcome: Outcome) -> Result:
+    """Return an outcome as the result of a module. The diff of its parts is in its own."""
+    parts = {
+        name: [result_of(dataclasses.replace(part, diff=None)) for part in parts]
+        for name, parts in outcome.parts.items()
+    }
+    common = {
+        "diff": outcome.diff,
+        "warnings": outcome.warnings or None,
+        "failed": outcome.failed or None,
+        "msg": outcome.message or None,
+        "unknown": outcome.unknown,
+    }
+    said = {key: value for key, value in common.items() if value is not None}
+    return {"changed": outcome.changed, **outcome.values, **parts, **said}
 
 
 def failure(module: str, error: Exception, changed: bool) -> Result:
@@ -136,7 +161,7 @@ def _each(module: str, context: Context, requests: list[tuple[str, Any]]) -> Res
         before = kube.changed
         kube.changed = False
         try:
-            results.append(_ACTIONS[module](context, request))
+            results.append(result_of(_ACTIONS[module](context, request)))
         except Exception as error:
             if isinstance(error, Invalid):
                 error = Invalid([one._replace(option=f"{where}.{one.option}") for one in error.problems])

@@ -23,14 +23,12 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.rele
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.requests import BindRequest
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube.client import ApiError, Kube
 
-from .context import Context
+from .context import Context, Outcome
 from .dependents import Graph
 from .deploy import conflicts, deploy_one, load
 
-Result = dict[str, Any]
 
-
-def run(context: Context, request: BindRequest) -> Result:
+def run(context: Context, request: BindRequest) -> Outcome:
     """Bring the bindings of an app to their states."""
     kube, name, tenant = context.kube, request.name, request.tenant
     live = load(kube, tenant, [name])[name]
@@ -53,9 +51,9 @@ def run(context: Context, request: BindRequest) -> Result:
     problems = conflicts(kube, [plan], set(), warnings)
     if problems:
         raise Invalid(problems)
-    result = deploy_one(context, plan, request.rollout)
-    result["app"]["bindings"] = [summary(edge) for edge in edges_of(plan.spec)]
-    return result
+    outcome = deploy_one(context, plan, request.rollout)
+    outcome.values["app"]["bindings"] = [summary(edge) for edge in edges_of(plan.spec)]
+    return outcome
 
 
 def resolve_all(

@@ -30,7 +30,7 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.topo
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube.client import Kube, KubeError, if_allowed
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube.kinds import SCALED, WORKLOADS, Object
 
-from .context import Context
+from .context import Context, Outcome
 from .evidence import ready, warnings_of
 from .route_claims import of_routes
 from .tenant_info import quota_of, usage_of
@@ -38,7 +38,7 @@ from .tenant_info import quota_of, usage_of
 Result = dict[str, Any]
 
 
-def run(context: Context, request: InfoRequest) -> Result:
+def run(context: Context, request: InfoRequest) -> Outcome:
     """Return what there is of one app, of a tenant's, or of all."""
     kube, name, tenant = context.kube, request.name, request.tenant
     chosen = releases.selector([name] if name else [])
@@ -76,13 +76,13 @@ def run(context: Context, request: InfoRequest) -> Result:
         apps.append({**_describe(kube, app, namespace, own, about, request.log_lines), "routes": leading})
         if not request.events:
             del apps[-1]["events"]
-    result: Result = {"changed": False, "apps": apps}
+    values: Result = {"apps": apps}
     if request.topology != "none":
         found = topology(apps)
-        result["topology"] = dict(found)
+        values["topology"] = dict(found)
         if request.topology in FORMS:
-            result["topology"]["text"] = FORMS[request.topology](found)
-    return result
+            values["topology"]["text"] = FORMS[request.topology](found)
+    return Outcome(values=values)
 
 
 def _quotas(kube: Kube, tenant: str | None) -> list[Object]:

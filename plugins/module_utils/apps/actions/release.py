@@ -26,15 +26,13 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.requ
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.spec import Content
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube.client import Kube
 
-from .context import Context
+from .context import Context, Outcome
 from .dependents import Graph
 from .deploy import conflicts, deploy_one, load, namespaces, on_hosts, share_ports
 from .tenant import make as make_tenant
 
-Result = dict[str, Any]
 
-
-def run(context: Context, request: ReleaseRequest) -> Result:
+def run(context: Context, request: ReleaseRequest) -> Outcome:
     """Make the content of another release the active one, by a new release."""
     kube, name, tenant = context.kube, request.name, request.tenant
     live = load(kube, tenant, [name])[name]
@@ -60,11 +58,10 @@ def run(context: Context, request: ReleaseRequest) -> Result:
         raise Invalid(problems)
     if absent and not context.check_mode:
         make_tenant(kube, tenant)
-    result = deploy_one(context, plan, request.rollout)
-    result["app"].update(from_version=source.version, from_tenant=plan.from_tenant, from_app=plan.from_app)
-    if warnings:
-        result["warnings"] = warnings
-    return result
+    outcome = deploy_one(context, plan, request.rollout)
+    outcome.values["app"].update(from_version=source.version, from_tenant=plan.from_tenant, from_app=plan.from_app)
+    outcome.warnings = warnings
+    return outcome
 
 
 def _rollback(live: Live, request: ReleaseRequest) -> tuple[Release, Plan]:

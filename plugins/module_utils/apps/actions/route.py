@@ -30,7 +30,7 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.kube.kinds impo
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube.watch import until
 
 from . import route_claims
-from .context import Context
+from .context import Context, Outcome
 from .tenant import Change
 
 MANAGER = "cloudbang-route"
@@ -38,12 +38,11 @@ SERVICE = "kubernetes.io/service-name"
 GATEWAY = "cloudbang"
 PORTS = {"TCP": PREFIX + "tcp-ports", "UDP": PREFIX + "udp-ports"}
 
-Result = dict[str, Any]
 Key = tuple[str, str]
 Allocation = dict[tuple[str, int], Port]
 
 
-def run(context: Context, request: RouteRequest) -> Result:
+def run(context: Context, request: RouteRequest) -> Outcome:
     """Bring a route to its state."""
     kube, route = context.kube, request.route
     context.hide([route.key] if route.key else [])
@@ -65,28 +64,25 @@ def run(context: Context, request: RouteRequest) -> Result:
         used = [*http, *(target for targets in led.values() for target in targets)]
         watched = list(dict.fromkeys(target.service for target in used if target.weight))
     changes = _changes(kube, route, objects, live)
-    result: Result = {
-        "changed": bool(changes),
-        "route": _described(route, allocated),
-        "changes": [str(change) for change in changes],
-        "diff": _difference(route, changes),
-    }
-    if warnings:
-        result["warnings"] = warnings
+    outcome = Outcome(
+        changed=bool(changes),
+        values={"route": _described(route, allocated), "changes": [str(change) for change in changes]},
+        diff=_difference(route, changes),
+        warnings=warnings,
+    )
     if context.check_mode:
-        return result
-    _carry_out(kube, route, changes, result)
-    if changes and not result.get("failed"):
-        _confirm(kube, route, allocated, live, result)
-    if request.wait and watched and not result.get("failed"):
+        return outcome
+    _carry_out(kube, route, changes, outcome)
+    if changes and not outcome.failed:
+        _confirm(kube, route, allocated, live, outcome)
+    if request.wait and watched and not outcome.failed:
         missing = _wait(kube, route.tenant, watched, request.timeout)
         if missing:
-            result["failed"] = True
-            result["msg"] = (
+            outcome.fail(
                 f"app_route: {route.tenant}/{route.name}: the route is in place, but after {request.timeout} s "
                 f"found no ready endpoint of Service {', '.join(missing)}; wanted a pod of it that is ready"
             )
-    return result
+    return outcome
 
 
 def _live(kube: Kube, route: AppRoute) -> dict[Key, Object]:
@@ -290,8 +286,8 @@ def _described(route: AppRoute, allocated: Allocation) -> dict[str, Any]:
     }
 
 
-def _carry_out(kube: Kube, route: AppRoute, changes: list[Change], result: Result) -> None:
-    """Make the changes; what goes wrong is put into the result, with what had been done by then."""
+def _carry_out(kube: Kube, route: AppRoute, changes: list[Change], outcome: Outcome) -> None:
+    """Make the changes; what goes wrong is put into the outcome, with what had been done by then."""
     for number, change in enumerate(changes):
         try:
             if change.wanted is None:
@@ -300,13 +296,13 @@ def _carry_out(kube: Kube, route: AppRoute, changes: list[Change], result: Resul
                 kube.apply(change.wanted, MANAGER)
         except KubeError as error:
             made = [str(entry) for entry in changes[:number]]
-            result.update(failed=True, changed=bool(made), changes=made, unknown=isinstance(error, Unknown))
+            outcome.changed, outcome.values["changes"] = bool(made), made
             what = f"{change.kind} {change.name} could not be {change.verb}"
-            result["msg"] = f"app_route: {route.tenant}/{route.name}: {what}: {error}"
+            outcome.fail(f"app_route: {route.tenant}/{route.name}: {what}: {error}", isinstance(error, Unknown))
             return
 
 
-def _confirm(kube: Kube, route: AppRoute, allocated: Allocation, before: dict[Key, Object], result: Result) -> None:
+def _confirm(kube: Kube, route: AppRoute, allocated: Allocation, before: dict[Key, Object], outcome: Outcome) -> None:
     """Give new ports back that somebody else took at the same time: neither has then been told that it is theirs."""
     for protocol, number in allocated:
         kind, name = f"IngressRoute{protocol}", f"{route.name}-{protocol.lower()}-{number}"
@@ -317,7 +313,7 @@ def _confirm(kube: Kube, route: AppRoute, allocated: Allocation, before: dict[Ke
         if rival is not None:
             kube.delete(kind, route.tenant, name)
             found = f"port {number}/{protocol} has just been taken by {rival}: run the task again"
-            result.update(failed=True, msg=f"app_route: {route.tenant}/{route.name}: {found}")
+            outcome.fail(f"app_route: {route.tenant}/{route.name}: {found}")
             return
 
 

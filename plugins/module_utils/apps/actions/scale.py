@@ -35,8 +35,8 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.kube.client imp
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube.kinds import SCALED, Object
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube.watch import Watcher
 
-from .context import Context
-from .deploy import SCALE_MANAGER, Failed, deploy, load, unstick
+from .context import Context, Outcome
+from .deploy import SCALE_MANAGER, deploy, load, unstick
 from .evidence import EVENTS, warnings_of
 
 Result = dict[str, Any]
@@ -81,7 +81,7 @@ class Step:
         return remembered(self.workload) is not None
 
 
-def run(context: Context, request: ScaleRequest) -> Result:
+def run(context: Context, request: ScaleRequest) -> Outcome:
     """Set replicas, autoscaler or resources of processes."""
     kube, name, tenant = context.kube, request.name, request.tenant
     where = f"app {tenant}/{name}"
@@ -93,17 +93,14 @@ def run(context: Context, request: ScaleRequest) -> Result:
     if problems:
         raise Invalid(problems)
     changed = [step for step in steps if step.before != step.after]
-    result: Result = {
-        "changed": bool(changed),
-        "app": {
-            "name": name,
-            "tenant": tenant,
-            "processes": {
-                step.process: {**step.after, "previous_replicas": step.before["replicas"], "stopped": step.stopped}
-                for step in steps
-            },
-        },
-        "diff": [
+    processes = {
+        step.process: {**step.after, "previous_replicas": step.before["replicas"], "stopped": step.stopped}
+        for step in steps
+    }
+    outcome = Outcome(
+        changed=bool(changed),
+        values={"app": {"name": name, "tenant": tenant, "processes": processes}},
+        diff=[
             {
                 "before_header": f"{where} {step.process}",
                 "after_header": f"{where} {step.process}",
@@ -112,36 +109,35 @@ def run(context: Context, request: ScaleRequest) -> Result:
             }
             for step in changed
         ],
-    }
+    )
     if any(step.autoscale for step in steps) and not _has_metrics(kube):
-        result["warnings"] = ["this cluster has no metrics API (metrics.k8s.io), without which no autoscaler acts"]
+        outcome.warnings.append("this cluster has no metrics API (metrics.k8s.io), without which no autoscaler acts")
     instances = {step.process: step.after["replicas"] for step in changed if step.instances is not None}
     plan = plan_instances(live, live.newest, instances, request.host_ports) if instances else None
     if context.check_mode:
-        return result
+        return outcome
     for step in changed:
         if step.instances is None:
             _change(kube, live, step)
-    try:
-        if plan is not None:
-            deploy(context, plan, request.rollout)
-    except Failed as error:
-        why = {key: error.details[key] for key in ("reason", "events")}
-        return {**result, "failed": True, "msg": str(error), **why}
+    if plan is not None:
+        done = deploy(context, plan, request.rollout)
+        if done.failed:
+            outcome.values.update({key: done.values[key] for key in ("reason", "events")})
+            return outcome.fail(done.message)
     # What an earlier task changed may still not run. Instances that changed were waited for by deploy.
     waited = [step for step in steps if not step.stopped and (step.instances is None or step not in changed)]
     if request.rollout.wait and waited:
         verdict = _wait(kube, live, waited, request.rollout.timeout)
         if not verdict.done:
             targets = [name for step in waited for _kind, name in _targets(live, step)]
-            result.update(failed=True, reason=verdict.reason)
-            result["msg"] = f"{where}: {_said(waited, changed)}, but it does not run: {verdict.reason}"
+            outcome.values["reason"] = verdict.reason
+            outcome.fail(f"{where}: {_said(waited, changed)}, but it does not run: {verdict.reason}")
             with contextlib.suppress(KubeError):
-                events = kube.find("Event", tenant, fieldSelector="type=Warning")
-                result["events"] = warnings_of(events, targets)[-EVENTS:]
-                if result["events"]:
-                    result["msg"] += ". Events: " + " | ".join(result["events"][-3:])
-    return result
+                found = kube.find("Event", tenant, fieldSelector="type=Warning")
+                events = outcome.values["events"] = warnings_of(found, targets)[-EVENTS:]
+                if events:
+                    outcome.message += ". Events: " + " | ".join(events[-3:])
+    return outcome
 
 
 def _said(steps: list[Step], changed: list[Step]) -> str:

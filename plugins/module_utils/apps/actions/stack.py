@@ -38,22 +38,20 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.kube.kinds impo
 
 from . import deploy, stack_record, stack_routes
 from .bind import resolve_all
-from .context import Context
+from .context import Context, Outcome
 from .dependents import Graph, left_behind
 from .stack_record import Record
 from .template import find as find_template
 
-Result = dict[str, Any]
 
-
-def run(context: Context, request: StackRequest) -> Result:
+def run(context: Context, request: StackRequest) -> Outcome:
     """Bring a stack to its state."""
     record = stack_record.read(context.kube, request.tenant, request.name)
     act = _remove if request.state == "absent" else _deploy
     return act(context, request, record)
 
 
-def _deploy(context: Context, request: StackRequest, record: Record) -> Result:
+def _deploy(context: Context, request: StackRequest, record: Record) -> Outcome:
     kube, name, tenant, prune = context.kube, request.name, request.tenant, request.prune
     warnings: list[str] = []
     stack, origin, generated = _wanted(context, request, record, warnings)
@@ -89,7 +87,6 @@ def _deploy(context: Context, request: StackRequest, record: Record) -> Result:
     removals = [_absent(tenant, member) for member in left] if prune else []
     dry = dataclasses.replace(context, check_mode=True)
     checked = deploy.run(dry, DeployRequest((*apps, *removals), request.rollout))
-    warnings += checked.pop("warnings", [])
     old_routes = sorted(set(record.get("routes", [])) - set(new_record["routes"]))
     if not prune:
         new_record["routes"] = under_way["routes"]
@@ -97,35 +94,32 @@ def _deploy(context: Context, request: StackRequest, record: Record) -> Result:
     coming = any(not live.workloads for live in lives.values())
     routed = stack_routes.settle(dry, request, stack.routes, no_routes, coming)
     kept = record == new_record
-    result: Result = {
-        "changed": checked["changed"] or not kept or any(entry["changed"] for entry in routed),
-        "stack": {"name": name, "tenant": tenant, "levels": stack.levels, "left": [] if removals else left, **origin},
-        "apps": checked["apps"],
-        "routes": routed,
-        "diff": [*checked["diff"], *(entry for outcome in routed for entry in outcome.pop("diff"))],
-    }
-    if warnings:
-        result["warnings"] = warnings
+    described = {"name": name, "tenant": tenant, "levels": stack.levels, "left": [] if removals else left, **origin}
+    outcome = Outcome(
+        changed=checked.changed or not kept or any(entry.changed for entry in routed),
+        values={"stack": described},
+        diff=[entry for part in (checked, *routed) for entry in part.diff or ()],
+        warnings=[*warnings, *checked.warnings],
+        parts={**checked.parts, "routes": routed},
+    )
     if context.check_mode:
-        return result
+        return outcome
     if not kept:
         stack_record.write(kube, name, tenant, under_way)
-    outcomes: dict[str, Result] = {}
+    outcomes: dict[str, Outcome] = {}
+    routed = []
     failure = _levels(context, stack, apps, request.rollout, outcomes)
     if failure is None:
         routed = stack_routes.settle(context, request, stack.routes, no_routes)
-        result["routes"] = [{key: value for key, value in entry.items() if key != "diff"} for entry in routed]
-        failure = next((entry for entry in routed if entry.get("failed")), None)
+        failure = next((entry for entry in routed if entry.failed), None)
         if failure is not None and request.on_failure == "rollback":
             said = stack_routes.restore(context, request, routed, record)
-            failure = {**failure, "msg": failure["msg"] + (f". {said}" if said else "")}
-    else:
-        result["routes"] = []
+            failure = dataclasses.replace(failure, message=failure.message + (f". {said}" if said else ""))
     if failure is None:
         if removals:
             done = deploy.run(context, DeployRequest(tuple(removals), request.rollout))
-            outcomes.update({entry["name"]: entry for entry in done["apps"]})
-            failure = done if done.get("failed") else None
+            outcomes.update(_by_name(done))
+            failure = done if done.failed else None
         if not kept and failure is None:
             stack_record.write(kube, name, tenant, new_record)
     elif request.on_failure == "rollback":
@@ -136,13 +130,19 @@ def _deploy(context: Context, request: StackRequest, record: Record) -> Result:
         else:
             kube.delete("Secret", tenant, stack_record.name_of(name))
     order = [app.name for app in (*apps, *removals)]
-    skipped = {"tenant": tenant, "changed": False, "action": "skipped"}
-    result["apps"] = [outcomes.get(member, {"name": member, **skipped}) for member in order]
-    result["changed"] = not kept or any(entry["changed"] for entry in (*result["apps"], *result["routes"]))
+    done_by_app = [
+        outcomes.get(member) or Outcome(values={"name": member, "tenant": tenant, "action": "skipped"})
+        for member in order
+    ]
+    outcome.parts = {"apps": done_by_app, "routes": routed}
+    outcome.changed = not kept or any(entry.changed for entry in (*done_by_app, *routed))
     if failure is not None:
-        result.update({key: failure[key] for key in ("failed", "msg", "unknown") if key in failure})
-        result["msg"] = f"stack {tenant}/{name}: {result['msg']}"
-    return result
+        outcome.fail(f"stack {tenant}/{name}: {failure.message}", failure.unknown)
+    return outcome
+
+
+def _by_name(done: Outcome) -> dict[str, Outcome]:
+    return {entry.values["name"]: entry for entry in done.parts["apps"]}
 
 
 def _wanted(
@@ -243,17 +243,17 @@ def _bound(
 
 
 def _levels(
-    context: Context, stack: Stack, apps: Iterable[App], rollout: Rollout, outcomes: dict[str, Result]
-) -> Result | None:
-    """Deploy level after level; return the result of the one that failed."""
+    context: Context, stack: Stack, apps: Iterable[App], rollout: Rollout, outcomes: dict[str, Outcome]
+) -> Outcome | None:
+    """Deploy level after level; return the outcome of the one that failed."""
     by_name = {app.name: app for app in apps}
     for level in stack.levels:
         try:
             done = deploy.run(context, DeployRequest(tuple(by_name[member] for member in level), rollout))
         except (KubeError, LedgerError, Invalid) as error:
-            return {"failed": True, "msg": str(error), **({"unknown": True} if isinstance(error, Unknown) else {})}
-        outcomes.update({entry["name"]: entry for entry in done["apps"]})
-        if done.get("failed"):
+            return Outcome().fail(str(error), isinstance(error, Unknown) or None)
+        outcomes.update(_by_name(done))
+        if done.failed:
             return done
     return None
 
@@ -264,25 +264,25 @@ def _roll_back(
     apps: dict[str, App],
     before: dict[str, Live],
     rollout: Rollout,
-    outcomes: dict[str, Result],
-    failure: Result,
-) -> Result:
+    outcomes: dict[str, Outcome],
+    failure: Outcome,
+) -> Outcome:
     """Roll every member back to what it ran before, the last one first, and return the failure with what was done."""
     said = []
     for level in reversed(levels):
-        names = [name for name in level if outcomes.get(name, {}).get("changed")]
+        names = [name for name in level if name in outcomes and outcomes[name].changed]
 
         def roll_back(name: str) -> str:
             try:
                 return _roll_back_app(context, apps[name], before[name], rollout, outcomes[name])
-            except (KubeError, LedgerError, deploy.Failed) as error:
-                outcomes[name]["failed"] = True
+            except (KubeError, LedgerError) as error:
+                outcomes[name].fail()
                 return f"{name} did not come back: {error}"
 
         said += [text for text in _parallel(roll_back, names) if text]
-    unknown = failure.get("unknown") or any(entry.get("unknown") for entry in outcomes.values())
-    told = f"{failure['msg']}. Back: {'; '.join(said)}" if said else failure["msg"]
-    return {"failed": True, "msg": told, **({"unknown": True} if unknown else {})}
+    unknown = any(entry.unknown for entry in (failure, *outcomes.values()))
+    told = f"{failure.message}. Back: {'; '.join(said)}" if said else failure.message
+    return Outcome().fail(told, unknown or None)
 
 
 def _parallel(act: Callable[[str], str], names: list[str]) -> list[str]:
@@ -292,15 +292,15 @@ def _parallel(act: Callable[[str], str], names: list[str]) -> list[str]:
         return list(pool.map(act, names))
 
 
-def _roll_back_app(context: Context, app: App, before: Live, rollout: Rollout, outcome: Result) -> str:
+def _roll_back_app(context: Context, app: App, before: Live, rollout: Rollout, outcome: Outcome) -> str:
     """Roll one app back to what it ran before, and say so."""
     name, tenant = before.name, before.tenant
     source = _ran(before)
     if source is None:
         done = deploy.run(context, DeployRequest((_absent(tenant, name),), rollout))
-        outcome["action"], outcome["release"] = "removed", None
-        if done.get("failed"):
-            raise KubeError(done["msg"])
+        outcome.values.update(action="removed", release=None)
+        if done.failed:
+            raise KubeError(done.message)
         return f"{name} removed"
     if TYPES[source.spec["type"]].once:
         return f"{name} is a job, whose run cannot be taken back"
@@ -319,7 +319,9 @@ def _roll_back_app(context: Context, app: App, before: Live, rollout: Rollout, o
         restart_key=before.restart_key,
     )
     done = deploy.deploy(context, plan, dataclasses.replace(rollout, on_failure="keep"))
-    outcome["release"], outcome["rolled_back_to"] = done["release"], source.version
+    if done.failed:
+        raise KubeError(done.message)
+    outcome.values.update(release=done.values["release"], rolled_back_to=source.version)
     return f"{name} on v{source.version}"
 
 
@@ -331,9 +333,9 @@ def _ran(live: Live) -> Release | None:
     return releases.last_good(live.releases, newest.version + 1) or (newest if live.workloads else None)
 
 
-def _remove(context: Context, request: StackRequest, record: Record) -> Result:
+def _remove(context: Context, request: StackRequest, record: Record) -> Outcome:
     """Remove the members of a stack, those that others depend on last."""
-    kube, name, tenant, check_mode = context.kube, request.name, request.tenant, context.check_mode
+    kube, name, tenant = context.kube, request.name, request.tenant
     found = _members(kube, tenant, name, record)
     warnings: list[str] = []
     nodes = {(member, tenant) for member in found}
@@ -344,30 +346,26 @@ def _remove(context: Context, request: StackRequest, record: Record) -> Result:
     known = {member for level in order for member in level}
     order.insert(0, sorted(found - known))
     steps = [[_absent(tenant, member) for member in level] for level in order if level]
-    if check_mode:
+    if context.check_mode:
         steps = [[app for step in steps for app in step]] if steps else []
-    result: Result = {"changed": bool(record), "stack": {"name": name, "tenant": tenant}, "apps": [], "diff": []}
-    result["stack"].update(levels=[[app.name for app in step] for step in steps], left=[])
-    if warnings:
-        result["warnings"] = warnings
-    result["routes"] = stack_routes.settle(context, request, [], record.get("routes", []))
-    result["diff"] += [entry for outcome in result["routes"] for entry in outcome.pop("diff")]
-    failed = [entry["msg"] for entry in result["routes"] if entry.get("failed")]
+    described = {"name": name, "tenant": tenant, "levels": [[app.name for app in step] for step in steps], "left": []}
+    routed = stack_routes.settle(context, request, [], record.get("routes", []))
+    diff = [entry for route in routed for entry in route.diff or ()]
+    gone: list[Outcome] = []
+    outcome = Outcome(bool(record), {"stack": described}, diff, warnings, {"apps": gone, "routes": routed})
+    failed = [route.message for route in routed if route.failed]
     if failed:
-        result.update(failed=True, msg=f"stack {tenant}/{name}: {failed[0]}")
-        return result
+        return outcome.fail(f"stack {tenant}/{name}: {failed[0]}")
     for step in steps:
         done = deploy.run(context, DeployRequest(tuple(step), request.rollout))
-        result["apps"] += done["apps"]
-        result["diff"] += done["diff"]
-        result["changed"] = result["changed"] or done["changed"]
-        if done.get("failed"):
-            result.update({key: done[key] for key in ("failed", "unknown") if key in done})
-            result["msg"] = f"stack {tenant}/{name}: {done['msg']}"
-            return result
-    if record and not check_mode:
+        gone += done.parts["apps"]
+        diff += done.diff or ()
+        outcome.changed = outcome.changed or done.changed
+        if done.failed:
+            return outcome.fail(f"stack {tenant}/{name}: {done.message}", done.unknown)
+    if record and not context.check_mode:
         kube.delete("Secret", tenant, stack_record.name_of(name))
-    return result
+    return outcome
 
 
 def _absent(tenant: str, name: str) -> App:

@@ -14,9 +14,7 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.rout
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube.client import KubeError
 
 from . import route
-from .context import Context
-
-Result = dict[str, Any]
+from .context import Context, Outcome
 
 
 def names(routes: Iterable[AppRoute]) -> list[str]:
@@ -25,29 +23,28 @@ def names(routes: Iterable[AppRoute]) -> list[str]:
 
 def settle(
     context: Context, request: StackRequest, wanted: Iterable[AppRoute], gone: Iterable[str], coming: bool = False
-) -> list[Result]:
+) -> list[Outcome]:
     """Make routes and remove others, and return the outcomes; the last one has failed when there is a failure.
 
     coming says that apps are still to be made, so that what their routes lead to cannot be looked at yet.
     """
     tenant, check_mode = request.tenant, context.check_mode
     ending = [_parsed({"name": name, "state": "absent"}, tenant) for name in sorted(gone)]
-    outcomes: list[Result] = []
+    outcomes: list[Outcome] = []
     for entry in (*ending, *wanted):
-        name = entry.name
+        values: dict[str, Any] = {"route": {"name": entry.name}, "changes": []}
         try:
             outcome = route.run(context, RouteRequest(entry, request.rollout.wait, request.rollout.timeout))
         except Invalid as error:
             if check_mode and not coming:
                 raise
-            outcome = {"changed": True, "route": {"name": name}, "changes": [], "diff": []}
+            outcome = Outcome(check_mode, values, [])
             if not check_mode:
-                outcome.update(changed=False, failed=True, msg=f"route {tenant}/{name}: {error}")
+                outcome.fail(f"route {tenant}/{entry.name}: {error}")
         except KubeError as error:
-            outcome = {"changed": False, "route": {"name": name}, "changes": [], "diff": [], "failed": True}
-            outcome["msg"] = f"route {tenant}/{name}: {error}"
+            outcome = Outcome(False, values, []).fail(f"route {tenant}/{entry.name}: {error}")
         outcomes.append(outcome)
-        if outcome.get("failed"):
+        if outcome.failed:
             break
     return outcomes
 
@@ -57,10 +54,10 @@ def _parsed(options: dict[str, Any], tenant: str) -> AppRoute:
     return request.route
 
 
-def restore(context: Context, request: StackRequest, made: list[Result], record: dict[str, Any]) -> str:
+def restore(context: Context, request: StackRequest, made: list[Outcome], record: dict[str, Any]) -> str:
     """Bring the routes back that a record has, and remove those that it has not; say what was not possible."""
     before = [_parsed(entry, request.tenant) for entry in (record.get("spec") or {}).get("routes") or []]
     known = names(before)
-    new = [entry["route"]["name"] for entry in made if entry["route"]["name"] not in known]
+    new = [name for entry in made for name in [entry.values["route"]["name"]] if name not in known]
     outcomes = settle(context, request, before, new)
-    return "; ".join(entry["msg"] for entry in outcomes if entry.get("failed"))
+    return "; ".join(entry.message for entry in outcomes if entry.failed)

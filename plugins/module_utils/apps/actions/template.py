@@ -35,7 +35,7 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.oci.references 
 from ansible_collections.cloudbang.platform.plugins.module_utils.oci.registry import Registry, pull, push
 
 from . import stack_record, template_archive
-from .context import Context
+from .context import Context, Outcome
 from .template_archive import Bundle, BundleError
 
 NAMESPACE = "cloudbang-templates"
@@ -45,7 +45,7 @@ VERSION = PREFIX + "version"
 Result = dict[str, Any]
 
 
-def run(context: Context, request: TemplateRequest) -> Result:
+def run(context: Context, request: TemplateRequest) -> Outcome:
     """Bring a version of a template to its state."""
     act = {"present": _present, "absent": _absent, "exported": _export, "imported": _import}[request.state]
     return act(context, request)
@@ -62,7 +62,7 @@ def find(kube: Kube, name: str, version: str) -> tuple[Template, dict[str, str]]
     return found
 
 
-def _present(context: Context, request: TemplateRequest) -> Result:
+def _present(context: Context, request: TemplateRequest) -> Outcome:
     return _register(context, request.template or _made(context.kube, request), {})
 
 
@@ -105,22 +105,19 @@ def _named(request: TemplateRequest) -> tuple[str, str]:
     return request.name, request.version
 
 
-def _register(context: Context, template: Template, images: dict[str, str]) -> Result:
+def _register(context: Context, template: Template, images: dict[str, str]) -> Outcome:
     """Make a version of a template; nothing when it is there, an error when it is there with other content."""
     kube = context.kube
-    result: Result = {"changed": False, "template": summary(template), "diff": []}
+    outcome = Outcome(values={"template": summary(template)}, diff=[])
     found = _read(kube, template.name, template.version)
     _same(found, template)
     if found is not None and (not images or found[1] == images):
-        return result
-    result["changed"] = True
+        return outcome
     header = f"template {template.name} {template.version}"
     before = _view(*found) if found else {}
-    result["diff"] = [
-        {"before_header": header, "after_header": header, "before": before, "after": _view(template, images)}
-    ]
+    outcome.changed, outcome.diff = True, _difference(header, before, _view(template, images))
     if context.check_mode:
-        return result
+        return outcome
     if found is not None:
         kube.delete("ConfigMap", NAMESPACE, _key(template.name, template.version))
     wanted = _object(template, images)
@@ -134,7 +131,11 @@ def _register(context: Context, template: Template, images: dict[str, str]) -> R
             kube.create(wanted, MANAGER)
         else:
             _same(_read(kube, template.name, template.version), template)
-    return result
+    return outcome
+
+
+def _difference(header: str, before: Result, after: Result) -> list[Result]:
+    return [{"before_header": header, "after_header": header, "before": before, "after": after}]
 
 
 def _same(found: tuple[Template, dict[str, str]] | None, template: Template) -> None:
@@ -144,19 +145,18 @@ def _same(found: tuple[Template, dict[str, str]] | None, template: Template) -> 
         raise Invalid([Problem("version", said, wanted)])
 
 
-def _absent(context: Context, request: TemplateRequest) -> Result:
+def _absent(context: Context, request: TemplateRequest) -> Outcome:
     name, version = _named(request)
     found = _read(context.kube, name, version)
-    result: Result = {"changed": found is not None, "template": {"name": name, "version": version}, "diff": []}
+    outcome = Outcome(found is not None, {"template": {"name": name, "version": version}}, [])
     if found is not None:
-        header = f"template {name} {version}"
-        result["diff"] = [{"before_header": header, "after_header": header, "before": _view(*found), "after": {}}]
+        outcome.diff = _difference(f"template {name} {version}", _view(*found), {})
         if not context.check_mode:
             context.kube.delete("ConfigMap", NAMESPACE, _key(name, version))
-    return result
+    return outcome
 
 
-def _export(context: Context, request: TemplateRequest) -> Result:
+def _export(context: Context, request: TemplateRequest) -> Outcome:
     """Write a template and its images into an archive, unless it has them."""
     template, local = find(context.kube, *_named(request))
     archive, progress, registry = _archive(request), context.progress, _registry(request)
@@ -171,18 +171,12 @@ def _export(context: Context, request: TemplateRequest) -> Result:
         changed = now is None or now.digest != template.digest or have != digests
         after = {"digest": template.digest, "images": digests}
         before = {"digest": now.digest, "images": have} if now is not None else {}
-        result: Result = {
-            "changed": changed,
-            "template": {**summary(template), "images": digests},
-            "archive": archive,
-            "diff": [{"before_header": archive, "after_header": archive, "before": before, "after": after}]
-            if changed
-            else [],
-        }
+        values = {"template": {**summary(template), "images": digests}, "archive": archive}
+        outcome = Outcome(changed, values, _difference(archive, before, after) if changed else [])
         if now is not None and not changed:
-            result["archive_digest"] = now.archive_digest
+            values["archive_digest"] = now.archive_digest
         if context.check_mode or not changed:
-            return result
+            return outcome
         # What is there already is checked, and not fetched again.
         layout = now.layout if now is not None else os.path.join(work, "oci")
         images: list[Image] = []
@@ -194,8 +188,8 @@ def _export(context: Context, request: TemplateRequest) -> Result:
             parts = reference(image)
             images.append(Image(image, parts.repository, parts.tag, got.digest, got.media_type, got.size))
         progress(f"writing {archive}")
-        result["archive_digest"] = template_archive.write(archive, template.digest, template.content(), images, layout)
-    return result
+        values["archive_digest"] = template_archive.write(archive, template.digest, template.content(), images, layout)
+    return outcome
 
 
 def _there(archive: str, directory: str) -> Bundle | None:
@@ -241,7 +235,7 @@ def _digest(registry: Registry, image: str) -> str:
     return digest
 
 
-def _import(context: Context, request: TemplateRequest) -> Result:
+def _import(context: Context, request: TemplateRequest) -> Outcome:
     """Verify an archive, put its images into a registry and register its template."""
     archive, progress = _archive(request), context.progress
     with template_archive.scratch(archive) as work:
@@ -262,16 +256,14 @@ def _import(context: Context, request: TemplateRequest) -> Result:
             for number, image in enumerate(missing, 1):
                 progress(f"image {number} of {len(missing)}: {registry.host}/{image.repository}:{image.tag}")
                 push(registry, image, found.layout, progress)
-    result = _register(context, template, images)
-    result["changed"] = result["changed"] or bool(missing)
-    result["template"]["images"] = {image.image: image.digest for image in found.images}
-    result["archive_digest"] = found.archive_digest
-    result["pushed"] = [images[image.image] for image in missing]
+    outcome = _register(context, template, images)
+    outcome.changed = outcome.changed or bool(missing)
+    outcome.values["template"]["images"] = {image.image: image.digest for image in found.images}
+    pushed = [images[image.image] for image in missing]
+    outcome.values.update(archive_digest=found.archive_digest, pushed=pushed)
     if missing and registry is not None:
-        header = f"registry {registry.host}"
-        after = {"images": result["pushed"]}
-        result["diff"].append({"before_header": header, "after_header": header, "before": {}, "after": after})
-    return result
+        outcome.diff = [*(outcome.diff or ()), *_difference(f"registry {registry.host}", {}, {"images": pushed})]
+    return outcome
 
 
 def _verified(found: Bundle, request: TemplateRequest) -> Template:

@@ -33,8 +33,8 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.kube.client imp
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube.kinds import Object
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube.quantities import quantity
 
-from .context import Context
-from .tenant import ANNOTATIONS, TOKENS, Result
+from .context import Context, Outcome
+from .tenant import ANNOTATIONS, TOKENS
 
 # A quota used to this part is a problem before it refuses anything.
 FULL = Decimal("0.9")
@@ -42,7 +42,7 @@ LISTS = {option: annotation for option, annotation in ANNOTATIONS.items() if opt
 OWN = ("ResourceQuota", "LimitRange", "NetworkPolicy", "ServiceAccount")
 
 
-def run(context: Context, request: TenantInfoRequest) -> Result:
+def run(context: Context, request: TenantInfoRequest) -> Outcome:
     """Return what there is of one tenant, or of all."""
     kube, name = context.kube, request.name
     if name is None:
@@ -51,7 +51,7 @@ def run(context: Context, request: TenantInfoRequest) -> Result:
         found = kube.get("Namespace", None, name)
         spaces = [found] if found is not None and managed(found) else []
     if not spaces:
-        return {"changed": False, "tenants": []}
+        return Outcome(values={"tenants": []})
     listed = {kind: kube.find(kind, name, f"{KIND}=tenant") for kind in OWN}
     # A label alone says which apps there are, which those may see too who may not read Secrets.
     listed["app"] = [entry for kind in APP_KINDS for entry in kube.find(kind, name, APP, metadata=True)]
@@ -70,12 +70,12 @@ def run(context: Context, request: TenantInfoRequest) -> Result:
             for kind, entries in listed.items()
         }
         tenants.append(describe(space, own, gateways, names))
-    return {"changed": False, "tenants": tenants}
+    return Outcome(values={"tenants": tenants})
 
 
 def describe(
     space: Object, own: dict[str, list[Object]], gateways: list[str] | None, tenants: set[str] | None
-) -> Result:
+) -> dict[str, Any]:
     """Return a tenant as results show it. Pure.
 
     own: kind to the tenant's objects, "app" to those of apps. gateways and tenants: all there are, None when unknown.

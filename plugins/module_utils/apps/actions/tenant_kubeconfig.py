@@ -43,8 +43,7 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.kube.client imp
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube.kinds import Object, path
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube.watch import until
 
-from .context import Context
-from .tenant import Result
+from .context import Context, Outcome
 
 SIGNER = "kubernetes.io/kube-apiserver-client"
 # Marks a kubeconfig as made here, and remembers what for. Clients ignore extensions.
@@ -60,48 +59,52 @@ class Credential(NamedTuple):
     end: float
 
 
-def run(context: Context, request: KubeconfigRequest) -> Result:
+def run(context: Context, request: KubeconfigRequest) -> Outcome:
     """Bring the kubeconfig of a member to its state."""
     kube = context.kube
     if MISSING is not None:
         raise ConfigError(f"Python libraries: {MISSING}; wanted: pip install cryptography pyyaml")
     where = request.path
     found = _read(where)
-    about = {
+    about: dict[str, Any] = {
+        "path": where,
         "tenant": request.tenant,
         "member": request.member,
         "kind": request.kind,
         "server": kube.host,
         "lifetime": request.lifetime,
+        "expires": None,
     }
-    result: Result = {"changed": False, "kubeconfig": {"path": where, **about, "expires": None}, "diff": []}
+    outcome = Outcome(values={"kubeconfig": about}, diff=[])
     if request.state == "absent":
         if found is not None:
-            result.update(changed=True, reason="not wanted", diff=_difference(where, _described(found), {}))
+            outcome.changed, outcome.diff = True, _difference(where, _described(found), {})
+            outcome.values["reason"] = "not wanted"
             if not context.check_mode:
                 _remove(where)
-        return result
+        return outcome
     _refuse_path(where)
     missing = _missing(kube, request)
     if missing and not context.check_mode:
         raise Invalid([missing])
     if missing:
         # In a play that is only checked, the task that makes the member has not run.
-        result["warnings"] = [f"tenant_kubeconfig: {missing}: fails unless a task before makes it"]
+        outcome.warnings.append(f"tenant_kubeconfig: {missing}: fails unless a task before makes it")
     wanted = _kubeconfig(kube, request, {})
     reason = _stale(kube, request, found, wanted)
     if reason is None and found is not None:
-        result["kubeconfig"]["expires"] = timestamp(_credential(found).end)
-        return result
+        about["expires"] = timestamp(_credential(found).end)
+        return outcome
     after = {**_described(wanted), "expires": f"{request.lifetime} from now"}
-    result.update(changed=True, reason=reason, diff=_difference(where, _described(found), after))
+    outcome.changed, outcome.diff = True, _difference(where, _described(found), after)
+    outcome.values["reason"] = reason
     if context.check_mode:
-        return result
+        return outcome
     seconds = seconds_of(request.lifetime) or 0
     made = (_certificate if request.kind == "user" else _token)(kube, request, seconds)
     _write(where, _kubeconfig(kube, request, made.user))
-    result["kubeconfig"]["expires"] = timestamp(made.end)
-    return result
+    about["expires"] = timestamp(made.end)
+    return outcome
 
 
 def _refuse_path(where: str) -> None:

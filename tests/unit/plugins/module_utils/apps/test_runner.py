@@ -11,6 +11,7 @@ from ansible.module_utils import basic
 from ansible.module_utils.testing import patch_module_args
 
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps import runner
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.actions.context import Outcome
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.options import Invalid, Problem
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube import client
 
@@ -58,7 +59,7 @@ def test_warnings_and_messages_cannot_reach_a_terminal(monkeypatch: pytest.Monke
     def act(kube: Any, context: Any) -> Any:
         kube.warnings["from a record " + CODE] = None
         context.progress("image " + CODE)
-        return {"changed": False, "warnings": ["of the module " + CODE], "failed": True, "msg": "a\nb " + CODE}
+        return Outcome(warnings=["of the module " + CODE], failed=True, message="a\nb " + CODE)
 
     result = run(monkeypatch, act, told.append)
     assert result["warnings"] == [f"{of} \\x1b]0;PWNED\\x07" for of in ("of the module", "from a record")]
@@ -89,7 +90,7 @@ def test_an_error_after_a_change_says_that_something_was_changed(
 def test_there_are_not_too_many_warnings(monkeypatch: pytest.MonkeyPatch) -> None:
     def act(kube: Any, _context: Any) -> Any:
         kube.warnings.update(dict.fromkeys(map(str, range(1000))))
-        return {"warnings": ["0", "0"]}
+        return Outcome(warnings=["0", "0"])
 
     warnings = run(monkeypatch, act)["warnings"]
     assert warnings == [*map(str, range(20)), "980 more warnings, which are left out"]
@@ -124,9 +125,9 @@ def routes(monkeypatch: pytest.MonkeyPatch, act: Any, **options: Any) -> dict[st
 
 
 def test_each_route_of_a_list_has_its_result(monkeypatch: pytest.MonkeyPatch) -> None:
-    def act(_kube: Any, route: Any) -> dict[str, Any]:
+    def act(_kube: Any, route: Any) -> Outcome:
         changed = route.app == "blog"
-        return {"changed": changed, "route": {"name": route.name}, "changes": [], "diff": [route.name] * changed}
+        return Outcome(changed, {"route": {"name": route.name}, "changes": []}, [route.name] * changed)
 
     result = routes(monkeypatch, act, routes=[{"app": "shop"}, {"app": "blog"}])
     assert result["changed"] and "failed" not in result and result["diff"] == ["blog"]
@@ -136,14 +137,14 @@ def test_each_route_of_a_list_has_its_result(monkeypatch: pytest.MonkeyPatch) ->
 def test_routes_after_one_that_fails_are_carried_out(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[str] = []
 
-    def act(kube: Any, route: Any) -> dict[str, Any]:
+    def act(kube: Any, route: Any) -> Outcome:
         seen.append(route.name)
         if route.name == "one":
             kube.changed = True
             raise client.Unknown("no answer")
         if route.name == "two":
             raise Invalid([Problem("domains", "a", "b")])
-        return {"changed": False, "route": {}}
+        return Outcome(values={"route": {}})
 
     result = routes(monkeypatch, act, routes=[{"app": "one"}, {"app": "two"}, {"app": "three"}])
     assert seen == ["one", "two", "three"]
