@@ -117,6 +117,34 @@ def test_secrets_are_masked(hidden: list[str], value: Any, shown: Any) -> None:
     assert runner.mask(value, hidden) == shown
 
 
+def test_an_action_hides_what_it_learns(monkeypatch: pytest.MonkeyPatch) -> None:
+    def act(_kube: Any, context: Any) -> Any:
+        context.hide(["hunter2"])
+        return Outcome(values={"app": "hunter2 here"}, warnings=["hunter2"]).fail("with hunter2")
+
+    result = run(monkeypatch, act)
+    assert (result["app"], result["warnings"], result["msg"]) == ("******** here", ["********"], "with ********")
+
+
+@pytest.mark.parametrize(
+    ("outcome", "result"),
+    [
+        (Outcome(), {"changed": False}),
+        (Outcome(True, {"app": {}}, []), {"changed": True, "app": {}, "diff": []}),
+        (Outcome().fail("a", False), {"changed": False, "failed": True, "msg": "a", "unknown": False}),
+        (Outcome(True, message="a").fail(), {"changed": True, "failed": True, "msg": "a"}),
+        (Outcome(unknown=True).fail("a"), {"changed": False, "failed": True, "msg": "a", "unknown": True}),
+        # The diff of a part is in that of the whole.
+        (
+            Outcome(diff=[{}], parts={"apps": [Outcome(True, {"name": "a"}, [{}], ["b"])]}),
+            {"changed": False, "diff": [{}], "apps": [{"changed": True, "name": "a", "warnings": ["b"]}]},
+        ),
+    ],
+)
+def test_the_result_of_an_outcome(outcome: Outcome, result: dict[str, Any]) -> None:
+    assert runner.result_of(outcome) == result
+
+
 def routes(monkeypatch: pytest.MonkeyPatch, act: Any, **options: Any) -> dict[str, Any]:
     """Run app_route, whose work is done by a function of client and route."""
     monkeypatch.setattr(runner, "connect", lambda _options, _advice: Fake())
