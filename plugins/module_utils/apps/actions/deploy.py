@@ -37,8 +37,8 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.plan
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.releases import (
     HEARTBEAT_SECONDS,
     MANAGER,
-    LedgerError,
     Release,
+    ReleaseError,
 )
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.requests import DeployRequest, Rollout
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.rollout import (
@@ -185,7 +185,7 @@ def _collect(apps: Sequence[App], act: Callable[[App], Outcome], warnings: list[
             done = act(app)
         except Unknown as error:
             done = Outcome().fail(f"app {app.key}: {error}", unknown=True)
-        except (KubeError, LedgerError) as error:
+        except (KubeError, ReleaseError) as error:
             message = str(error)
             done = Outcome().fail(message if app.name in message else f"app {app.key}: {message}")
         done.values = {"name": app.name, "tenant": app.tenant, **done.values}
@@ -616,19 +616,19 @@ def _roll_back(kube: Kube, plan: Plan, release: Release, rollout: Rollout, outco
                 host_ports.free(kube, number)
             outcome.values["release"] = None
             return "No earlier release ran: its objects are removed, the record of the release stays"
-        back = plan_release(live, good, plan.keep)
-        gone = missing_contents(back)
+        rollback = plan_release(live, good, plan.keep)
+        gone = missing_contents(rollback)
         if gone:
             return f"v{good.version} cannot come back, for its Secret {gone[0]} is gone: left as it is"
-        made = _claim(kube, back)
+        made = _claim(kube, rollback)
         outcome.values.update(release=made.version, rolled_back_to=good.version)
-        verdict = _roll_out(kube, back, made, rollout.timeout, True)
+        verdict = _roll_out(kube, rollback, made, rollout.timeout, True)
         if not verdict.done:
             release_store.mark(kube, made, "failed", verdict.reason)
             return f"Going back to v{good.version} (as v{made.version}) did not succeed either: {verdict.reason}"
         release_store.mark(kube, made, "good")
-        _prune(kube, back)
+        _prune(kube, rollback)
         return f"Back on v{good.version}, as release v{made.version}"
-    except (KubeError, LedgerError) as error:
+    except (KubeError, ReleaseError) as error:
         outcome.unknown = isinstance(error, Unknown)
         return f"Going back did not succeed: {error}"

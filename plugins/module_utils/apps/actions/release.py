@@ -21,7 +21,7 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.plan
     plan_promotion,
     plan_release,
 )
-from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.releases import LedgerError, Release
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.releases import Release, ReleaseError
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.requests import ReleaseRequest
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.spec import Content
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube.client import Kube
@@ -67,8 +67,8 @@ def run(context: Context, request: ReleaseRequest) -> Outcome:
 def _rollback(live: Live, request: ReleaseRequest) -> tuple[Release, Plan]:
     try:
         source = releases.target(live.releases, request.version or "last_good")
-    except LedgerError as error:
-        raise LedgerError(f"app {live.tenant}/{live.name}: {error}") from error
+    except ReleaseError as error:
+        raise ReleaseError(f"app {live.tenant}/{live.name}: {error}") from error
     if live.newest is not None and live.newest.digest == source.digest:
         source = live.newest
     return source, plan_release(live, source, request.keep_releases)
@@ -84,8 +84,8 @@ def _promotion(kube: Kube, live: Live, request: ReleaseRequest) -> tuple[Release
     history = releases.releases(kube.find("Secret", origin, releases.selector([there], "release")), there, kube.warn)
     try:
         source = releases.promotable(history, request.version)
-    except LedgerError as error:
-        raise LedgerError(f"app {origin}/{there}: {error}") from error
+    except ReleaseError as error:
+        raise ReleaseError(f"app {origin}/{there}: {error}") from error
     if request.scope == "image":
         if live.newest is None:
             found = f"image, and no release of app {live.tenant}/{name}"

@@ -200,17 +200,17 @@ def _holders(entries: Iterable[Object], route: AppRoute) -> dict[tuple[str, int]
     holders: dict[tuple[str, int], str] = {}
     for entry in entries:
         key, meta = port_of(entry), entry["metadata"]
-        marks = meta.get("labels") or {}
-        if key is not None and (meta["namespace"], marks.get(ROUTE)) != (route.tenant, route.name):
-            holders[key] = f"{marks.get(APP) or entry['kind'] + ' ' + meta['name']} of tenant {meta['namespace']}"
+        labels = meta.get("labels") or {}
+        if key is not None and (meta["namespace"], labels.get(ROUTE)) != (route.tenant, route.name):
+            holders[key] = f"{labels.get(APP) or entry['kind'] + ' ' + meta['name']} of tenant {meta['namespace']}"
     return holders
 
 
 def _offered(kube: Kube) -> dict[str, list[int]]:
-    """Return the ports of the gateway, which its role notes at the IngressClass."""
+    """Return the ports of the gateway, which its role records at the IngressClass."""
     found = kube.get("IngressClass", None, GATEWAY) or {"metadata": {}}
-    notes = found["metadata"].get("annotations") or {}
-    return {protocol: port_ranges.numbers(notes.get(name, "")) for protocol, name in PORTS.items()}
+    annotations = found["metadata"].get("annotations") or {}
+    return {protocol: port_ranges.numbers(annotations.get(name, "")) for protocol, name in PORTS.items()}
 
 
 def _shown(numbers: list[int]) -> str:

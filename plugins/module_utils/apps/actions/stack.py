@@ -21,7 +21,7 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.labe
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.options import Invalid, Problem
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.parse import parse
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.plan import Live, build
-from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.releases import LedgerError, Release
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.releases import Release, ReleaseError
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.requests import (
     Compose,
     DeployRequest,
@@ -123,19 +123,19 @@ def _deploy(context: Context, request: StackRequest, record: Record) -> Outcome:
         if not kept and failure is None:
             stack_record.write(kube, name, tenant, new_record)
     elif request.on_failure == "rollback":
-        members = {app.name: app for app in apps}
-        failure = _roll_back(context, stack.levels, members, lives, request.rollout, outcomes, failure)
+        wanted = {app.name: app for app in apps}
+        failure = _roll_back(context, stack.levels, wanted, lives, request.rollout, outcomes, failure)
         if record:
             stack_record.write(kube, name, tenant, record)
         else:
             kube.delete("Secret", tenant, stack_record.name_of(name))
     order = [app.name for app in (*apps, *removals)]
-    done_by_app = [
+    finished = [
         outcomes.get(member) or Outcome(values={"name": member, "tenant": tenant, "action": "skipped"})
         for member in order
     ]
-    outcome.parts = {"apps": done_by_app, "routes": routed}
-    outcome.changed = not kept or any(entry.changed for entry in (*done_by_app, *routed))
+    outcome.parts = {"apps": finished, "routes": routed}
+    outcome.changed = not kept or any(entry.changed for entry in (*finished, *routed))
     if failure is not None:
         outcome.fail(f"stack {tenant}/{name}: {failure.message}", failure.unknown)
     return outcome
@@ -250,7 +250,7 @@ def _levels(
     for level in stack.levels:
         try:
             done = deploy.run(context, DeployRequest(tuple(by_name[member] for member in level), rollout))
-        except (KubeError, LedgerError, Invalid) as error:
+        except (KubeError, ReleaseError, Invalid) as error:
             return Outcome().fail(str(error), isinstance(error, Unknown) or None)
         outcomes.update(_by_name(done))
         if done.failed:
@@ -275,7 +275,7 @@ def _roll_back(
         def roll_back(name: str) -> str:
             try:
                 return _roll_back_app(context, apps[name], before[name], rollout, outcomes[name])
-            except (KubeError, LedgerError) as error:
+            except (KubeError, ReleaseError) as error:
                 outcomes[name].fail()
                 return f"{name} did not come back: {error}"
 

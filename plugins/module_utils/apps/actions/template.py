@@ -347,8 +347,8 @@ def _object(template: Template, images: dict[str, str]) -> Object:
 
 
 def _namespace() -> Object:
-    marks = {"app.kubernetes.io/managed-by": "cloudbang"}
-    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": marks}}
+    labels = {"app.kubernetes.io/managed-by": "cloudbang"}
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": labels}}
 
 
 def summary(template: Template) -> Result:

@@ -80,7 +80,7 @@ def describe(
 
     own: kind to the tenant's objects, "app" to those of apps. gateways and tenants: all there are, None when unknown.
     """
-    marks = space["metadata"].get("labels") or {}
+    labels = space["metadata"].get("labels") or {}
     name = space["metadata"]["name"]
     policy = next((entry for entry in own["NetworkPolicy"] if entry["metadata"]["name"] == NAME), None)
     peers, addresses = _sources(policy)
@@ -94,7 +94,7 @@ def describe(
     problems += _quota_problems("objects", objects)
     foreigners = [("RoleBinding", entry) for entry in own["RoleBinding"] if not ours(entry)]
     problems += foreign([*foreigners, *((kind, entry) for kind in ("Role", "Secret") for entry in own[kind])])
-    if marks.get(NETWORK) == "isolated" and policy is None:
+    if labels.get(NETWORK) == "isolated" and policy is None:
         problems.append("network: found no NetworkPolicy, wanted isolation")
     if policy is not None and gateways is not None and addresses != gateways:
         problems.append(f"network: lets in {_text(addresses)} as the gateway, wanted {_text(gateways)}")
@@ -115,8 +115,8 @@ def describe(
     return {
         "name": name,
         "status": (space.get("status") or {}).get("phase", "Active"),
-        "pod_security": marks.get(POD_SECURITY),
-        "network": marks.get(NETWORK),
+        "pod_security": labels.get(POD_SECURITY),
+        "network": labels.get(NETWORK),
         "peers": peers,
         "members": [member._asdict() for member in members],
         **{option: entries_of(space, annotation) for option, annotation in LISTS.items()},

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Bindings: what an app gets of another one as environment, and the edges that makes between apps. Pure.
 
-An edge is part of the release of the app that it starts from (key `bindings` of its spec), so a release, and going back
-to it, has the bindings that belong to it, and there is no second record that could differ.
+An edge is part of the release of the app that it starts from (key `bindings` of its spec), so a release, and rolling
+back to it, has the bindings that belong to it, and there is no second record that could differ.
 """
 
 from __future__ import annotations

@@ -363,7 +363,7 @@ def test_a_heartbeat_of_the_past_or_the_future_is_nobodys(heartbeat: float) -> N
     entry = secret(content(), annotations={releases.HEARTBEAT: f"{heartbeat:.0f}"})
     releases.refuse_concurrent(releases.read(entry), 1_000_000.0)
     now = releases.read(secret(content(), annotations={releases.HEARTBEAT: "1000000"}))
-    with pytest.raises(releases.LedgerError, match="is being rolled out"):
+    with pytest.raises(releases.ReleaseError, match="is being rolled out"):
         releases.refuse_concurrent(now, 1_000_000.0)
 
 

@@ -24,7 +24,7 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model impo
 )
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.options import Invalid
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.plan import Live
-from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.releases import LedgerError, Release
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.releases import Release, ReleaseError
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube import client
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube.objects import containers_of, drift, merged
 
@@ -213,7 +213,7 @@ def test_rollback_target(history: list[Release], version: str, expected: int) ->
     ],
 )
 def test_rollback_target_refused(history: list[Release], version: str, text: str) -> None:
-    with pytest.raises(LedgerError, match=text):
+    with pytest.raises(ReleaseError, match=text):
         releases.target(history, version)
 
 
