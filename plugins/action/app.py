@@ -13,10 +13,7 @@ from typing import Any
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
-from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.arguments import (
-    AUTH_NAMES,
-    from_environment,
-)
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.arguments import AUTH, from_environment
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.options import Invalid, plain
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.parse import parse, written_out
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.runner import run
@@ -49,7 +46,7 @@ class ActionModule(ActionBase):
 
     def _on_target(self, given: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         """Check the options here, so that all that is wrong is told at once, and run the module over there."""
-        unset = {key: value for key, value in given.items() if key not in AUTH_NAMES}
+        unset = {key: value for key, value in given.items() if key not in AUTH}
         try:
             parse(MODULE, unset)
         except Invalid:

@@ -229,7 +229,7 @@ def test_two_deployments_at_once(api: Api, nodes: Nodes, tenant: str) -> None:
     newest = live.newest
     assert newest is not None
     made = release_store.create(api.kube, "shop", tenant, 2, "0" * 16, newest.salt, newest.spec, {})
-    with pytest.raises(releases.LedgerError, match=r"v2 has just been made by \S+ at 2"):
+    with pytest.raises(releases.ReleaseError, match=r"v2 has just been made by \S+ at 2"):
         release_store.create(api.kube, "shop", tenant, 2, "1" * 16, newest.salt, newest.spec, {})
     result = go("app", options)
     assert result["failed"] and "is being rolled out by" in result["msg"]
@@ -259,7 +259,7 @@ def test_unfinished_run_is_finished_by_the_next(api: Api, nodes: Nodes, tenant: 
     options = app(api, tenant)
     good("app", options)
     newer = {**options, "image": "x/y:2", "env": {"A": "b"}}
-    wanted = parse.parse("app", newer)["wanted"][0]
+    wanted = parse.parse("app", newer).apps[0]
     live = deploy.load(api.kube, tenant, ["shop"])["shop"]
     made = plan.plan_app(wanted, live)
     release_store.create(api.kube, "shop", tenant, 2, made.digest, made.salt, made.spec, made.replicas)

@@ -145,7 +145,7 @@ def refused(api: Api, wanted: dict[str, Any]) -> str:
 @settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(options=apps())
 def test_what_is_accepted_is_accepted_by_the_api(api: Api, space: None, options: dict[str, Any]) -> None:
-    [app] = parse("app", options)["wanted"]
+    [app] = parse("app", options).apps
     made = plan.plan_app(app, Live(app.name, TENANT))
     scales = {(entry["kind"], entry["metadata"]["name"]): entry for entry in made.scales}
     problems = [refused(api, render.content(app.name, TENANT, entry)) for entry in made.contents]

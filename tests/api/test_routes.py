@@ -36,6 +36,7 @@ from cryptography.x509.oid import NameOID
 
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps import runner
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.actions import route
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.actions.context import Context
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model import labels, parse
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.options import Invalid
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.routes_render import port_of
@@ -716,18 +717,18 @@ def test_ports_asked_for_at_the_same_time(gateway: World, tenant: str) -> None:
     tenants = [f"{tenant}-{number}" for number in range(4)]
     for name in tenants:
         gateway.offer(name, "shop", "TCP")
-    given = [parse.parse("app_route", gateway.route(name, ports=[{}])) for name in tenants]
-    clients = [client.connect(options) for options in given]
+    given = [gateway.route(name, ports=[{}]) for name in tenants]
+    clients = [client.connect(parse.connection(options)) for options in given]
 
     def ask(number: int) -> tuple[list[int], str]:
         """Return the ports that a route was told are its own, or why it has none."""
         try:
-            result = route.run(clients[number], {**given[number], "hidden": []}, False)
+            outcome = route.run(Context(clients[number]), parse.parse("app_route", given[number]))
         except Invalid as error:
             return [], str(error)
-        if result.get("failed"):
-            return [], result["msg"]
-        return [port["port"] for port in result["route"]["ports"]], ""
+        if outcome.failed:
+            return [], outcome.message
+        return [port["port"] for port in outcome.values["route"]["ports"]], ""
 
     with ThreadPoolExecutor(len(tenants)) as pool:
         answers = list(pool.map(ask, range(len(tenants))))

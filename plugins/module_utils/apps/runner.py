@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 import traceback
@@ -23,9 +24,14 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.apps.actions im
     tenant_info,
     tenant_kubeconfig,
 )
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.actions.context import (
+    Context,
+    Outcome,
+    silent,
+)
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.arguments import LISTS, arguments
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.options import FALSE, TRUE, Invalid
-from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.parse import parse
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.parse import connection, parse
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.refusals import advice
 from ansible_collections.cloudbang.platform.plugins.module_utils.errors import PlatformError
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube.client import Kube, Unknown, connect
@@ -41,8 +47,8 @@ MAX_WARNINGS = 20
 
 Result = dict[str, Any]
 
-# What carries out a module, once its options are checked: (client, options, check mode) to result.
-_MODULES: dict[str, Callable[[Kube, dict[str, Any], bool], Result]] = {
+# The action of each module, which takes the request that the module's options make.
+_ACTIONS: dict[str, Callable[[Context, Any], Outcome]] = {
     "app": deploy.run,
     "app_scale": scale.run,
     "app_release": release.run,
@@ -85,10 +91,6 @@ def on_target(module: str) -> None:
     task.exit_json(**result)
 
 
-def silent(message: str) -> None:
-    """Say nothing about long work."""
-
-
 def run(
     module: str, given: dict[str, Any], check_mode: bool = False, progress: Callable[[str], None] = silent
 ) -> Result:
@@ -99,16 +101,13 @@ def run(
     hidden: list[str] = [str(given["api_key"])] if given.get("api_key") else []
     kube: Kube | None = None
     try:
-        options = parse(module, given)
-        hidden += [value for app in options.get("wanted", []) for value in app.secrets]
-        # What a module learns to be secret only while it runs, it adds here.
-        options["hidden"] = hidden
-        options["progress"] = lambda message: progress(visible(message))
-        kube = connect(options, advice)
-        if "several" in options:
-            result = _each(module, kube, options, check_mode)
+        request = parse(module, given)
+        kube = connect(connection(given), advice)
+        context = Context(kube, check_mode, lambda message: progress(visible(message)), hidden)
+        if isinstance(request, list):
+            result = _each(module, context, request)
         else:
-            result = _MODULES[module](kube, options, check_mode)
+            result = result_of(_ACTIONS[module](context, request))
     except Exception as error:
         result = failure(module, error, kube is not None and kube.changed)
     warnings = [*result.get("warnings", []), *(kube.warnings if kube is not None else ())]
@@ -119,6 +118,23 @@ def run(
         result["msg"] = visible(result["msg"], keep="\n\t")
     masked: Result = mask(result, hidden)
     return masked
+
+
+def result_of(outcome: Outcome) -> Result:
+    """Return an outcome as the result of a module. The diff of its parts is in its own."""
+    parts = {
+        name: [result_of(dataclasses.replace(part, diff=None)) for part in parts]
+        for name, parts in outcome.parts.items()
+    }
+    common = {
+        "diff": outcome.diff,
+        "warnings": outcome.warnings or None,
+        "failed": outcome.failed or None,
+        "msg": outcome.message or None,
+        "unknown": outcome.unknown,
+    }
+    said = {key: value for key, value in common.items() if value is not None}
+    return {"changed": outcome.changed, **outcome.values, **parts, **said}
 
 
 def failure(module: str, error: Exception, changed: bool) -> Result:
@@ -137,15 +153,15 @@ def failure(module: str, error: Exception, changed: bool) -> Result:
     return {"failed": True, "unknown": True, "msg": f"{module}: {unexpected(error)}"}
 
 
-def _each(module: str, kube: Kube, options: dict[str, Any], check_mode: bool) -> Result:
-    """Run a module for each entry of its list, also for those after one that fails, and put the results together."""
-    option = LISTS[module][0]
+def _each(module: str, context: Context, requests: list[tuple[str, Any]]) -> Result:
+    """Act on each request of a list, also on those after one that fails, and put the results together."""
+    option, kube = LISTS[module][0], context.kube
     results: list[Result] = []
-    for where, entry in options["several"]:
+    for where, request in requests:
         before = kube.changed
         kube.changed = False
         try:
-            results.append(_MODULES[module](kube, {**options, **entry}, check_mode))
+            results.append(result_of(_ACTIONS[module](context, request)))
         except Exception as error:
             if isinstance(error, Invalid):
                 error = Invalid([one._replace(option=f"{where}.{one.option}") for one in error.problems])

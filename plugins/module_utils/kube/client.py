@@ -86,11 +86,20 @@ class ApiError(KubeError):
 class Kube:
     """Requests to one cluster. Safe to use from several threads."""
 
-    def __init__(self, configuration: Any, described: str, request_timeout: float, advice: Advice) -> None:
+    def __init__(
+        self,
+        configuration: Any,
+        described: str,
+        request_timeout: float,
+        advice: Advice,
+        cluster_name: Callable[[], str],
+    ) -> None:
         self.host = configuration.host.rstrip("/")
         self.described = described
         self.ca = _text(configuration.ssl_ca_cert)
         self.request_timeout = request_timeout
+        # What a kubeconfig for this cluster calls it.
+        self.cluster_name = cluster_name
         self._advice = advice
         # What a run finds in the cluster and does not use; a mapping, as it keeps each once and in order.
         self.warnings: dict[str, None] = {}
@@ -426,14 +435,16 @@ def connect(options: dict[str, Any], advice: Advice = no_advice) -> Kube:
             configuration.api_key = {"authorization": f"Bearer {options['api_key'].strip()}"}
         if options.get("validate_certs") is not None:
             configuration.verify_ssl = options["validate_certs"]
-        return Kube(configuration, described, options.get("request_timeout") or 30, advice)
+        server = configuration.host.rstrip("/")
+        timeout = options.get("request_timeout") or 30
+        return Kube(configuration, described, timeout, advice, lambda: _cluster_name(options, server))
     finally:
         # The official client keeps keys of a kubeconfig in temporary files, which a forked worker would leave behind.
         with contextlib.suppress(AttributeError):
             official.kube_config._cleanup_temp_files()
 
 
-def cluster_name(options: dict[str, Any], server: str) -> str:
+def _cluster_name(options: dict[str, Any], server: str) -> str:
     """Return what a kubeconfig made with these options calls the cluster: as theirs does, else by its address.
 
     Names have to differ between clusters, or kubectl takes one for the other when their kubeconfigs are used together.

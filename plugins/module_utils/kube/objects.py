@@ -10,12 +10,12 @@ from .kinds import VERSIONS, Object
 from .quantities import quantity
 
 
-def head(kind: str, name: str, tenant: str, marks: dict[str, str]) -> Object:
+def head(kind: str, name: str, tenant: str, labels: dict[str, str]) -> Object:
     """Return the start of an object: its version, kind, name, namespace and labels."""
     return {
         "apiVersion": VERSIONS.get(kind, "v1"),
         "kind": kind,
-        "metadata": {"name": name, "namespace": tenant, "labels": marks},
+        "metadata": {"name": name, "namespace": tenant, "labels": labels},
     }
 
 

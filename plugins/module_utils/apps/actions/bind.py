@@ -5,12 +5,13 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.bindings import (
     Binding,
     Node,
+    WantedBinding,
     edges_of,
     key_of,
     resolve,
@@ -19,76 +20,68 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.bind
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.options import Invalid, Problem
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.plan import plan_bindings
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.releases import Release
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.requests import BindRequest
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube.client import ApiError, Kube
 
+from .context import Context, Outcome
 from .dependents import Graph
 from .deploy import conflicts, deploy_one, load
 
-Result = dict[str, Any]
-Key = tuple[str, str, str]
 
-
-def run(kube: Kube, options: dict[str, Any], check_mode: bool) -> Result:
+def run(context: Context, request: BindRequest) -> Outcome:
     """Bring the bindings of an app to their states."""
-    name, tenant = options["name"], options["tenant"]
+    kube, name, tenant = context.kube, request.name, request.tenant
     live = load(kube, tenant, [name])[name]
     newest = live.newest
     if newest is None:
         raise Invalid([Problem("name", f"no app {name} in tenant {tenant}", "an app that was deployed")])
-    entries: list[tuple[str, dict[str, Any]]] = options["entries"]
-    unbind = [key_of_options(entry, tenant) for _where, entry in entries if entry["state"] == "absent"]
-    present = [(where, entry) for where, entry in entries if entry["state"] == "present"]
+    unbind = [entry.key for entry in request.bindings if entry.state == "absent"]
+    present = [entry for entry in request.bindings if entry.state == "present"]
     kept = [edge for edge in edges_of(newest.spec) if key_of(edge) not in unbind]
     wanted = {(edge["target"], edge["tenant"]) for edge in kept}
-    wanted |= {(entry["target"], entry["target_tenant"] or tenant) for _where, entry in present}
+    wanted |= {entry.node for entry in present}
     graph = Graph(kube, {(name, tenant): wanted})
-    bindings, problems = resolve_all(kube, graph, present, tenant)
-    options["hidden"] += [value for binding in bindings for value in binding.secret_env.values()]
+    bindings, problems = resolve_all(kube, graph, present)
+    context.hide(value for binding in bindings for value in binding.secret_env.values())
     problems += graph.cycles()
     if problems:
         raise Invalid(problems)
-    plan = plan_bindings(live, newest, bindings, unbind, options["keep_releases"])
+    plan = plan_bindings(live, newest, bindings, unbind, request.keep_releases)
     warnings: list[str] = []
     problems = conflicts(kube, [plan], set(), warnings)
     if problems:
         raise Invalid(problems)
-    result = deploy_one(kube, plan, options, check_mode)
-    result["app"]["bindings"] = [summary(edge) for edge in edges_of(plan.spec)]
-    return result
-
-
-def key_of_options(entry: dict[str, Any], tenant: str) -> Key:
-    """Return what the edge of a binding's options is known by."""
-    return entry["kind"], entry["target_tenant"] or tenant, entry["target"]
+    outcome = deploy_one(context, plan, request.rollout)
+    outcome.values["app"]["bindings"] = [summary(edge) for edge in edges_of(plan.spec)]
+    return outcome
 
 
 def resolve_all(
     kube: Kube,
     graph: Graph,
-    entries: list[tuple[str, dict[str, Any]]],
-    tenant: str,
+    wanted: Iterable[WantedBinding],
     planned: Mapping[Node, tuple[dict[str, Any], dict[str, str]]] | None = None,
 ) -> tuple[list[Binding], list[Problem]]:
-    """Return the bindings of checked options, given with their place, and what keeps them from being made.
+    """Return the bindings that are wanted, and what keeps them from being made.
 
     planned has the spec and environment of the targets that the same task deploys.
     """
     bindings: list[Binding] = []
     problems: list[Problem] = []
-    for where, entry in entries:
-        target = (entry["target"], entry["target_tenant"] or tenant)
+    for entry in wanted:
+        target = entry.node
         if planned and target in planned:
             spec, environment = planned[target]
         else:
             release = graph.release(target)
             if release is None:
-                option = f"{where}.target" if where else "target"
+                option = f"{entry.where}.target" if entry.where else "target"
                 found = f"no app {target[0]} in tenant {target[1]}"
                 problems.append(Problem(option, found, "an app that was deployed"))
                 continue
             spec = release.spec
-            environment = _environment(kube, release) if entry["credentials_from"] else {}
-        binding, found_problems = resolve(entry, where, target[1], spec, environment)
+            environment = _environment(kube, release) if entry.credentials_from else {}
+        binding, found_problems = resolve(entry, spec, environment)
         problems += found_problems
         if binding is not None:
             bindings.append(binding)

@@ -1,12 +1,12 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What `app` does: look, decide, deploy, wait, and go back when the new release does not run."""
+"""What `app` does: look, decide, deploy, wait, and roll back when the new release does not run."""
 
 from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -37,9 +37,10 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.plan
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.releases import (
     HEARTBEAT_SECONDS,
     MANAGER,
-    LedgerError,
     Release,
+    ReleaseError,
 )
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.requests import DeployRequest, Rollout
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.rollout import (
     Verdict,
     judge,
@@ -62,6 +63,7 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.kube.kinds impo
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube.watch import Watcher
 
 from . import host_ports, release_store
+from .context import Context, Outcome
 from .dependents import left_behind, routed_to
 from .evidence import evidence, ready, secrets_in
 from .route_claims import of_routes, taken
@@ -69,16 +71,6 @@ from .tenant import make as make_tenant
 
 SCALE_MANAGER = "cloudbang-scale"
 PARALLEL = 32
-
-Result = dict[str, Any]
-
-
-class Failed(PlatformError):
-    """An app could not be brought to its state; `details` go into its result."""
-
-    def __init__(self, message: str, **details: Any) -> None:
-        self.details = details
-        super().__init__(message)
 
 
 class Stuck(PlatformError):
@@ -89,9 +81,10 @@ class Stuck(PlatformError):
         super().__init__(verdict.reason)
 
 
-def run(kube: Kube, options: dict[str, Any], check_mode: bool) -> Result:
+def run(context: Context, request: DeployRequest) -> Outcome:
     """Bring the apps of a task to their states."""
-    apps: list[App] = options["wanted"]
+    kube, apps = context.kube, request.apps
+    context.hide(value for app in apps for value in app.secrets)
     tenants: dict[str, list[App]] = {}
     for app in apps:
         tenants.setdefault(app.tenant, []).append(app)
@@ -124,19 +117,19 @@ def run(kube: Kube, options: dict[str, Any], check_mode: bool) -> Result:
     problems += routed_to({node: lives[f"{node[1]}/{node[0]}"] for node in removed}, going, routes)
     if problems:
         raise Invalid(problems)
-    if not check_mode:
+    if not context.check_mode:
         for tenant in sorted(absent):
             if any(app.state != "absent" for app in tenants[tenant]):
                 make_tenant(kube, tenant)
 
-    def act(app: App) -> Result:
+    def act(app: App) -> Outcome:
         plan = plans.get(app.key)
         if plan is None:
             own = routes_of(routes.get(app.tenant, []), app.name)
-            return _remove(kube, lives[app.key], own, options, check_mode)
-        return deploy(kube, plan, options, check_mode)
+            return _remove(context, lives[app.key], own, request.rollout)
+        return deploy(context, plan, request.rollout)
 
-    return _collect("app", apps, act, warnings)
+    return _collect(apps, act, warnings)
 
 
 def load(kube: Kube, tenant: str, names: Iterable[str]) -> dict[str, Live]:
@@ -177,59 +170,43 @@ def share_ports(kube: Kube, lives: Iterable[Live]) -> None:
         live.ports = held
 
 
-def deploy_one(kube: Kube, plan: Plan, options: dict[str, Any], check_mode: bool) -> Result:
-    """Carry out a plan, and return the result of a task for this one app: `app` has what the module adds to."""
-    try:
-        outcome = deploy(kube, plan, options, check_mode)
-    except Failed as error:
-        outcome = {"failed": True, "msg": str(error), **error.details}
-    diff = outcome.pop("diff")
-    result: Result = {
-        "changed": outcome["changed"],
-        "app": {"name": plan.name, "tenant": plan.tenant, **outcome},
-        "diff": [diff] if diff["before"] != diff["after"] else [],
-    }
-    for key in ("failed", "msg", "unknown"):
-        if outcome.get(key):
-            result[key] = result["app"].pop(key)
-    return result
+def deploy_one(context: Context, plan: Plan, rollout: Rollout) -> Outcome:
+    """Carry out a plan, and return the outcome of a task for this one app: `app` has what the module adds to."""
+    done = deploy(context, plan, rollout)
+    done.values = {"app": {"name": plan.name, "tenant": plan.tenant, "changed": done.changed, **done.values}}
+    return done
 
 
-def _collect(module: str, apps: list[App], act: Callable[[App], Result], warnings: list[str]) -> Result:
+def _collect(apps: Sequence[App], act: Callable[[App], Outcome], warnings: list[str]) -> Outcome:
     """Act on each app, in parallel, and put the outcomes together; one failure does not stop the others."""
 
-    def attempt(app: App) -> Result:
-        base: Result = {"name": app.name, "tenant": app.tenant, "changed": False}
+    def attempt(app: App) -> Outcome:
         try:
-            return {**base, **act(app)}
-        except Failed as error:
-            return {**base, "failed": True, "msg": str(error), **error.details}
+            done = act(app)
         except Unknown as error:
-            return {**base, "failed": True, "unknown": True, "msg": f"app {app.key}: {error}"}
-        except (KubeError, LedgerError) as error:
+            done = Outcome().fail(f"app {app.key}: {error}", unknown=True)
+        except (KubeError, ReleaseError) as error:
             message = str(error)
-            return {**base, "failed": True, "msg": message if app.name in message else f"app {app.key}: {message}"}
+            done = Outcome().fail(message if app.name in message else f"app {app.key}: {message}")
+        done.values = {"name": app.name, "tenant": app.tenant, **done.values}
+        return done
 
     if len(apps) == 1:
         outcomes = [attempt(apps[0])]
     else:
         with ThreadPoolExecutor(max_workers=min(PARALLEL, len(apps))) as pool:
             outcomes = list(pool.map(attempt, apps))
-    diffs = [outcome.pop("diff") for outcome in outcomes if "diff" in outcome]
-    result: Result = {
-        "changed": any(outcome["changed"] for outcome in outcomes),
-        "apps": outcomes,
-        "diff": [entry for entry in diffs if entry["before"] != entry["after"]],
-    }
-    if warnings:
-        result["warnings"] = warnings
-    failed = [outcome for outcome in outcomes if outcome.get("failed")]
+    together = Outcome(
+        changed=any(outcome.changed for outcome in outcomes),
+        diff=[entry for outcome in outcomes for entry in outcome.diff or ()],
+        warnings=warnings,
+        parts={"apps": outcomes},
+    )
+    failed = [outcome for outcome in outcomes if outcome.failed]
     if failed:
-        result["failed"] = True
-        result["msg"] = "; ".join(outcome["msg"] for outcome in failed)
-        if any(outcome.get("unknown") for outcome in failed):
-            result["unknown"] = True
-    return result
+        unknown = any(outcome.unknown for outcome in failed)
+        together.fail("; ".join(outcome.message for outcome in failed), unknown or None)
+    return together
 
 
 def _admitted(kube: Kube, plan: Plan, absent: set[str]) -> list[Problem]:
@@ -301,42 +278,41 @@ def conflicts(kube: Kube, plans: Iterable[Plan], absent: set[str], warnings: lis
     return problems + taken(kube, claims, warnings)
 
 
-def _remove(kube: Kube, live: Live, routes: list[Key], options: dict[str, Any], check_mode: bool) -> Result:
+def _remove(context: Context, live: Live, routes: list[Key], rollout: Rollout) -> Outcome:
     """Delete an app with its history and its routes."""
+    kube = context.kube
     found = [*routes, *removal(live)]
     if not found:
-        return {"changed": False, "action": "none"}
+        return Outcome(values={"action": "none"})
     releases.refuse_concurrent(live.newest, kube.now())
-    result: Result = {"changed": True, "action": "removed", "diff": removal_difference(live, found)}
-    if check_mode:
-        return result
+    outcome = Outcome(True, {"action": "removed"}, [removal_difference(live, found)])
+    if context.check_mode:
+        return outcome
     for kind, name in found:
         kube.delete(kind, live.tenant, name)
     for holder, number in live.ports.by_holder.items():
         if holder.startswith(f"{live.tenant}/{live.name}/"):
             host_ports.free(kube, number)
-    if options["wait"]:
+    if rollout.wait:
         kinds = {"Pod", *(kind for kind, _name in live.workloads)}
         with contextlib.closing(Watcher(kube, live.tenant, releases.selector([live.name]), kinds)) as watcher:
 
             def gone() -> bool:
                 return not any(watcher.of(kind) for kind in watcher.kinds)
 
-            if not watcher.wait(gone, options["timeout"]):
+            if not watcher.wait(gone, rollout.timeout):
                 left = [pod["metadata"]["name"] for pod in watcher.of("Pod")]
-                raise Failed(
-                    f"app {live.tenant}/{live.name}: removed, but after {options['timeout']} s pods are still ending: "
-                    + ", ".join(left),
-                    changed=True,
-                )
-    return result
+                where = f"app {live.tenant}/{live.name}"
+                said = f"removed, but after {rollout.timeout} s pods are still ending: {', '.join(left)}"
+                return Outcome(True).fail(f"{where}: {said}")
+    return outcome
 
 
-def deploy(kube: Kube, plan: Plan, options: dict[str, Any], check_mode: bool) -> Result:
-    """Carry out a plan, wait for the rollout, and go back when it fails."""
-    newest = plan.live.newest
-    result: Result = {
-        "changed": plan.changed,
+def deploy(context: Context, plan: Plan, rollout: Rollout) -> Outcome:
+    """Carry out a plan, wait for the rollout, and roll back when it fails."""
+    kube, newest = context.kube, plan.live.newest
+    diff = difference(plan)
+    values = {
         "action": _action(plan),
         "release": plan.version,
         "previous_release": newest.version if newest else None,
@@ -344,34 +320,34 @@ def deploy(kube: Kube, plan: Plan, options: dict[str, Any], check_mode: bool) ->
         "image": plan.spec["image"],
         "drift": plan.drift,
         "replicas": plan.counts(),
-        "diff": difference(plan),
     }
-    if check_mode or not (plan.changed or plan.unsettled):
-        return result
+    outcome = Outcome(plan.changed, values, [diff] if diff["before"] != diff["after"] else [])
+    if context.check_mode or not (plan.changed or plan.unsettled):
+        return outcome
     if plan.changed and plan.new_release:
         _settle(kube, plan, newest)
     release = _claim(kube, plan)
     try:
-        verdict = _roll_out(kube, plan, release, options["timeout"], options["wait"])
+        verdict = _roll_out(kube, plan, release, rollout.timeout, rollout.wait)
     except ApiError as error:
         causes = f" ({'; '.join(error.causes)})" if error.causes else ""
-        raise _failure(kube, plan, release, Verdict(False, True, f"{error}{causes}"), options, result) from error
-    if not options["wait"]:
+        return _failed(context, plan, release, Verdict(False, True, f"{error}{causes}"), rollout, outcome)
+    if not rollout.wait:
         _prune(kube, plan)
         _let_go(kube, plan, release)
-        return result
+        return outcome
     if not verdict.done:
-        raise _failure(kube, plan, release, verdict, options, result)
+        return _failed(context, plan, release, verdict, rollout, outcome)
     if plan.stopped:
         _let_go(kube, plan, release)
     elif release.status != "good":
         release_store.mark(kube, release, "good")
-        result["changed"] = True
+        outcome.changed = True
     if plan.blue_green and not plan.stopped and any(kind in WORKLOADS for kind, _name in plan.prunes):
         time.sleep(plan.spec["drain"])
     _prune(kube, plan)
     _tidy(kube, plan)
-    return result
+    return outcome
 
 
 def _action(plan: Plan) -> str:
@@ -583,34 +559,36 @@ def _tidy(kube: Kube, plan: Plan) -> None:
             kube.delete("Secret", plan.tenant, name)
 
 
-def _failure(
-    kube: Kube, plan: Plan, release: Release, verdict: Verdict, options: dict[str, Any], result: Result
-) -> Failed:
-    """Record a failed rollout, go back when that is wanted and possible, and return the error to raise."""
+def _failed(
+    context: Context, plan: Plan, release: Release, verdict: Verdict, rollout: Rollout, outcome: Outcome
+) -> Outcome:
+    """Record a failed rollout, roll back when that is wanted and possible, and return the outcome with the reason."""
+    kube = context.kube
     where = f"app {plan.tenant}/{plan.name}"
     events, log = evidence(kube, plan, verdict)
-    options["hidden"] += secrets_in(kube, plan)
-    details: Result = {**result, "changed": True, "reason": verdict.reason, "events": events, "log": log}
+    context.hide(secrets_in(kube, plan))
+    outcome.changed = True
+    outcome.values.update(reason=verdict.reason, events=events, log=log)
     message = f"{where}: release v{release.version} failed: {verdict.reason}"
     if release.status == "good":
         message = f"{where}: release v{release.version} does not run: {verdict.reason}"
     elif TYPES[plan.spec["type"]].once:
-        message += ". " + _end_job(kube, plan, release, verdict, options)
+        message += ". " + _end_job(kube, plan, release, verdict, rollout)
     else:
         with contextlib.suppress(KubeError):
             release_store.mark(kube, release, "failed", verdict.reason)
-        if options.get("on_failure", "rollback") == "rollback" and not plan.stopped:
-            message += ". " + _go_back(kube, plan, release, options, details)
+        if rollout.on_failure == "rollback" and not plan.stopped:
+            message += ". " + _roll_back(kube, plan, release, rollout, outcome)
     if events:
         message += ". Events: " + " | ".join(events[-3:])
     if log:
         message += ". Last log lines: " + " | ".join(log.splitlines()[-5:])
-    return Failed(message, **details)
+    return outcome.fail(message)
 
 
-def _end_job(kube: Kube, plan: Plan, release: Release, verdict: Verdict, options: dict[str, Any]) -> str:
+def _end_job(kube: Kube, plan: Plan, release: Release, verdict: Verdict, rollout: Rollout) -> str:
     """Record a job that failed or takes too long; say what was done. What it has done cannot be taken back."""
-    keep = options.get("on_failure") == "keep"
+    keep = rollout.on_failure == "keep"
     with contextlib.suppress(KubeError):
         if keep and not verdict.failed:
             _let_go(kube, plan, release)
@@ -623,7 +601,7 @@ def _end_job(kube: Kube, plan: Plan, release: Release, verdict: Verdict, options
     return "The next run starts it again, as a new release"
 
 
-def _go_back(kube: Kube, plan: Plan, release: Release, options: dict[str, Any], details: Result) -> str:
+def _roll_back(kube: Kube, plan: Plan, release: Release, rollout: Rollout, outcome: Outcome) -> str:
     """Return to the last release that ran, or remove what a first release made; say what was done."""
     try:
         live = load(kube, plan.tenant, [plan.name])[plan.name]
@@ -636,21 +614,21 @@ def _go_back(kube: Kube, plan: Plan, release: Release, options: dict[str, Any], 
                     kube.delete(kind, plan.tenant, name)
             for number in plan.claims:
                 host_ports.free(kube, number)
-            details["release"] = None
+            outcome.values["release"] = None
             return "No earlier release ran: its objects are removed, the record of the release stays"
-        back = plan_release(live, good, plan.keep)
-        gone = missing_contents(back)
+        rollback = plan_release(live, good, plan.keep)
+        gone = missing_contents(rollback)
         if gone:
             return f"v{good.version} cannot come back, for its Secret {gone[0]} is gone: left as it is"
-        made = _claim(kube, back)
-        details["release"], details["rolled_back_to"] = made.version, good.version
-        verdict = _roll_out(kube, back, made, options["timeout"], True)
+        made = _claim(kube, rollback)
+        outcome.values.update(release=made.version, rolled_back_to=good.version)
+        verdict = _roll_out(kube, rollback, made, rollout.timeout, True)
         if not verdict.done:
             release_store.mark(kube, made, "failed", verdict.reason)
             return f"Going back to v{good.version} (as v{made.version}) did not succeed either: {verdict.reason}"
         release_store.mark(kube, made, "good")
-        _prune(kube, back)
+        _prune(kube, rollback)
         return f"Back on v{good.version}, as release v{made.version}"
-    except (KubeError, LedgerError) as error:
-        details["unknown"] = isinstance(error, Unknown)
+    except (KubeError, ReleaseError) as error:
+        outcome.unknown = isinstance(error, Unknown)
         return f"Going back did not succeed: {error}"

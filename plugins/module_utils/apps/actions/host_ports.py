@@ -66,5 +66,5 @@ def free(kube: Kube, number: int) -> None:
 
 
 def _namespace() -> Object:
-    marks = {"app.kubernetes.io/managed-by": "cloudbang"}
-    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": marks}}
+    own_labels = {"app.kubernetes.io/managed-by": "cloudbang"}
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": own_labels}}

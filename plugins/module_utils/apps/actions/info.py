@@ -23,12 +23,14 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.plan
     size,
 )
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.render import bounds_of, scaled_resources
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.requests import InfoRequest
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.rollout import judge
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.routes_render import summaries
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.topology import FORMS, topology
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube.client import Kube, KubeError, if_allowed
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube.kinds import SCALED, WORKLOADS, Object
 
+from .context import Context, Outcome
 from .evidence import ready, warnings_of
 from .route_claims import of_routes
 from .tenant_info import quota_of, usage_of
@@ -36,16 +38,16 @@ from .tenant_info import quota_of, usage_of
 Result = dict[str, Any]
 
 
-def run(kube: Kube, options: dict[str, Any], check_mode: bool) -> Result:
+def run(context: Context, request: InfoRequest) -> Outcome:
     """Return what there is of one app, of a tenant's, or of all."""
-    name, tenant = options["name"], options["tenant"]
+    kube, name, tenant = context.kube, request.name, request.tenant
     chosen = releases.selector([name] if name else [])
     kinds = [*KINDS, "Pod", "EndpointSlice"]
     listed = {kind: kube.find(kind, tenant, chosen) for kind in kinds}
     listed["release"] = kube.find("Secret", tenant, releases.selector([name] if name else [], "release"))
     listed["ResourceQuota"] = _quotas(kube, tenant)
     routes = summaries(of_routes(kube, tenant))
-    events = kube.find("Event", tenant) if options["events"] else []
+    events = kube.find("Event", tenant) if request.events else []
     apps: list[Result] = []
     keys = sorted(
         {
@@ -71,16 +73,16 @@ def run(kube: Kube, options: dict[str, Any], check_mode: bool) -> Result:
             for route in routes
             if route["tenant"] == namespace and (route["app"] == app or not services.isdisjoint(route["services"]))
         ]
-        apps.append({**_describe(kube, app, namespace, own, about, options["log_lines"]), "routes": leading})
-        if not options["events"]:
+        apps.append({**_describe(kube, app, namespace, own, about, request.log_lines), "routes": leading})
+        if not request.events:
             del apps[-1]["events"]
-    result: Result = {"changed": False, "apps": apps}
-    if options["topology"] != "none":
+    values: Result = {"apps": apps}
+    if request.topology != "none":
         found = topology(apps)
-        result["topology"] = dict(found)
-        if options["topology"] in FORMS:
-            result["topology"]["text"] = FORMS[options["topology"]](found)
-    return result
+        values["topology"] = dict(found)
+        if request.topology in FORMS:
+            values["topology"]["text"] = FORMS[request.topology](found)
+    return Outcome(values=values)
 
 
 def _quotas(kube: Kube, tenant: str | None) -> list[Object]:

@@ -21,73 +21,72 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.plan
     plan_promotion,
     plan_release,
 )
-from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.releases import LedgerError, Release
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.releases import Release, ReleaseError
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.requests import ReleaseRequest
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.spec import Content
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube.client import Kube
 
+from .context import Context, Outcome
 from .dependents import Graph
 from .deploy import conflicts, deploy_one, load, namespaces, on_hosts, share_ports
 from .tenant import make as make_tenant
 
-Result = dict[str, Any]
 
-
-def run(kube: Kube, options: dict[str, Any], check_mode: bool) -> Result:
+def run(context: Context, request: ReleaseRequest) -> Outcome:
     """Make the content of another release the active one, by a new release."""
-    name, tenant = options["name"], options["tenant"]
+    kube, name, tenant = context.kube, request.name, request.tenant
     live = load(kube, tenant, [name])[name]
     absent: set[str] = set()
     problems: list[Problem] = []
     warnings: list[str] = []
-    if options["state"] == "promote":
+    if request.state == "promote":
         problems, absent = namespaces(kube, [live])
-        source, plan = _promotion(kube, live, options)
+        source, plan = _promotion(kube, live, request)
         targets = {(edge["target"], edge["tenant"]) for edge in edges_of(plan.spec)}
         problems += Graph(kube, {(name, tenant): targets}).cycles() if targets else []
         unbound = ", ".join(sorted(_targets(source.spec) - _targets(plan.spec)))
-        if unbound and options["scope"] == "all":
+        if unbound and request.scope == "all":
             there = f"which {source.app} is in tenant {source.tenant}"
             warnings.append(f"app {tenant}/{name}: not bound to {unbound}, {there}; app_binding does that")
     else:
-        source, plan = _rollback(live, options)
+        source, plan = _rollback(live, request)
     problems += conflicts(kube, [plan], absent, warnings)
-    if plan.blue_green and not options["wait"]:
+    if plan.blue_green and not request.rollout.wait:
         found = f"false, and v{source.version} is blue_green"
         problems.append(Problem("wait", found, "true: blue_green waits to switch"))
     if problems:
         raise Invalid(problems)
-    if absent and not check_mode:
+    if absent and not context.check_mode:
         make_tenant(kube, tenant)
-    result = deploy_one(kube, plan, options, check_mode)
-    result["app"].update(from_version=source.version, from_tenant=plan.from_tenant, from_app=plan.from_app)
-    if warnings:
-        result["warnings"] = warnings
-    return result
+    outcome = deploy_one(context, plan, request.rollout)
+    outcome.values["app"].update(from_version=source.version, from_tenant=plan.from_tenant, from_app=plan.from_app)
+    outcome.warnings = warnings
+    return outcome
 
 
-def _rollback(live: Live, options: dict[str, Any]) -> tuple[Release, Plan]:
+def _rollback(live: Live, request: ReleaseRequest) -> tuple[Release, Plan]:
     try:
-        source = releases.target(live.releases, options["version"] or "last_good")
-    except LedgerError as error:
-        raise LedgerError(f"app {live.tenant}/{live.name}: {error}") from error
+        source = releases.target(live.releases, request.version or "last_good")
+    except ReleaseError as error:
+        raise ReleaseError(f"app {live.tenant}/{live.name}: {error}") from error
     if live.newest is not None and live.newest.digest == source.digest:
         source = live.newest
-    return source, plan_release(live, source, options["keep_releases"])
+    return source, plan_release(live, source, request.keep_releases)
 
 
-def _promotion(kube: Kube, live: Live, options: dict[str, Any]) -> tuple[Release, Plan]:
+def _promotion(kube: Kube, live: Live, request: ReleaseRequest) -> tuple[Release, Plan]:
     """Return the release of the other app that is meant, and the plan that brings it over.
 
     With its content comes the key of its fingerprints, so both releases have the same digest unless names or bindings
     differ. Bindings are those of a tenant: within one they come along, from another they do not.
     """
-    name, origin, there = options["name"], options["from_tenant"], options["from_app"]
+    name, origin, there = request.name, request.from_tenant, request.from_app
     history = releases.releases(kube.find("Secret", origin, releases.selector([there], "release")), there, kube.warn)
     try:
-        source = releases.promotable(history, options["version"])
-    except LedgerError as error:
-        raise LedgerError(f"app {origin}/{there}: {error}") from error
-    if options["scope"] == "image":
+        source = releases.promotable(history, request.version)
+    except ReleaseError as error:
+        raise ReleaseError(f"app {origin}/{there}: {error}") from error
+    if request.scope == "image":
         if live.newest is None:
             found = f"image, and no release of app {live.tenant}/{name}"
             raise Invalid([Problem("scope", found, "all, or an app that was deployed")])
@@ -111,7 +110,7 @@ def _promotion(kube: Kube, live: Live, options: dict[str, Any]) -> tuple[Release
                     contents.append(_content(kube, origin, there, called)._replace(name=spec[key]))
     if on_hosts(spec):
         share_ports(kube, [live])
-    return source, plan_promotion(live, source, spec, salt, contents, options["keep_releases"])
+    return source, plan_promotion(live, source, spec, salt, contents, request.keep_releases)
 
 
 def _targets(spec: dict[str, Any]) -> set[str]:

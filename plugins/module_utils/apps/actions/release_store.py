@@ -19,8 +19,8 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.rele
     MESSAGE,
     STATUS,
     VERSION,
-    LedgerError,
     Release,
+    ReleaseError,
     read,
     timestamp,
 )
@@ -55,7 +55,7 @@ def create(
     from_tenant: str | None = None,
     from_app: str | None = None,
 ) -> Release:
-    """Append a release and return it. LedgerError names who was faster when the version exists already."""
+    """Append a release and return it. ReleaseError names who was faster when the version exists already."""
     kept = {
         "app": app,
         "version": version,
@@ -99,21 +99,21 @@ def create(
 
 
 def refuse_newer(kube: Kube, release: Release) -> None:
-    """Raise LedgerError when somebody has made a release after the one that was read as the newest."""
+    """Raise ReleaseError when somebody has made a release after the one that was read as the newest."""
     version = release.version + 1
     answer = kube.get("Secret", release.tenant, f"{release.app}.v{version}")
     if answer is not None:
         raise _overtaken(release.app, release.tenant, version, answer)
 
 
-def _overtaken(app: str, tenant: str, version: int, secret: Object | None) -> LedgerError:
+def _overtaken(app: str, tenant: str, version: int, secret: Object | None) -> ReleaseError:
     said: list[str] = []
     other = read(secret, said.append) if secret is not None else None
     if said:
         wanted = f"no other record there, for release v{version} gets that name: delete that Secret"
-        return LedgerError(f"app {app} of tenant {tenant}: {said[0]}; wanted {wanted}")
+        return ReleaseError(f"app {app} of tenant {tenant}: {said[0]}; wanted {wanted}")
     by = f" by {other.by} at {other.created}" if other is not None else ""
-    return LedgerError(f"app {app} of tenant {tenant}: release v{version} has just been made{by}; run the task again")
+    return ReleaseError(f"app {app} of tenant {tenant}: release v{version} has just been made{by}; run the task again")
 
 
 def mark(kube: Kube, release: Release, status: str, message: str = "") -> None:

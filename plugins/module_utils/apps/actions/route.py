@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What M(cloudbang.platform.app_route) does: look at a route's objects, change those that differ, wait for endpoints.
 
-A route is no part of a release: deploying, going back and scaling leave it alone.
+A route is no part of a release: deploying, rolling back and scaling leave it alone.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from ansible_collections.cloudbang.platform.plugins.module_utils import port_ran
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model import routes_tls
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.labels import APP, PREFIX, PROCESS
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.options import Invalid, Problem
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.requests import RouteRequest
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.routes_render import (
     KINDS,
     ROUTE,
@@ -29,6 +30,7 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.kube.kinds impo
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube.watch import until
 
 from . import route_claims
+from .context import Context, Outcome
 from .tenant import Change
 
 MANAGER = "cloudbang-route"
@@ -36,15 +38,14 @@ SERVICE = "kubernetes.io/service-name"
 GATEWAY = "cloudbang"
 PORTS = {"TCP": PREFIX + "tcp-ports", "UDP": PREFIX + "udp-ports"}
 
-Result = dict[str, Any]
 Key = tuple[str, str]
 Allocation = dict[tuple[str, int], Port]
 
 
-def run(kube: Kube, options: dict[str, Any], check_mode: bool) -> Result:
+def run(context: Context, request: RouteRequest) -> Outcome:
     """Bring a route to its state."""
-    route: AppRoute = options["route"]
-    options["hidden"] += [route.key] if route.key else []
+    kube, route = context.kube, request.route
+    context.hide([route.key] if route.key else [])
     live = _live(kube, route)
     warnings: list[str] = []
     allocated: Allocation = {}
@@ -63,28 +64,25 @@ def run(kube: Kube, options: dict[str, Any], check_mode: bool) -> Result:
         used = [*http, *(target for targets in led.values() for target in targets)]
         watched = list(dict.fromkeys(target.service for target in used if target.weight))
     changes = _changes(kube, route, objects, live)
-    result: Result = {
-        "changed": bool(changes),
-        "route": _described(route, allocated),
-        "changes": [str(change) for change in changes],
-        "diff": _difference(route, changes),
-    }
-    if warnings:
-        result["warnings"] = warnings
-    if check_mode:
-        return result
-    _carry_out(kube, route, changes, result)
-    if changes and not result.get("failed"):
-        _confirm(kube, route, allocated, live, result)
-    if options["wait"] and watched and not result.get("failed"):
-        missing = _wait(kube, route.tenant, watched, options["timeout"])
+    outcome = Outcome(
+        changed=bool(changes),
+        values={"route": _described(route, allocated), "changes": [str(change) for change in changes]},
+        diff=_difference(route, changes),
+        warnings=warnings,
+    )
+    if context.check_mode:
+        return outcome
+    _carry_out(kube, route, changes, outcome)
+    if changes and not outcome.failed:
+        _confirm(kube, route, allocated, live, outcome)
+    if request.wait and watched and not outcome.failed:
+        missing = _wait(kube, route.tenant, watched, request.timeout)
         if missing:
-            result["failed"] = True
-            result["msg"] = (
-                f"app_route: {route.tenant}/{route.name}: the route is in place, but after {options['timeout']} s "
+            outcome.fail(
+                f"app_route: {route.tenant}/{route.name}: the route is in place, but after {request.timeout} s "
                 f"found no ready endpoint of Service {', '.join(missing)}; wanted a pod of it that is ready"
             )
-    return result
+    return outcome
 
 
 def _live(kube: Kube, route: AppRoute) -> dict[Key, Object]:
@@ -202,17 +200,17 @@ def _holders(entries: Iterable[Object], route: AppRoute) -> dict[tuple[str, int]
     holders: dict[tuple[str, int], str] = {}
     for entry in entries:
         key, meta = port_of(entry), entry["metadata"]
-        marks = meta.get("labels") or {}
-        if key is not None and (meta["namespace"], marks.get(ROUTE)) != (route.tenant, route.name):
-            holders[key] = f"{marks.get(APP) or entry['kind'] + ' ' + meta['name']} of tenant {meta['namespace']}"
+        labels = meta.get("labels") or {}
+        if key is not None and (meta["namespace"], labels.get(ROUTE)) != (route.tenant, route.name):
+            holders[key] = f"{labels.get(APP) or entry['kind'] + ' ' + meta['name']} of tenant {meta['namespace']}"
     return holders
 
 
 def _offered(kube: Kube) -> dict[str, list[int]]:
-    """Return the ports of the gateway, which its role notes at the IngressClass."""
+    """Return the ports of the gateway, which its role records at the IngressClass."""
     found = kube.get("IngressClass", None, GATEWAY) or {"metadata": {}}
-    notes = found["metadata"].get("annotations") or {}
-    return {protocol: port_ranges.numbers(notes.get(name, "")) for protocol, name in PORTS.items()}
+    annotations = found["metadata"].get("annotations") or {}
+    return {protocol: port_ranges.numbers(annotations.get(name, "")) for protocol, name in PORTS.items()}
 
 
 def _shown(numbers: list[int]) -> str:
@@ -288,8 +286,8 @@ def _described(route: AppRoute, allocated: Allocation) -> dict[str, Any]:
     }
 
 
-def _carry_out(kube: Kube, route: AppRoute, changes: list[Change], result: Result) -> None:
-    """Make the changes; what goes wrong is put into the result, with what had been done by then."""
+def _carry_out(kube: Kube, route: AppRoute, changes: list[Change], outcome: Outcome) -> None:
+    """Make the changes; what goes wrong is put into the outcome, with what had been done by then."""
     for number, change in enumerate(changes):
         try:
             if change.wanted is None:
@@ -298,13 +296,13 @@ def _carry_out(kube: Kube, route: AppRoute, changes: list[Change], result: Resul
                 kube.apply(change.wanted, MANAGER)
         except KubeError as error:
             made = [str(entry) for entry in changes[:number]]
-            result.update(failed=True, changed=bool(made), changes=made, unknown=isinstance(error, Unknown))
+            outcome.changed, outcome.values["changes"] = bool(made), made
             what = f"{change.kind} {change.name} could not be {change.verb}"
-            result["msg"] = f"app_route: {route.tenant}/{route.name}: {what}: {error}"
+            outcome.fail(f"app_route: {route.tenant}/{route.name}: {what}: {error}", isinstance(error, Unknown))
             return
 
 
-def _confirm(kube: Kube, route: AppRoute, allocated: Allocation, before: dict[Key, Object], result: Result) -> None:
+def _confirm(kube: Kube, route: AppRoute, allocated: Allocation, before: dict[Key, Object], outcome: Outcome) -> None:
     """Give new ports back that somebody else took at the same time: neither has then been told that it is theirs."""
     for protocol, number in allocated:
         kind, name = f"IngressRoute{protocol}", f"{route.name}-{protocol.lower()}-{number}"
@@ -315,7 +313,7 @@ def _confirm(kube: Kube, route: AppRoute, allocated: Allocation, before: dict[Ke
         if rival is not None:
             kube.delete(kind, route.tenant, name)
             found = f"port {number}/{protocol} has just been taken by {rival}: run the task again"
-            result.update(failed=True, msg=f"app_route: {route.tenant}/{route.name}: {found}")
+            outcome.fail(f"app_route: {route.tenant}/{route.name}: {found}")
             return
 
 

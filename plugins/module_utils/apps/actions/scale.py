@@ -28,13 +28,15 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.rend
     scaled_resources,
     without,
 )
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.requests import ScaleRequest
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.rollout import Verdict, judge
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube import objects
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube.client import ApiError, Kube, KubeError
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube.kinds import SCALED, Object
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube.watch import Watcher
 
-from .deploy import SCALE_MANAGER, Failed, deploy, load, unstick
+from .context import Context, Outcome
+from .deploy import SCALE_MANAGER, deploy, load, unstick
 from .evidence import EVENTS, warnings_of
 
 Result = dict[str, Any]
@@ -79,29 +81,26 @@ class Step:
         return remembered(self.workload) is not None
 
 
-def run(kube: Kube, options: dict[str, Any], check_mode: bool) -> Result:
+def run(context: Context, request: ScaleRequest) -> Outcome:
     """Set replicas, autoscaler or resources of processes."""
-    name, tenant = options["name"], options["tenant"]
+    kube, name, tenant = context.kube, request.name, request.tenant
     where = f"app {tenant}/{name}"
     live = load(kube, tenant, [name])[name]
     if not live.workloads or live.newest is None:
         raise Invalid([Problem("name", f"no app {name} in tenant {tenant}", "an app that was deployed")])
-    steps = _steps(live, options)
-    problems = [problem for step in steps for problem in _problems(kube, live, step, options)]
+    steps = _steps(live, request)
+    problems = [problem for step in steps for problem in _problems(kube, live, step, request.listed)]
     if problems:
         raise Invalid(problems)
     changed = [step for step in steps if step.before != step.after]
-    result: Result = {
-        "changed": bool(changed),
-        "app": {
-            "name": name,
-            "tenant": tenant,
-            "processes": {
-                step.process: {**step.after, "previous_replicas": step.before["replicas"], "stopped": step.stopped}
-                for step in steps
-            },
-        },
-        "diff": [
+    processes = {
+        step.process: {**step.after, "previous_replicas": step.before["replicas"], "stopped": step.stopped}
+        for step in steps
+    }
+    outcome = Outcome(
+        changed=bool(changed),
+        values={"app": {"name": name, "tenant": tenant, "processes": processes}},
+        diff=[
             {
                 "before_header": f"{where} {step.process}",
                 "after_header": f"{where} {step.process}",
@@ -110,36 +109,35 @@ def run(kube: Kube, options: dict[str, Any], check_mode: bool) -> Result:
             }
             for step in changed
         ],
-    }
+    )
     if any(step.autoscale for step in steps) and not _has_metrics(kube):
-        result["warnings"] = ["this cluster has no metrics API (metrics.k8s.io), without which no autoscaler acts"]
+        outcome.warnings.append("this cluster has no metrics API (metrics.k8s.io), without which no autoscaler acts")
     instances = {step.process: step.after["replicas"] for step in changed if step.instances is not None}
-    plan = plan_instances(live, live.newest, instances, options["host_ports"]) if instances else None
-    if check_mode:
-        return result
+    plan = plan_instances(live, live.newest, instances, request.host_ports) if instances else None
+    if context.check_mode:
+        return outcome
     for step in changed:
         if step.instances is None:
             _change(kube, live, step)
-    try:
-        if plan is not None:
-            deploy(kube, plan, {**options, "on_failure": "keep"}, False)
-    except Failed as error:
-        why = {key: error.details[key] for key in ("reason", "events")}
-        return {**result, "failed": True, "msg": str(error), **why}
+    if plan is not None:
+        done = deploy(context, plan, request.rollout)
+        if done.failed:
+            outcome.values.update({key: done.values[key] for key in ("reason", "events")})
+            return outcome.fail(done.message)
     # What an earlier task changed may still not run. Instances that changed were waited for by deploy.
     waited = [step for step in steps if not step.stopped and (step.instances is None or step not in changed)]
-    if options["wait"] and waited:
-        verdict = _wait(kube, live, waited, options["timeout"])
+    if request.rollout.wait and waited:
+        verdict = _wait(kube, live, waited, request.rollout.timeout)
         if not verdict.done:
             targets = [name for step in waited for _kind, name in _targets(live, step)]
-            result.update(failed=True, reason=verdict.reason)
-            result["msg"] = f"{where}: {_said(waited, changed)}, but it does not run: {verdict.reason}"
+            outcome.values["reason"] = verdict.reason
+            outcome.fail(f"{where}: {_said(waited, changed)}, but it does not run: {verdict.reason}")
             with contextlib.suppress(KubeError):
-                events = kube.find("Event", tenant, fieldSelector="type=Warning")
-                result["events"] = warnings_of(events, targets)[-EVENTS:]
-                if result["events"]:
-                    result["msg"] += ". Events: " + " | ".join(result["events"][-3:])
-    return result
+                found = kube.find("Event", tenant, fieldSelector="type=Warning")
+                events = outcome.values["events"] = warnings_of(found, targets)[-EVENTS:]
+                if events:
+                    outcome.message += ". Events: " + " | ".join(events[-3:])
+    return outcome
 
 
 def _said(steps: list[Step], changed: list[Step]) -> str:
@@ -158,31 +156,31 @@ def _targets(live: Live, step: Step) -> list[tuple[str, str]]:
     return [(entry["kind"], entry["metadata"]["name"]) for entry in workloads]
 
 
-def _steps(live: Live, options: dict[str, Any]) -> list[Step]:
+def _steps(live: Live, request: ScaleRequest) -> list[Step]:
     """Return what is wanted of each process that the task names. Invalid when there is none of a name."""
     known = sorted({entry["metadata"]["labels"].get(labels.PROCESS, "") for entry in live.workloads.values()})
     only = known[0] if len(known) == 1 else None
-    counts = {process or options["process"] or only or "": count for process, count in options["counts"].items()}
+    counts = {process or only or "": count for process, count in request.replicas.items()}
     steps: list[Step] = []
-    for process in counts or [options["process"] or only or ""]:
+    for process in counts or [request.process or only or ""]:
         if process not in known:
             found = f"no process {process} of app {live.tenant}/{live.name}" if process else "nothing"
-            option = f"processes.{process}" if options.get("processes") else "process"
+            option = f"processes.{process}" if request.listed else "process"
             raise Invalid([Problem(option, found, "one of " + ", ".join(known))])
         workload = live.of(process)[0]
         instances = len(live.instances(process)) if instance_of(workload) is not None else None
         scaler = live.objects.get(("HorizontalPodAutoscaler", f"{live.name}-{process}"))
         steps.append(
-            Step(process, workload, instances, scaler, counts.get(process), options["autoscale"], options["resources"])
+            Step(process, workload, instances, scaler, counts.get(process), request.autoscale, request.resources)
         )
     return steps
 
 
-def _problems(kube: Kube, live: Live, step: Step, options: dict[str, Any]) -> list[Problem]:
+def _problems(kube: Kube, live: Live, step: Step, listed: bool) -> list[Problem]:
     """Return what keeps a process from what is wanted of it."""
     problems: list[Problem] = []
     kind, name = step.workload["kind"], step.workload["metadata"]["name"]
-    where = f"processes.{step.process}" if options.get("processes") else "replicas"
+    where = f"processes.{step.process}" if listed else "replicas"
     if kind not in SCALED and (step.replicas is not None or step.autoscale):
         found = f"process {step.process}, which a {kind} runs"
         problems.append(Problem(where, found, "a process that keeps running; deploy another parallelism"))

@@ -11,12 +11,23 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model import compose, releases
-from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.bindings import Binding, Node, edges_of
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.bindings import (
+    Binding,
+    Node,
+    WantedBinding,
+    edges_of,
+)
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.labels import APP, STACK
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.options import Invalid, Problem
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.parse import parse
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.plan import Live, build
-from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.releases import LedgerError, Release
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.releases import Release, ReleaseError
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.requests import (
+    Compose,
+    DeployRequest,
+    Rollout,
+    StackRequest,
+)
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.spec import App, release_spec
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.stack_spec import Stack, members
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.template_spec import complete, substitute
@@ -26,35 +37,33 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.kube.client imp
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube.kinds import WORKLOADS
 
 from . import deploy, stack_record, stack_routes
-from .bind import key_of_options, resolve_all
+from .bind import resolve_all
+from .context import Context, Outcome
 from .dependents import Graph, left_behind
 from .stack_record import Record
 from .template import find as find_template
 
-Result = dict[str, Any]
 
-
-def run(kube: Kube, options: dict[str, Any], check_mode: bool) -> Result:
+def run(context: Context, request: StackRequest) -> Outcome:
     """Bring a stack to its state."""
-    record = stack_record.read(kube, options["tenant"], options["name"])
-    if options["state"] == "absent":
-        return _remove(kube, options, record, check_mode)
-    return _deploy(kube, options, record, check_mode)
+    record = stack_record.read(context.kube, request.tenant, request.name)
+    act = _remove if request.state == "absent" else _deploy
+    return act(context, request, record)
 
 
-def _deploy(kube: Kube, options: dict[str, Any], record: Record, check_mode: bool) -> Result:
-    name, tenant = options["name"], options["tenant"]
+def _deploy(context: Context, request: StackRequest, record: Record) -> Outcome:
+    kube, name, tenant, prune = context.kube, request.name, request.tenant, request.prune
     warnings: list[str] = []
-    stack, origin, generated = _wanted(kube, options, record, warnings)
+    stack, origin, generated = _wanted(context, request, record, warnings)
     lives = deploy.load(kube, tenant, [app.name for app in stack.apps])
-    apps = _bound(kube, stack, options, lives, record)
-    options["hidden"] += [value for app in apps for value in app.secrets]
+    apps = _bound(kube, stack, name, tenant, lives, record)
+    context.hide(value for app in apps for value in app.secrets)
     others = {app.name for app in apps}
     left = sorted(_members(kube, tenant, name, record) - others)
     new_record: Record = {
-        "apps": sorted({*others, *([] if options["prune"] else left)}),
+        "apps": sorted({*others, *([] if prune else left)}),
         "levels": stack.levels,
-        "bindings": sorted([entry["app"], *key_of_options(entry, tenant)] for _where, entry in stack.bindings),
+        "bindings": sorted([entry.app, *entry.key] for entry in stack.bindings),
         "routes": stack_routes.names(stack.routes),
         "spec": stack.given,
         "origin": origin,
@@ -70,108 +79,111 @@ def _deploy(kube: Kube, options: dict[str, Any], record: Record, check_mode: boo
         ),
     }
     stack_record.secret_of(name, tenant, under_way)
-    gone = {(member, tenant) for member in left} if options["prune"] else set()
+    gone = {(member, tenant) for member in left} if prune else set()
     stay = gone | {(app.name, tenant) for app in apps}
-    problems = left_behind(kube, set() if options["force"] else gone, stay, warnings)
+    problems = left_behind(kube, set() if request.force else gone, stay, warnings)
     if problems:
         raise Invalid(problems)
-    settings = {**options, "on_failure": "rollback"}
-    removals = [_absent(tenant, member) for member in left] if options["prune"] else []
-    checked = deploy.run(kube, {**settings, "wanted": [*apps, *removals]}, True)
-    warnings += checked.pop("warnings", [])
+    removals = [_absent(tenant, member) for member in left] if prune else []
+    dry = dataclasses.replace(context, check_mode=True)
+    checked = deploy.run(dry, DeployRequest((*apps, *removals), request.rollout))
     old_routes = sorted(set(record.get("routes", [])) - set(new_record["routes"]))
-    if not options["prune"]:
+    if not prune:
         new_record["routes"] = under_way["routes"]
-    no_routes = old_routes if options["prune"] else []
+    no_routes = old_routes if prune else []
     coming = any(not live.workloads for live in lives.values())
-    routed = stack_routes.settle(kube, stack.routes, no_routes, options, True, coming)
+    routed = stack_routes.settle(dry, request, stack.routes, no_routes, coming)
     kept = record == new_record
-    result: Result = {
-        "changed": checked["changed"] or not kept or any(entry["changed"] for entry in routed),
-        "stack": {"name": name, "tenant": tenant, "levels": stack.levels, "left": [] if removals else left, **origin},
-        "apps": checked["apps"],
-        "routes": routed,
-        "diff": [*checked["diff"], *(entry for outcome in routed for entry in outcome.pop("diff"))],
-    }
-    if warnings:
-        result["warnings"] = warnings
-    if check_mode:
-        return result
+    described = {"name": name, "tenant": tenant, "levels": stack.levels, "left": [] if removals else left, **origin}
+    outcome = Outcome(
+        changed=checked.changed or not kept or any(entry.changed for entry in routed),
+        values={"stack": described},
+        diff=[entry for part in (checked, *routed) for entry in part.diff or ()],
+        warnings=[*warnings, *checked.warnings],
+        parts={**checked.parts, "routes": routed},
+    )
+    if context.check_mode:
+        return outcome
     if not kept:
         stack_record.write(kube, name, tenant, under_way)
-    outcomes: dict[str, Result] = {}
-    failure = _levels(kube, stack, apps, settings, outcomes)
+    outcomes: dict[str, Outcome] = {}
+    routed = []
+    failure = _levels(context, stack, apps, request.rollout, outcomes)
     if failure is None:
-        routed = stack_routes.settle(kube, stack.routes, no_routes, options, False)
-        result["routes"] = [{key: value for key, value in entry.items() if key != "diff"} for entry in routed]
-        failure = next((entry for entry in routed if entry.get("failed")), None)
-        if failure is not None and options["on_failure"] == "rollback":
-            said = stack_routes.restore(kube, routed, record, options)
-            failure = {**failure, "msg": failure["msg"] + (f". {said}" if said else "")}
-    else:
-        result["routes"] = []
+        routed = stack_routes.settle(context, request, stack.routes, no_routes)
+        failure = next((entry for entry in routed if entry.failed), None)
+        if failure is not None and request.on_failure == "rollback":
+            said = stack_routes.restore(context, request, routed, record)
+            failure = dataclasses.replace(failure, message=failure.message + (f". {said}" if said else ""))
     if failure is None:
         if removals:
-            done = deploy.run(kube, {**settings, "wanted": removals}, False)
-            outcomes.update({entry["name"]: entry for entry in done["apps"]})
-            failure = done if done.get("failed") else None
+            done = deploy.run(context, DeployRequest(tuple(removals), request.rollout))
+            outcomes.update(_by_name(done))
+            failure = done if done.failed else None
         if not kept and failure is None:
             stack_record.write(kube, name, tenant, new_record)
-    elif options["on_failure"] == "rollback":
-        failure = _roll_back(kube, stack.levels, {app.name: app for app in apps}, lives, settings, outcomes, failure)
+    elif request.on_failure == "rollback":
+        wanted = {app.name: app for app in apps}
+        failure = _roll_back(context, stack.levels, wanted, lives, request.rollout, outcomes, failure)
         if record:
             stack_record.write(kube, name, tenant, record)
         else:
             kube.delete("Secret", tenant, stack_record.name_of(name))
     order = [app.name for app in (*apps, *removals)]
-    skipped = {"tenant": tenant, "changed": False, "action": "skipped"}
-    result["apps"] = [outcomes.get(member, {"name": member, **skipped}) for member in order]
-    result["changed"] = not kept or any(entry["changed"] for entry in (*result["apps"], *result["routes"]))
+    finished = [
+        outcomes.get(member) or Outcome(values={"name": member, "tenant": tenant, "action": "skipped"})
+        for member in order
+    ]
+    outcome.parts = {"apps": finished, "routes": routed}
+    outcome.changed = not kept or any(entry.changed for entry in (*finished, *routed))
     if failure is not None:
-        result.update({key: failure[key] for key in ("failed", "msg", "unknown") if key in failure})
-        result["msg"] = f"stack {tenant}/{name}: {result['msg']}"
-    return result
+        outcome.fail(f"stack {tenant}/{name}: {failure.message}", failure.unknown)
+    return outcome
+
+
+def _by_name(done: Outcome) -> dict[str, Outcome]:
+    return {entry.values["name"]: entry for entry in done.parts["apps"]}
 
 
 def _wanted(
-    kube: Kube, options: dict[str, Any], record: Record, warnings: list[str]
+    context: Context, request: StackRequest, record: Record, warnings: list[str]
 ) -> tuple[Stack, dict[str, Any], dict[str, str]]:
     """Return the stack from the task, a compose file or a template, where it is from, and generated secrets to keep."""
-    if options.get("members") is not None:
-        return options["members"], {}, {}
+    if request.stack is not None:
+        return request.stack, {}, {}
     origin: dict[str, Any] = {}
     generated: dict[str, str] = {}
-    if options["compose"] is not None:
-        options["hidden"] += [str(value) for value in options["compose"]["secret_variables"].values()]
-        spec = _from_compose(options["compose"], warnings)
-        spec["bindings"], where = options["bindings"], "compose"
-        spec["routes"] = options["routes"]
-    else:
-        wanted = options["template"]
-        template, images = find_template(kube, wanted["name"], wanted["version"])
+    wanted = request.template
+    if request.compose is not None:
+        context.hide(str(value) for value in request.compose.secret_variables.values())
+        spec, where = _from_compose(request.compose, warnings), "compose"
+    elif wanted is not None:
+        template, images = find_template(context.kube, wanted.name, wanted.version)
         origin = {"template": {"name": template.name, "version": template.version, "digest": template.digest}}
         same = (record.get("origin") or {}).get("template", {}).get("name") == template.name
         kept = record.get("generated", {}) if same else {}
-        values, problems = complete(template, wanted["parameters"], wanted["secret_parameters"], kept)
+        values, problems = complete(template, wanted.parameters, wanted.secret_parameters, kept)
         if problems:
             raise Invalid(problems)
-        options["hidden"] += values.secrets
+        context.hide(values.secrets)
         spec, where = substitute(template.stack, values.values), f"template {template.name} {template.version}"
         for app in spec.get("apps") or []:
             app["image"] = images.get(app.get("image"), app.get("image"))
         generated = values.generated
-    stack, problems = members(spec, options["tenant"], parse)
+    else:
+        raise AssertionError("a stack without members was to be refused before")
+    stack, problems = members(spec, request.tenant, parse)
     if stack is None:
         raise Invalid(problem._replace(option=f"{where}: {problem.option}") for problem in problems)
     return stack, origin, generated
 
 
-def _from_compose(given: dict[str, Any], warnings: list[str]) -> dict[str, Any]:
-    """Return the spec that a compose file describes."""
-    where, content, directory = "compose.content", given["content"], None
-    allowed = list(given["allow_paths"])
-    if given["path"] is not None:
-        where, directory = given["path"], os.path.dirname(os.path.abspath(given["path"]))
+def _from_compose(given: Compose, warnings: list[str]) -> dict[str, Any]:
+    """Return the spec that a compose file describes, with what the task adds to it."""
+    where, content, directory = "compose.content", given.content, None
+    allowed = list(given.allow_paths)
+    if given.path is not None:
+        where, directory = given.path, os.path.dirname(os.path.abspath(given.path))
         allowed.insert(0, directory)
         try:
             content = read_below(where, allowed)
@@ -182,45 +194,44 @@ def _from_compose(given: dict[str, Any], warnings: list[str]) -> dict[str, Any]:
         where,
         lambda path: read_below(path, allowed),
         directory,
-        given["variables"],
-        given["secret_variables"],
+        given.variables,
+        given.secret_variables,
     )
     if problems:
         raise Invalid(problems)
     warnings += told
-    return spec
+    return {**spec, "bindings": given.bindings, "routes": given.routes}
 
 
 def _bound(
-    kube: Kube, stack: Stack, options: dict[str, Any], lives: dict[str, Live], record: Record
+    kube: Kube, stack: Stack, name: str, tenant: str, lives: dict[str, Live], record: Record
 ) -> tuple[App, ...]:
     """Return the apps with their stack and bindings. Bindings that no run of this stack has made stay."""
-    name, tenant = options["name"], options["tenant"]
     problems = [
         Problem(f"app {tenant}/{app.name}", f"a member of the stack {other}", "an app of no other stack")
         for app in stack.apps
         for other in [lives[app.name].stack]
         if other not in (None, name)
     ]
-    by_app: dict[str, list[tuple[str, dict[str, Any]]]] = {}
-    for where, entry in stack.bindings:
-        by_app.setdefault(entry["app"], []).append((where, entry))
+    by_app: dict[str, list[WantedBinding]] = {}
+    for entry in stack.bindings:
+        by_app.setdefault(entry.app, []).append(entry)
     planned = {(app.name, tenant): (release_spec(app, "")[0], {**app.env, **app.secret_env}) for app in stack.apps}
-    made = {(entry[0], tuple(entry[1:])) for entry in record.get("bindings", [])}
+    made = {(member, tuple(key)) for member, *key in record.get("bindings", [])}
     wanted: dict[Node, set[Node]] = {}
     unbind: dict[str, list[tuple[str, str, str]]] = {}
     for app in stack.apps:
         newest = lives[app.name].newest
         edges = edges_of(newest.spec) if newest else []
         keys = [(edge["kind"], edge["tenant"], edge["target"]) for edge in edges]
-        listed = [key_of_options(entry, tenant) for _where, entry in by_app.get(app.name, [])]
+        listed = [entry.key for entry in by_app.get(app.name, [])]
         unbind[app.name] = [key for key in keys if (app.name, key) in made and key not in listed]
         staying = {*keys, *listed} - set(unbind[app.name])
         wanted[app.name, tenant] = {(target, of) for _kind, of, target in staying}
     graph = Graph(kube, wanted)
     bindings: dict[str, list[Binding]] = {}
     for app in stack.apps:
-        bindings[app.name], found = resolve_all(kube, graph, by_app.get(app.name, []), tenant, planned)
+        bindings[app.name], found = resolve_all(kube, graph, by_app.get(app.name, []), planned)
         problems += found
     problems += graph.cycles()
     if problems:
@@ -232,46 +243,46 @@ def _bound(
 
 
 def _levels(
-    kube: Kube, stack: Stack, apps: Iterable[App], settings: dict[str, Any], outcomes: dict[str, Result]
-) -> Result | None:
-    """Deploy level after level; return the result of the one that failed."""
+    context: Context, stack: Stack, apps: Iterable[App], rollout: Rollout, outcomes: dict[str, Outcome]
+) -> Outcome | None:
+    """Deploy level after level; return the outcome of the one that failed."""
     by_name = {app.name: app for app in apps}
     for level in stack.levels:
         try:
-            done = deploy.run(kube, {**settings, "wanted": [by_name[member] for member in level]}, False)
-        except (KubeError, LedgerError, Invalid) as error:
-            return {"failed": True, "msg": str(error), **({"unknown": True} if isinstance(error, Unknown) else {})}
-        outcomes.update({entry["name"]: entry for entry in done["apps"]})
-        if done.get("failed"):
+            done = deploy.run(context, DeployRequest(tuple(by_name[member] for member in level), rollout))
+        except (KubeError, ReleaseError, Invalid) as error:
+            return Outcome().fail(str(error), isinstance(error, Unknown) or None)
+        outcomes.update(_by_name(done))
+        if done.failed:
             return done
     return None
 
 
 def _roll_back(
-    kube: Kube,
+    context: Context,
     levels: list[list[str]],
     apps: dict[str, App],
     before: dict[str, Live],
-    settings: dict[str, Any],
-    outcomes: dict[str, Result],
-    failure: Result,
-) -> Result:
-    """Bring every member back to what it ran before, the last one first, and return the failure with what was done."""
+    rollout: Rollout,
+    outcomes: dict[str, Outcome],
+    failure: Outcome,
+) -> Outcome:
+    """Roll every member back to what it ran before, the last one first, and return the failure with what was done."""
     said = []
     for level in reversed(levels):
-        names = [name for name in level if outcomes.get(name, {}).get("changed")]
+        names = [name for name in level if name in outcomes and outcomes[name].changed]
 
-        def back(name: str) -> str:
+        def roll_back(name: str) -> str:
             try:
-                return _back(kube, apps[name], before[name], settings, outcomes[name])
-            except (KubeError, LedgerError, deploy.Failed) as error:
-                outcomes[name]["failed"] = True
+                return _roll_back_app(context, apps[name], before[name], rollout, outcomes[name])
+            except (KubeError, ReleaseError) as error:
+                outcomes[name].fail()
                 return f"{name} did not come back: {error}"
 
-        said += [text for text in _parallel(back, names) if text]
-    unknown = failure.get("unknown") or any(entry.get("unknown") for entry in outcomes.values())
-    told = f"{failure['msg']}. Back: {'; '.join(said)}" if said else failure["msg"]
-    return {"failed": True, "msg": told, **({"unknown": True} if unknown else {})}
+        said += [text for text in _parallel(roll_back, names) if text]
+    unknown = any(entry.unknown for entry in (failure, *outcomes.values()))
+    told = f"{failure.message}. Back: {'; '.join(said)}" if said else failure.message
+    return Outcome().fail(told, unknown or None)
 
 
 def _parallel(act: Callable[[str], str], names: list[str]) -> list[str]:
@@ -281,19 +292,19 @@ def _parallel(act: Callable[[str], str], names: list[str]) -> list[str]:
         return list(pool.map(act, names))
 
 
-def _back(kube: Kube, app: App, before: Live, settings: dict[str, Any], outcome: Result) -> str:
-    """Bring one app back to what it ran before, and say so."""
+def _roll_back_app(context: Context, app: App, before: Live, rollout: Rollout, outcome: Outcome) -> str:
+    """Roll one app back to what it ran before, and say so."""
     name, tenant = before.name, before.tenant
     source = _ran(before)
     if source is None:
-        done = deploy.run(kube, {**settings, "wanted": [_absent(tenant, name)]}, False)
-        outcome["action"], outcome["release"] = "removed", None
-        if done.get("failed"):
-            raise KubeError(done["msg"])
+        done = deploy.run(context, DeployRequest((_absent(tenant, name),), rollout))
+        outcome.values.update(action="removed", release=None)
+        if done.failed:
+            raise KubeError(done.message)
         return f"{name} removed"
     if TYPES[source.spec["type"]].once:
         return f"{name} is a job, whose run cannot be taken back"
-    live = deploy.load(kube, tenant, [name])[name]
+    live = deploy.load(context.kube, tenant, [name])[name]
     plan = build(
         live,
         "present",
@@ -307,8 +318,10 @@ def _back(kube: Kube, app: App, before: Live, settings: dict[str, Any], outcome:
         source.version,
         restart_key=before.restart_key,
     )
-    done = deploy.deploy(kube, plan, {**settings, "on_failure": "keep"}, False)
-    outcome["release"], outcome["rolled_back_to"] = done["release"], source.version
+    done = deploy.deploy(context, plan, dataclasses.replace(rollout, on_failure="keep"))
+    if done.failed:
+        raise KubeError(done.message)
+    outcome.values.update(release=done.values["release"], rolled_back_to=source.version)
     return f"{name} on v{source.version}"
 
 
@@ -320,49 +333,44 @@ def _ran(live: Live) -> Release | None:
     return releases.last_good(live.releases, newest.version + 1) or (newest if live.workloads else None)
 
 
-def _remove(kube: Kube, options: dict[str, Any], record: Record, check_mode: bool) -> Result:
+def _remove(context: Context, request: StackRequest, record: Record) -> Outcome:
     """Remove the members of a stack, those that others depend on last."""
-    name, tenant = options["name"], options["tenant"]
+    kube, name, tenant = context.kube, request.name, request.tenant
     found = _members(kube, tenant, name, record)
     warnings: list[str] = []
     nodes = {(member, tenant) for member in found}
-    problems = left_behind(kube, set() if options["force"] else nodes, nodes, warnings)
+    problems = left_behind(kube, set() if request.force else nodes, nodes, warnings)
     if problems:
         raise Invalid(problems)
     order = [[member for member in level if member in found] for level in reversed(record.get("levels", []))]
     known = {member for level in order for member in level}
     order.insert(0, sorted(found - known))
-    settings = {**options, "on_failure": "rollback"}
     steps = [[_absent(tenant, member) for member in level] for level in order if level]
-    if check_mode:
+    if context.check_mode:
         steps = [[app for step in steps for app in step]] if steps else []
-    result: Result = {"changed": bool(record), "stack": {"name": name, "tenant": tenant}, "apps": [], "diff": []}
-    result["stack"].update(levels=[[app.name for app in step] for step in steps], left=[])
-    if warnings:
-        result["warnings"] = warnings
-    result["routes"] = stack_routes.settle(kube, [], record.get("routes", []), options, check_mode)
-    result["diff"] += [entry for outcome in result["routes"] for entry in outcome.pop("diff")]
-    failed = [entry["msg"] for entry in result["routes"] if entry.get("failed")]
+    described = {"name": name, "tenant": tenant, "levels": [[app.name for app in step] for step in steps], "left": []}
+    routed = stack_routes.settle(context, request, [], record.get("routes", []))
+    diff = [entry for route in routed for entry in route.diff or ()]
+    gone: list[Outcome] = []
+    outcome = Outcome(bool(record), {"stack": described}, diff, warnings, {"apps": gone, "routes": routed})
+    failed = [route.message for route in routed if route.failed]
     if failed:
-        result.update(failed=True, msg=f"stack {tenant}/{name}: {failed[0]}")
-        return result
+        return outcome.fail(f"stack {tenant}/{name}: {failed[0]}")
     for step in steps:
-        done = deploy.run(kube, {**settings, "wanted": step}, check_mode)
-        result["apps"] += done["apps"]
-        result["diff"] += done["diff"]
-        result["changed"] = result["changed"] or done["changed"]
-        if done.get("failed"):
-            result.update({key: done[key] for key in ("failed", "unknown") if key in done})
-            result["msg"] = f"stack {tenant}/{name}: {done['msg']}"
-            return result
-    if record and not check_mode:
+        done = deploy.run(context, DeployRequest(tuple(step), request.rollout))
+        gone += done.parts["apps"]
+        diff += done.diff or ()
+        outcome.changed = outcome.changed or done.changed
+        if done.failed:
+            return outcome.fail(f"stack {tenant}/{name}: {done.message}", done.unknown)
+    if record and not context.check_mode:
         kube.delete("Secret", tenant, stack_record.name_of(name))
-    return result
+    return outcome
 
 
 def _absent(tenant: str, name: str) -> App:
-    wanted: list[App] = parse("app", {"tenant": tenant, "name": name, "state": "absent", "force": True})["wanted"]
-    return wanted[0]
+    request: DeployRequest = parse("app", {"tenant": tenant, "name": name, "state": "absent", "force": True})
+    return request.apps[0]
 
 
 def _members(kube: Kube, tenant: str, name: str, record: Record) -> set[str]:

@@ -74,10 +74,10 @@ def secret_of(name: str, tenant: str, record: Record) -> Object:
     if len(data) > MAX_RECORD:
         wanted = f"at most {MAX_RECORD} bytes, the limit of a stack's record"
         raise Invalid([Problem("apps", f"{len(data)} bytes, compressed", wanted)])
-    marks = {"app.kubernetes.io/managed-by": "cloudbang", KIND: "stack", STACK: name, TENANT: tenant}
+    labels = {"app.kubernetes.io/managed-by": "cloudbang", KIND: "stack", STACK: name, TENANT: tenant}
     return {
         "apiVersion": "v1",
         "kind": "Secret",
-        "metadata": {"name": name_of(name), "namespace": tenant, "labels": marks},
+        "metadata": {"name": name_of(name), "namespace": tenant, "labels": labels},
         "data": {"stack": base64.b64encode(data).decode()},
     }

@@ -9,60 +9,55 @@ from typing import Any
 
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.options import Invalid
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.parse import parse
-from ansible_collections.cloudbang.platform.plugins.module_utils.kube.client import Kube, KubeError
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.requests import RouteRequest, StackRequest
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.routes_spec import AppRoute
+from ansible_collections.cloudbang.platform.plugins.module_utils.kube.client import KubeError
 
 from . import route
+from .context import Context, Outcome
 
-Result = dict[str, Any]
 
-
-def names(wanted: Iterable[dict[str, Any]]) -> list[str]:
-    """Return the names of routes, given by their checked options."""
-    return sorted(entry["route"].name for entry in wanted)
+def names(routes: Iterable[AppRoute]) -> list[str]:
+    return sorted(route.name for route in routes)
 
 
 def settle(
-    kube: Kube,
-    wanted: list[dict[str, Any]],
-    gone: Iterable[str],
-    options: dict[str, Any],
-    check_mode: bool,
-    coming: bool = False,
-) -> list[Result]:
+    context: Context, request: StackRequest, wanted: Iterable[AppRoute], gone: Iterable[str], coming: bool = False
+) -> list[Outcome]:
     """Make routes and remove others, and return the outcomes; the last one has failed when there is a failure.
 
     coming says that apps are still to be made, so that what their routes lead to cannot be looked at yet.
     """
-    tenant = options["tenant"]
-    entries = [parse("app_route", {"tenant": tenant, "name": name, "state": "absent"}) for name in sorted(gone)]
-    outcomes: list[Result] = []
-    for entry in [*entries, *wanted]:
-        settings = {**entry, **{key: options[key] for key in ("hidden", "wait", "timeout")}}
-        name = entry["route"].name
+    tenant, check_mode = request.tenant, context.check_mode
+    ending = [_parsed({"name": name, "state": "absent"}, tenant) for name in sorted(gone)]
+    outcomes: list[Outcome] = []
+    for entry in (*ending, *wanted):
+        values: dict[str, Any] = {"route": {"name": entry.name}, "changes": []}
         try:
-            outcome = route.run(kube, settings, check_mode)
+            outcome = route.run(context, RouteRequest(entry, request.rollout.wait, request.rollout.timeout))
         except Invalid as error:
             if check_mode and not coming:
                 raise
-            outcome = {"changed": True, "route": {"name": name}, "changes": [], "diff": []}
+            outcome = Outcome(check_mode, values, [])
             if not check_mode:
-                outcome.update(changed=False, failed=True, msg=f"route {tenant}/{name}: {error}")
+                outcome.fail(f"route {tenant}/{entry.name}: {error}")
         except KubeError as error:
-            outcome = {"changed": False, "route": {"name": name}, "changes": [], "diff": [], "failed": True}
-            outcome["msg"] = f"route {tenant}/{name}: {error}"
+            outcome = Outcome(False, values, []).fail(f"route {tenant}/{entry.name}: {error}")
         outcomes.append(outcome)
-        if outcome.get("failed"):
+        if outcome.failed:
             break
     return outcomes
 
 
-def restore(kube: Kube, made: list[Result], record: dict[str, Any], options: dict[str, Any]) -> str:
+def _parsed(options: dict[str, Any], tenant: str) -> AppRoute:
+    request: RouteRequest = parse("app_route", {**options, "tenant": tenant})
+    return request.route
+
+
+def restore(context: Context, request: StackRequest, made: list[Outcome], record: dict[str, Any]) -> str:
     """Bring the routes back that a record has, and remove those that it has not; say what was not possible."""
-    before = [
-        parse("app_route", {**entry, "tenant": options["tenant"]})
-        for entry in (record.get("spec") or {}).get("routes") or []
-    ]
+    before = [_parsed(entry, request.tenant) for entry in (record.get("spec") or {}).get("routes") or []]
     known = names(before)
-    new = [entry["route"]["name"] for entry in made if entry["route"]["name"] not in known]
-    outcomes = settle(kube, before, new, options, False)
-    return "; ".join(entry["msg"] for entry in outcomes if entry.get("failed"))
+    new = [name for entry in made for name in [entry.values["route"]["name"]] if name not in known]
+    outcomes = settle(context, request, before, new)
+    return "; ".join(entry.message for entry in outcomes if entry.failed)

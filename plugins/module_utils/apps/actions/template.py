@@ -18,6 +18,7 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.labe
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.options import Invalid, Problem
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.parse import parse
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.releases import MANAGER
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.requests import TemplateRequest
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.spec import canonical
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.template_spec import (
     Template,
@@ -34,6 +35,7 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.oci.references 
 from ansible_collections.cloudbang.platform.plugins.module_utils.oci.registry import Registry, pull, push
 
 from . import stack_record, template_archive
+from .context import Context, Outcome
 from .template_archive import Bundle, BundleError
 
 NAMESPACE = "cloudbang-templates"
@@ -43,10 +45,10 @@ VERSION = PREFIX + "version"
 Result = dict[str, Any]
 
 
-def run(kube: Kube, options: dict[str, Any], check_mode: bool) -> Result:
+def run(context: Context, request: TemplateRequest) -> Outcome:
     """Bring a version of a template to its state."""
-    act = {"present": _present, "absent": _absent, "exported": _export, "imported": _import}[options["state"]]
-    return act(kube, options, check_mode)
+    act = {"present": _present, "absent": _absent, "exported": _export, "imported": _import}[request.state]
+    return act(context, request)
 
 
 def find(kube: Kube, name: str, version: str) -> tuple[Template, dict[str, str]]:
@@ -60,24 +62,23 @@ def find(kube: Kube, name: str, version: str) -> tuple[Template, dict[str, str]]
     return found
 
 
-def _present(kube: Kube, options: dict[str, Any], check_mode: bool) -> Result:
-    template = options.get("template") or _made(kube, options)
-    return _register(kube, template, {}, check_mode)
+def _present(context: Context, request: TemplateRequest) -> Outcome:
+    return _register(context, request.template or _made(context.kube, request), {})
 
 
-def _made(kube: Kube, options: dict[str, Any]) -> Template:
+def _made(kube: Kube, request: TemplateRequest) -> Template:
     """Return the template that a file or a running stack makes."""
-    if options["file"] is not None:
-        where = options["file"]
+    if request.file is not None:
+        where = request.file
         definition = _loaded(where)
     else:
-        name, tenant = options["stack"]["name"], options["stack"]["tenant"]
+        name, tenant = request.stack or ("", "")
         where = f"stack {tenant}/{name}"
         record = stack_record.read(kube, tenant, name)
         if not record:
             raise Invalid([Problem("stack", f"no stack {name} in tenant {tenant}", "one that app_stack has deployed")])
-        definition = from_stack(record.get("spec") or {}, options["parameters"] or [])
-    template, problems = template_of(definition, options["name"], options["version"], parse)
+        definition = from_stack(record.get("spec") or {}, request.parameters or [])
+    template, problems = template_of(definition, *_named(request), parse)
     if template is None:
         raise Invalid(problem._replace(option=f"{where}: {problem.option}") for problem in problems)
     return template
@@ -97,21 +98,26 @@ def _loaded(path: str) -> Any:
         raise Invalid([Problem("file", f"{path}: {reason}", "the YAML file of a template")]) from error
 
 
-def _register(kube: Kube, template: Template, images: dict[str, str], check_mode: bool) -> Result:
+def _named(request: TemplateRequest) -> tuple[str, str]:
+    """Return name and version, without which only an import is accepted."""
+    if request.name is None or request.version is None:
+        raise AssertionError("a template without name and version was to be refused before")
+    return request.name, request.version
+
+
+def _register(context: Context, template: Template, images: dict[str, str]) -> Outcome:
     """Make a version of a template; nothing when it is there, an error when it is there with other content."""
-    result: Result = {"changed": False, "template": summary(template), "diff": []}
+    kube = context.kube
+    outcome = Outcome(values={"template": summary(template)}, diff=[])
     found = _read(kube, template.name, template.version)
     _same(found, template)
     if found is not None and (not images or found[1] == images):
-        return result
-    result["changed"] = True
+        return outcome
     header = f"template {template.name} {template.version}"
     before = _view(*found) if found else {}
-    result["diff"] = [
-        {"before_header": header, "after_header": header, "before": before, "after": _view(template, images)}
-    ]
-    if check_mode:
-        return result
+    outcome.changed, outcome.diff = True, _difference(header, before, _view(template, images))
+    if context.check_mode:
+        return outcome
     if found is not None:
         kube.delete("ConfigMap", NAMESPACE, _key(template.name, template.version))
     wanted = _object(template, images)
@@ -125,7 +131,11 @@ def _register(kube: Kube, template: Template, images: dict[str, str], check_mode
             kube.create(wanted, MANAGER)
         else:
             _same(_read(kube, template.name, template.version), template)
-    return result
+    return outcome
+
+
+def _difference(header: str, before: Result, after: Result) -> list[Result]:
+    return [{"before_header": header, "after_header": header, "before": before, "after": after}]
 
 
 def _same(found: tuple[Template, dict[str, str]] | None, template: Template) -> None:
@@ -135,23 +145,21 @@ def _same(found: tuple[Template, dict[str, str]] | None, template: Template) -> 
         raise Invalid([Problem("version", said, wanted)])
 
 
-def _absent(kube: Kube, options: dict[str, Any], check_mode: bool) -> Result:
-    name, version = options["name"], options["version"]
-    found = _read(kube, name, version)
-    result: Result = {"changed": found is not None, "template": {"name": name, "version": version}, "diff": []}
+def _absent(context: Context, request: TemplateRequest) -> Outcome:
+    name, version = _named(request)
+    found = _read(context.kube, name, version)
+    outcome = Outcome(found is not None, {"template": {"name": name, "version": version}}, [])
     if found is not None:
-        header = f"template {name} {version}"
-        result["diff"] = [{"before_header": header, "after_header": header, "before": _view(*found), "after": {}}]
-        if not check_mode:
-            kube.delete("ConfigMap", NAMESPACE, _key(name, version))
-    return result
+        outcome.diff = _difference(f"template {name} {version}", _view(*found), {})
+        if not context.check_mode:
+            context.kube.delete("ConfigMap", NAMESPACE, _key(name, version))
+    return outcome
 
 
-def _export(kube: Kube, options: dict[str, Any], check_mode: bool) -> Result:
+def _export(context: Context, request: TemplateRequest) -> Outcome:
     """Write a template and its images into an archive, unless it has them."""
-    template, local = find(kube, options["name"], options["version"])
-    archive, progress = options["archive"], options["progress"]
-    registry = _registry(options) if options["images"] else None
+    template, local = find(context.kube, *_named(request))
+    archive, progress, registry = _archive(request), context.progress, _registry(request)
     wanted = _images(template, local, registry) if registry is not None else {}
     digests = {image: _digest(registry, source) for image, source in wanted.items() if registry is not None}
     directory = os.path.dirname(os.path.abspath(archive))
@@ -163,18 +171,12 @@ def _export(kube: Kube, options: dict[str, Any], check_mode: bool) -> Result:
         changed = now is None or now.digest != template.digest or have != digests
         after = {"digest": template.digest, "images": digests}
         before = {"digest": now.digest, "images": have} if now is not None else {}
-        result: Result = {
-            "changed": changed,
-            "template": {**summary(template), "images": digests},
-            "archive": archive,
-            "diff": [{"before_header": archive, "after_header": archive, "before": before, "after": after}]
-            if changed
-            else [],
-        }
+        values = {"template": {**summary(template), "images": digests}, "archive": archive}
+        outcome = Outcome(changed, values, _difference(archive, before, after) if changed else [])
         if now is not None and not changed:
-            result["archive_digest"] = now.archive_digest
-        if check_mode or not changed:
-            return result
+            values["archive_digest"] = now.archive_digest
+        if context.check_mode or not changed:
+            return outcome
         # What is there already is checked, and not fetched again.
         layout = now.layout if now is not None else os.path.join(work, "oci")
         images: list[Image] = []
@@ -186,8 +188,8 @@ def _export(kube: Kube, options: dict[str, Any], check_mode: bool) -> Result:
             parts = reference(image)
             images.append(Image(image, parts.repository, parts.tag, got.digest, got.media_type, got.size))
         progress(f"writing {archive}")
-        result["archive_digest"] = template_archive.write(archive, template.digest, template.content(), images, layout)
-    return result
+        values["archive_digest"] = template_archive.write(archive, template.digest, template.content(), images, layout)
+    return outcome
 
 
 def _there(archive: str, directory: str) -> Bundle | None:
@@ -233,15 +235,15 @@ def _digest(registry: Registry, image: str) -> str:
     return digest
 
 
-def _import(kube: Kube, options: dict[str, Any], check_mode: bool) -> Result:
+def _import(context: Context, request: TemplateRequest) -> Outcome:
     """Verify an archive, put its images into a registry and register its template."""
-    archive, progress = options["archive"], options["progress"]
+    archive, progress = _archive(request), context.progress
     with template_archive.scratch(archive) as work:
         progress(f"verifying {archive}")
-        found = template_archive.read(archive, work, options["digest"])
-        template = _verified(found, options)
-        _same(_read(kube, template.name, template.version), template)
-        registry = _registry(options) if options["images"] else None
+        found = template_archive.read(archive, work, request.digest)
+        template = _verified(found, request)
+        _same(_read(context.kube, template.name, template.version), template)
+        registry = _registry(request)
         missing = []
         images: dict[str, str] = {}
         for image in found.images if registry is not None else ():
@@ -250,47 +252,43 @@ def _import(kube: Kube, options: dict[str, Any], check_mode: bool) -> Result:
             images[image.image] = f"{registry.host}/{image.repository}@{image.digest}"
             if registry.resolve(image.repository, image.digest) != image.digest:
                 missing.append(image)
-        if not check_mode and registry is not None:
+        if not context.check_mode and registry is not None:
             for number, image in enumerate(missing, 1):
                 progress(f"image {number} of {len(missing)}: {registry.host}/{image.repository}:{image.tag}")
                 push(registry, image, found.layout, progress)
-    result = _register(kube, template, images, check_mode)
-    result["changed"] = result["changed"] or bool(missing)
-    result["template"]["images"] = {image.image: image.digest for image in found.images}
-    result["archive_digest"] = found.archive_digest
-    result["pushed"] = [images[image.image] for image in missing]
+    outcome = _register(context, template, images)
+    outcome.changed = outcome.changed or bool(missing)
+    outcome.values["template"]["images"] = {image.image: image.digest for image in found.images}
+    pushed = [images[image.image] for image in missing]
+    outcome.values.update(archive_digest=found.archive_digest, pushed=pushed)
     if missing and registry is not None:
-        header = f"registry {registry.host}"
-        after = {"images": result["pushed"]}
-        result["diff"].append({"before_header": header, "after_header": header, "before": {}, "after": after})
-    return result
+        outcome.diff = [*(outcome.diff or ()), *_difference(f"registry {registry.host}", {}, {"images": pushed})]
+    return outcome
 
 
-def _verified(found: Bundle, options: dict[str, Any]) -> Template:
+def _verified(found: Bundle, request: TemplateRequest) -> Template:
     """Return the template of an archive, which must be the one that its manifest and the task name."""
     content = found.template if isinstance(found.template, dict) else {}
     name, version = str(content.get("name")), str(content.get("version"))
-    for option, there in (("name", name), ("version", version)):
-        if options[option] is not None and options[option] != there:
-            raise Invalid([Problem(option, f"{there} in {options['archive']}", options[option])])
+    for option, wanted, there in (("name", request.name, name), ("version", request.version, version)):
+        if wanted is not None and wanted != there:
+            raise Invalid([Problem(option, f"{there} in {request.archive}", wanted)])
     template, problems = template_of(content, name, version, parse)
     if template is None:
-        raise Invalid(problem._replace(option=f"{options['archive']}: {problem.option}") for problem in problems)
+        raise Invalid(problem._replace(option=f"{request.archive}: {problem.option}") for problem in problems)
     if template.digest != found.digest:
-        raise BundleError(f"archive {options['archive']}: found the digest {template.digest}, wanted {found.digest}")
+        raise BundleError(f"archive {request.archive}: found the digest {template.digest}, wanted {found.digest}")
     return template
 
 
-def _registry(options: dict[str, Any]) -> Registry:
-    given = options["registry"]
-    return Registry(
-        host=given["host"],
-        url=given["url"] or f"https://{given['host']}",
-        username=given["username"],
-        password=given["password"],
-        ca_cert=given["ca_cert"],
-        validate_certs=given["validate_certs"],
-    )
+def _archive(request: TemplateRequest) -> str:
+    if request.archive is None:
+        raise AssertionError("an export or import without an archive was to be refused before")
+    return request.archive
+
+
+def _registry(request: TemplateRequest) -> Registry | None:
+    return Registry(**vars(request.registry)) if request.registry is not None else None
 
 
 def _key(name: str, version: str) -> str:
@@ -349,8 +347,8 @@ def _object(template: Template, images: dict[str, str]) -> Object:
 
 
 def _namespace() -> Object:
-    marks = {"app.kubernetes.io/managed-by": "cloudbang"}
-    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": marks}}
+    labels = {"app.kubernetes.io/managed-by": "cloudbang"}
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": labels}}
 
 
 def summary(template: Template) -> Result:

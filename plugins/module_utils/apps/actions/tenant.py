@@ -10,10 +10,11 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model import releases
-from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.arguments import arguments
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.labels import APP, KIND, TENANT
-from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.options import Invalid, Problem, check
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.options import Invalid, Problem
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.parse import parse
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.plan import KINDS as APP_KINDS
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.requests import TenantRequest
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.routes_render import KINDS as ROUTE_KINDS
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.routes_render import Claim, claims
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.routes_rules import EVERYTHING
@@ -66,6 +67,7 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.kube.client imp
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube.kinds import Object, path
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube.watch import until
 
+from .context import Context, Outcome
 from .route_claims import KINDS as CLAIMING
 from .route_claims import in_tenant
 
@@ -82,7 +84,6 @@ ANNOTATIONS = {
     "images": IMAGES,
 }
 
-Result = dict[str, Any]
 Key = tuple[str, str]
 
 
@@ -104,21 +105,21 @@ class Change(NamedTuple):
         return f"{self.kind} {self.name} {self.verb}"
 
 
-def run(kube: Kube, options: dict[str, Any], check_mode: bool) -> Result:
+def run(context: Context, request: TenantRequest) -> Outcome:
     """Bring a tenant to its state."""
-    name = options["name"]
+    kube, name = context.kube, request.name
     spaces = {entry["metadata"]["name"]: entry for entry in kube.find("Namespace", None, TENANT) if managed(entry)}
     space = spaces.get(name) or kube.get("Namespace", None, name)
-    problems = namespace_problems(space, "name", options["adopt"])
+    problems = namespace_problems(space, "name", request.adopt)
     if problems:
         raise Invalid(problems)
-    if options["state"] == "absent":
-        return _remove(kube, name, space, spaces, options, check_mode)
+    if request.state == "absent":
+        return _remove(context, request, space, spaces)
     if space is not None and space["metadata"].get("deletionTimestamp"):
         wanted = "a namespace that is not being deleted; wait until it is gone"
         raise Invalid([Problem("name", f"namespace {name} in state Terminating", wanted)])
-    tenant = tenant_of(options)
-    problems = domain_problems(name, options["domains"], spaces.values())
+    tenant = tenant_of(request)
+    problems = domain_problems(name, request.domains, spaces.values())
     reserving = _reserving({**spaces, **({name: space} if space is not None else {})}, {*spaces, name})
     alike = _alike(kube, reserving)
     is_new = space is None or not managed(space)
@@ -131,45 +132,40 @@ def run(kube: Kube, options: dict[str, Any], check_mode: bool) -> Result:
     changes = [*reserving, *_changes(kube, tenant, wanted_objects, live)]
     if space is None:
         changes += _reserving({name: {"metadata": {"name": name}}}, {*spaces, name})
-    result: Result = {
-        "changed": bool(changes),
-        "tenant": {
-            "name": name,
-            "pod_security": tenant.pod_security,
-            "quota": tenant.quota,
-            "objects": tenant.objects,
-            "limits": tenant.limits,
-            "network": tenant.network,
-            "peers": list(tenant.peers),
-            "gateways": gateways,
-            "domains": list(tenant.domains),
-            "tolerations": list(tenant.tolerations),
-            "priority_classes": list(tenant.priority_classes),
-            "images": list(tenant.images),
-            "members": [member._asdict() for member in tenant.members],
-        },
-        "changes": [str(change) for change in changes],
-        "diff": _difference(name, changes),
+    described = {
+        "name": name,
+        "pod_security": tenant.pod_security,
+        "quota": tenant.quota,
+        "objects": tenant.objects,
+        "limits": tenant.limits,
+        "network": tenant.network,
+        "peers": list(tenant.peers),
+        "gateways": gateways,
+        "domains": list(tenant.domains),
+        "tolerations": list(tenant.tolerations),
+        "priority_classes": list(tenant.priority_classes),
+        "images": list(tenant.images),
+        "members": [member._asdict() for member in tenant.members],
     }
     warnings = _warnings(kube, tenant, gateways, space, live, changes)
     warnings += [
         f"tenant {other}: {what} has a name that the gateway takes for one of tenant {other}-{start[:-1]}; remove it"
         for other, start, what in alike
     ]
-    if warnings:
-        result["warnings"] = warnings
-    if not check_mode:
+    values = {"tenant": described, "changes": [str(change) for change in changes]}
+    outcome = Outcome(bool(changes), values, _difference(name, changes), warnings)
+    if not context.check_mode:
         _carry_out(
             kube,
             name,
             changes,
-            result,
+            outcome,
             len(reserving) if is_new else 0,
             lambda: _in_the_way(name, _alike(kube, reserving)),
         )
-        if options["wait"] and not result.get("failed"):
-            _wait_for_quota(kube, tenant, live, options["timeout"], result)
-    return result
+        if request.wait and not outcome.failed:
+            _wait_for_quota(kube, tenant, live, request.timeout, outcome)
+    return outcome
 
 
 def make(kube: Kube, name: str) -> None:
@@ -179,10 +175,9 @@ def make(kube: Kube, name: str) -> None:
         raise Invalid(problems)
     if kube.get("Namespace", None, name) is not None:
         return
-    options, _problems = check(arguments("tenant"), {"name": name})
-    result = run(kube, options, False)
-    if result.get("failed"):
-        raise KubeError(f"{result['msg']}; wanted: the tenant whole, which the module tenant makes it")
+    outcome = run(Context(kube), parse("tenant", {"name": name}))
+    if outcome.failed:
+        raise KubeError(f"{outcome.message}; wanted: the tenant whole, which the module tenant makes it")
 
 
 def _reserving(spaces: dict[str, Object], names: set[str]) -> list[Change]:
@@ -366,11 +361,11 @@ def _carry_out(
     kube: Kube,
     name: str,
     changes: list[Change],
-    result: Result,
+    outcome: Outcome,
     reserved_by: int = 0,
     late: Callable[[], list[Problem]] = list,
 ) -> None:
-    """Make the changes; what goes wrong is put into the result, with what had been done by then.
+    """Make the changes; what goes wrong is put into the outcome, with what had been done by then.
 
     After the first ones, which reserve names, `late` says what came in between.
     """
@@ -378,15 +373,15 @@ def _carry_out(
         try:
             problems = late() if reserved_by and number == reserved_by else []
             if problems:
-                made = [str(entry) for entry in changes[:number]]
-                result.update(failed=True, changed=True, changes=made)
-                result["msg"] = f"tenant: {name}: {'; '.join(map(str, problems))}"
+                outcome.changed, outcome.values["changes"] = True, [str(entry) for entry in changes[:number]]
+                outcome.fail(f"tenant: {name}: {'; '.join(map(str, problems))}")
                 return
             _make(kube, name, change)
         except KubeError as error:
             made = [str(entry) for entry in changes[:number]]
-            result.update(failed=True, changed=bool(made), changes=made, unknown=isinstance(error, Unknown))
-            result["msg"] = f"tenant: {name}: {change.kind} {change.name} could not be {change.verb}: {error}"
+            outcome.changed, outcome.values["changes"] = bool(made), made
+            what = f"{change.kind} {change.name} could not be {change.verb}"
+            outcome.fail(f"tenant: {name}: {what}: {error}", isinstance(error, Unknown))
             return
 
 
@@ -407,36 +402,33 @@ def _make(kube: Kube, name: str, change: Change) -> None:
         kube.apply(change.wanted, MANAGER)
 
 
-def _wait_for_quota(kube: Kube, tenant: Tenant, live: dict[Key, Object], timeout: float, result: Result) -> None:
+def _wait_for_quota(kube: Kube, tenant: Tenant, live: dict[Key, Object], timeout: float, outcome: Outcome) -> None:
     """Wait until the quota is in force: the API counts from the moment its controller has looked at it."""
 
     def counted(found: Object | None) -> bool:
         hard = ((found or {}).get("spec") or {}).get("hard")
         return found is not None and (found.get("status") or {}).get("hard") == hard
 
-    if f"ResourceQuota {NAME} changed" not in result["changes"] and counted(live.get(("ResourceQuota", NAME))):
+    if f"ResourceQuota {NAME} changed" not in outcome.values["changes"] and counted(live.get(("ResourceQuota", NAME))):
         return
 
     def in_force(entries: list[Object]) -> bool:
         return counted(next((entry for entry in entries if entry["metadata"]["name"] == NAME), None))
 
     if not until(kube, "ResourceQuota", tenant.name, f"{KIND}=tenant", in_force, timeout):
-        result["failed"] = True
-        result["msg"] = (
+        outcome.fail(
             f"tenant: {tenant.name}: ResourceQuota {NAME} is not in force after {timeout} s; "
             "wanted: kube-controller-manager to run"
         )
 
 
-def _remove(
-    kube: Kube, name: str, space: Object | None, spaces: dict[str, Object], options: dict[str, Any], check_mode: bool
-) -> Result:
+def _remove(context: Context, request: TenantRequest, space: Object | None, spaces: dict[str, Object]) -> Outcome:
     """Delete a tenant with everything in it, and what there is of it outside of its namespace."""
-    result: Result = {"changed": False, "tenant": {"name": name}, "changes": [], "diff": []}
+    kube, name = context.kube, request.name
     changes = []
     if space is not None and not space["metadata"].get("deletionTimestamp"):
         found = _kept(kube, name)
-        if found and not options["force"]:
+        if found and not request.force:
             wanted = "a tenant without apps and volumes, or force: true to delete them"
             raise Invalid([Problem("state", f"{'; '.join(found)} in tenant {name}", wanted)])
         changes.append(Change("removed", "Namespace", name, {**_view(space), "contains": found}, {}, None))
@@ -445,20 +437,18 @@ def _remove(
         changes.append(Change("removed", "FlowSchema", flow_name(name), _view(flow), {}, None))
     # Names are reserved until the namespace is gone, for its objects are served until then.
     others = {other: entry for other, entry in spaces.items() if other != name}
-    released = _reserving(others, set(others)) if options["wait"] or space is None else []
-    result.update(
-        changed=bool(changes or released),
-        changes=[str(change) for change in (*changes, *released)],
-        diff=_difference(name, [*changes, *released]),
-    )
-    if check_mode:
-        return result
-    _carry_out(kube, name, changes, result)
-    if result.get("failed"):
-        return result
+    released = _reserving(others, set(others)) if request.wait or space is None else []
+    every = [*changes, *released]
+    values: dict[str, Any] = {"tenant": {"name": name}, "changes": [str(change) for change in every]}
+    outcome = Outcome(bool(every), values, _difference(name, every))
+    if context.check_mode:
+        return outcome
+    _carry_out(kube, name, changes, outcome)
+    if outcome.failed:
+        return outcome
     if space is not None:
-        if not options["wait"]:
-            return result
+        if not request.wait:
+            return outcome
         last: Object = space
 
         def gone(entries: list[Object]) -> bool:
@@ -466,17 +456,16 @@ def _remove(
             last = next(iter(entries), last)
             return not entries
 
-        if not until(kube, "Namespace", name, f"{NAMESPACE_NAME}={name}", gone, options["timeout"]):
+        if not until(kube, "Namespace", name, f"{NAMESPACE_NAME}={name}", gone, request.timeout):
             reasons = "; ".join(holders(last)) or "the API does not say by what"
-            made = [str(change) for change in changes]
-            result.update(failed=True, changed=bool(made), changes=made, holders=holders(last))
-            result["msg"] = f"tenant: {name}: not gone after {options['timeout']} s, held by: {reasons}"
-            return result
-    _carry_out(kube, name, released, result)
-    if result.get("failed"):
-        result["changes"] = [*map(str, changes), *result["changes"]]
-        result["changed"] = bool(result["changes"])
-    return result
+            outcome.changed = bool(changes)
+            values.update(changes=[str(change) for change in changes], holders=holders(last))
+            return outcome.fail(f"tenant: {name}: not gone after {request.timeout} s, held by: {reasons}")
+    _carry_out(kube, name, released, outcome)
+    if outcome.failed:
+        values["changes"] = [*map(str, changes), *values["changes"]]
+        outcome.changed = bool(values["changes"])
+    return outcome
 
 
 def _kept(kube: Kube, name: str) -> list[str]:

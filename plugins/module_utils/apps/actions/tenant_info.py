@@ -11,6 +11,7 @@ from typing import Any
 
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.labels import APP, KIND, TENANT
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.plan import KINDS as APP_KINDS
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.requests import TenantInfoRequest
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.tenant_names import listed as entries_of
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.tenant_objects import (
     LOADBALANCER,
@@ -28,11 +29,12 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.tena
 )
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.tenant_quota import COUNT
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.tenant_spec import LIMITS, QUOTA, RESOURCES
-from ansible_collections.cloudbang.platform.plugins.module_utils.kube.client import Kube, if_allowed
+from ansible_collections.cloudbang.platform.plugins.module_utils.kube.client import if_allowed
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube.kinds import Object
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube.quantities import quantity
 
-from .tenant import ANNOTATIONS, TOKENS, Result
+from .context import Context, Outcome
+from .tenant import ANNOTATIONS, TOKENS
 
 # A quota used to this part is a problem before it refuses anything.
 FULL = Decimal("0.9")
@@ -40,16 +42,16 @@ LISTS = {option: annotation for option, annotation in ANNOTATIONS.items() if opt
 OWN = ("ResourceQuota", "LimitRange", "NetworkPolicy", "ServiceAccount")
 
 
-def run(kube: Kube, options: dict[str, Any], check_mode: bool) -> Result:
+def run(context: Context, request: TenantInfoRequest) -> Outcome:
     """Return what there is of one tenant, or of all."""
-    name = options["name"]
+    kube, name = context.kube, request.name
     if name is None:
         spaces = kube.find("Namespace", None, f"{TENANT},{MANAGED_BY}=cloudbang")
     else:
         found = kube.get("Namespace", None, name)
         spaces = [found] if found is not None and managed(found) else []
     if not spaces:
-        return {"changed": False, "tenants": []}
+        return Outcome(values={"tenants": []})
     listed = {kind: kube.find(kind, name, f"{KIND}=tenant") for kind in OWN}
     # A label alone says which apps there are, which those may see too who may not read Secrets.
     listed["app"] = [entry for kind in APP_KINDS for entry in kube.find(kind, name, APP, metadata=True)]
@@ -68,17 +70,17 @@ def run(kube: Kube, options: dict[str, Any], check_mode: bool) -> Result:
             for kind, entries in listed.items()
         }
         tenants.append(describe(space, own, gateways, names))
-    return {"changed": False, "tenants": tenants}
+    return Outcome(values={"tenants": tenants})
 
 
 def describe(
     space: Object, own: dict[str, list[Object]], gateways: list[str] | None, tenants: set[str] | None
-) -> Result:
+) -> dict[str, Any]:
     """Return a tenant as results show it. Pure.
 
     own: kind to the tenant's objects, "app" to those of apps. gateways and tenants: all there are, None when unknown.
     """
-    marks = space["metadata"].get("labels") or {}
+    labels = space["metadata"].get("labels") or {}
     name = space["metadata"]["name"]
     policy = next((entry for entry in own["NetworkPolicy"] if entry["metadata"]["name"] == NAME), None)
     peers, addresses = _sources(policy)
@@ -92,7 +94,7 @@ def describe(
     problems += _quota_problems("objects", objects)
     foreigners = [("RoleBinding", entry) for entry in own["RoleBinding"] if not ours(entry)]
     problems += foreign([*foreigners, *((kind, entry) for kind in ("Role", "Secret") for entry in own[kind])])
-    if marks.get(NETWORK) == "isolated" and policy is None:
+    if labels.get(NETWORK) == "isolated" and policy is None:
         problems.append("network: found no NetworkPolicy, wanted isolation")
     if policy is not None and gateways is not None and addresses != gateways:
         problems.append(f"network: lets in {_text(addresses)} as the gateway, wanted {_text(gateways)}")
@@ -113,8 +115,8 @@ def describe(
     return {
         "name": name,
         "status": (space.get("status") or {}).get("phase", "Active"),
-        "pod_security": marks.get(POD_SECURITY),
-        "network": marks.get(NETWORK),
+        "pod_security": labels.get(POD_SECURITY),
+        "network": labels.get(NETWORK),
         "peers": peers,
         "members": [member._asdict() for member in members],
         **{option: entries_of(space, annotation) for option, annotation in LISTS.items()},

@@ -26,6 +26,7 @@ from ansible_collections.cloudbang.platform.plugins.module_utils import atomic
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.labels import KIND, PREFIX
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.options import Invalid, Problem
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.releases import timestamp
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.requests import KubeconfigRequest
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.tenant_objects import (
     MANAGER,
     head,
@@ -37,13 +38,12 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.kube.client imp
     ConfigError,
     Kube,
     KubeError,
-    cluster_name,
     connect,
 )
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube.kinds import Object, path
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube.watch import until
 
-from .tenant import Result
+from .context import Context, Outcome
 
 SIGNER = "kubernetes.io/kube-apiserver-client"
 # Marks a kubeconfig as made here, and remembers what for. Clients ignore extensions.
@@ -59,47 +59,52 @@ class Credential(NamedTuple):
     end: float
 
 
-def run(kube: Kube, options: dict[str, Any], check_mode: bool) -> Result:
+def run(context: Context, request: KubeconfigRequest) -> Outcome:
     """Bring the kubeconfig of a member to its state."""
+    kube = context.kube
     if MISSING is not None:
         raise ConfigError(f"Python libraries: {MISSING}; wanted: pip install cryptography pyyaml")
-    where = options["path"]
+    where = request.path
     found = _read(where)
-    about = {
-        "tenant": options["tenant"],
-        "member": options["member"],
-        "kind": options["kind"],
+    about: dict[str, Any] = {
+        "path": where,
+        "tenant": request.tenant,
+        "member": request.member,
+        "kind": request.kind,
         "server": kube.host,
-        "lifetime": options["lifetime"],
+        "lifetime": request.lifetime,
+        "expires": None,
     }
-    result: Result = {"changed": False, "kubeconfig": {"path": where, **about, "expires": None}, "diff": []}
-    if options["state"] == "absent":
+    outcome = Outcome(values={"kubeconfig": about}, diff=[])
+    if request.state == "absent":
         if found is not None:
-            result.update(changed=True, reason="not wanted", diff=_difference(where, _described(found), {}))
-            if not check_mode:
+            outcome.changed, outcome.diff = True, _difference(where, _described(found), {})
+            outcome.values["reason"] = "not wanted"
+            if not context.check_mode:
                 _remove(where)
-        return result
+        return outcome
     _refuse_path(where)
-    missing = _missing(kube, options)
-    if missing and not check_mode:
+    missing = _missing(kube, request)
+    if missing and not context.check_mode:
         raise Invalid([missing])
     if missing:
         # In a play that is only checked, the task that makes the member has not run.
-        result["warnings"] = [f"tenant_kubeconfig: {missing}: fails unless a task before makes it"]
-    wanted = _kubeconfig(kube, options, {})
-    reason = _stale(kube, options, found, wanted)
+        outcome.warnings.append(f"tenant_kubeconfig: {missing}: fails unless a task before makes it")
+    wanted = _kubeconfig(kube, request, {})
+    reason = _stale(kube, request, found, wanted)
     if reason is None and found is not None:
-        result["kubeconfig"]["expires"] = timestamp(_credential(found).end)
-        return result
-    after = {**_described(wanted), "expires": f"{options['lifetime']} from now"}
-    result.update(changed=True, reason=reason, diff=_difference(where, _described(found), after))
-    if check_mode:
-        return result
-    seconds = seconds_of(options["lifetime"]) or 0
-    made = (_certificate if options["kind"] == "user" else _token)(kube, options, seconds)
-    _write(where, _kubeconfig(kube, options, made.user))
-    result["kubeconfig"]["expires"] = timestamp(made.end)
-    return result
+        about["expires"] = timestamp(_credential(found).end)
+        return outcome
+    after = {**_described(wanted), "expires": f"{request.lifetime} from now"}
+    outcome.changed, outcome.diff = True, _difference(where, _described(found), after)
+    outcome.values["reason"] = reason
+    if context.check_mode:
+        return outcome
+    seconds = seconds_of(request.lifetime) or 0
+    made = (_certificate if request.kind == "user" else _token)(kube, request, seconds)
+    _write(where, _kubeconfig(kube, request, made.user))
+    about["expires"] = timestamp(made.end)
+    return outcome
 
 
 def _refuse_path(where: str) -> None:
@@ -111,9 +116,9 @@ def _refuse_path(where: str) -> None:
         raise Invalid([Problem("path", f"directory {directory}, which this user may not write", "one it may")])
 
 
-def _missing(kube: Kube, options: dict[str, Any]) -> Problem | None:
+def _missing(kube: Kube, request: KubeconfigRequest) -> Problem | None:
     """Return that there is no such tenant or member, None when there is."""
-    name, member, kind = options["tenant"], options["member"], options["kind"]
+    name, member, kind = request.tenant, request.member, request.kind
     if kube.get("Namespace", None, name) is None:
         return Problem("tenant", f"no tenant {name}", "one that exists")
     members = members_of(kube.find("RoleBinding", name, f"{KIND}=tenant"))
@@ -141,13 +146,13 @@ def _read(where: str) -> Object | None:
     raise Invalid([Problem("path", f"{where}, a file that this module did not write", "a path that is free")])
 
 
-def _kubeconfig(kube: Kube, options: dict[str, Any], user: dict[str, str]) -> Object:
-    tenant, name = options["tenant"], cluster_name(options, kube.host)
-    user_name, context_name = f"{_user_name(options)}@{name}", f"{tenant}@{name}"
+def _kubeconfig(kube: Kube, request: KubeconfigRequest, user: dict[str, str]) -> Object:
+    tenant, name = request.tenant, kube.cluster_name()
+    user_name, context_name = f"{_user_name(request)}@{name}", f"{tenant}@{name}"
     cluster: dict[str, Any] = {"server": kube.host}
     if kube.ca:
         cluster["certificate-authority-data"] = _text(kube.ca.encode())
-    purpose = {key: options[key] for key in ("tenant", "member", "kind", "lifetime")}
+    purpose = {key: getattr(request, key) for key in ("tenant", "member", "kind", "lifetime")}
     context = {
         "cluster": name,
         "user": user_name,
@@ -164,14 +169,14 @@ def _kubeconfig(kube: Kube, options: dict[str, Any], user: dict[str, str]) -> Ob
     }
 
 
-def _stale(kube: Kube, options: dict[str, Any], found: Object | None, wanted: Object) -> str | None:
+def _stale(kube: Kube, request: KubeconfigRequest, found: Object | None, wanted: Object) -> str | None:
     """Return why a kubeconfig has to be made anew, None when it is good."""
     if found is None:
         return "there is none"
     for part in ("clusters", "contexts", "current-context"):
         if found.get(part) != wanted[part]:
             return "it is for another cluster, member, tenant or lifetime"
-    if stat.S_IMODE(os.stat(options["path"]).st_mode) & 0o077:
+    if stat.S_IMODE(os.stat(request.path).st_mode) & 0o077:
         return "others than its owner could read it"
     try:
         credential = _credential(found)
@@ -179,14 +184,13 @@ def _stale(kube: Kube, options: dict[str, Any], found: Object | None, wanted: Ob
         return "its credentials are damaged"
     if credential.end - kube.now() <= (credential.end - credential.start) / 3:
         return f"it is valid until {timestamp(credential.end)}, less than a third of its lifetime"
-    if _who(options["path"]) != _user_name(options):
+    if _who(request.path) != _user_name(request):
         return "the cluster does not accept it"
     return None
 
 
-def _user_name(options: dict[str, Any]) -> str:
-    member: str = options["member"]
-    return member if options["kind"] == "user" else f"system:serviceaccount:{options['tenant']}:{member}"
+def _user_name(request: KubeconfigRequest) -> str:
+    return request.member if request.kind == "user" else f"system:serviceaccount:{request.tenant}:{request.member}"
 
 
 def _who(where: str) -> str | None:
@@ -214,15 +218,15 @@ def _credential(kubeconfig: Object) -> Credential:
     return Credential(user, certificate.not_valid_before_utc.timestamp(), certificate.not_valid_after_utc.timestamp())
 
 
-def _certificate(kube: Kube, options: dict[str, Any], seconds: int) -> Credential:
+def _certificate(kube: Kube, request: KubeconfigRequest, seconds: int) -> Credential:
     """Return a key made here with a certificate that the cluster signed for it."""
     key = ec.generate_private_key(ec.SECP256R1())
-    subject_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, options["member"])])
+    subject_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, request.member)])
     asked = x509.CertificateSigningRequestBuilder().subject_name(subject_name).sign(key, hashes.SHA256())
-    name = f"cloudbang-{options['tenant']}-{secrets.token_hex(5)}"
-    request = head("CertificateSigningRequest", name)
-    request["metadata"]["labels"][PREFIX + "request"] = name[-10:]
-    request["spec"] = {
+    name = f"cloudbang-{request.tenant}-{secrets.token_hex(5)}"
+    signing = head("CertificateSigningRequest", name)
+    signing["metadata"]["labels"][PREFIX + "request"] = name[-10:]
+    signing["spec"] = {
         "request": _text(asked.public_bytes(serialization.Encoding.PEM)),
         "signerName": SIGNER,
         "expirationSeconds": seconds,
@@ -232,7 +236,7 @@ def _certificate(kube: Kube, options: dict[str, Any], seconds: int) -> Credentia
         "type": "Approved",
         "status": "True",
         "reason": "TenantMember",
-        "message": f"{options['member']} is a member of tenant {options['tenant']}",
+        "message": f"{request.member} is a member of tenant {request.tenant}",
     }
     last: Object = {}
 
@@ -242,17 +246,17 @@ def _certificate(kube: Kube, options: dict[str, Any], seconds: int) -> Credentia
         failed = any(entry["type"] in ("Failed", "Denied") for entry in last.get("conditions") or [])
         return not entries or failed or bool(last.get("certificate"))
 
-    kube.create(request, MANAGER)
+    kube.create(signing, MANAGER)
     try:
         where = path("CertificateSigningRequest", None, name) + "/approval"
         kube.request("PATCH", where, {}, {"status": {"conditions": [approval]}}, content_type=MERGE)
-        until(kube, "CertificateSigningRequest", "", f"{PREFIX}request={name[-10:]}", answered, options["timeout"])
+        until(kube, "CertificateSigningRequest", "", f"{PREFIX}request={name[-10:]}", answered, request.timeout)
     finally:
         kube.delete("CertificateSigningRequest", None, name)
     if not last.get("certificate"):
         reasons = [f"{entry['type']}: {entry.get('message')}" for entry in last.get("conditions") or []]
         raise KubeError(
-            f"no certificate from {SIGNER} after {options['timeout']} s ({'; '.join(reasons) or 'no answer'}); "
+            f"no certificate from {SIGNER} after {request.timeout} s ({'; '.join(reasons) or 'no answer'}); "
             "wanted: kube-controller-manager to run with --cluster-signing-cert-file"
         )
     private = key.private_bytes(
@@ -263,9 +267,9 @@ def _certificate(kube: Kube, options: dict[str, Any], seconds: int) -> Credentia
     )
 
 
-def _token(kube: Kube, options: dict[str, Any], seconds: int) -> Credential:
+def _token(kube: Kube, request: KubeconfigRequest, seconds: int) -> Credential:
     """Return a token for a service account that the API issued."""
-    where = path("ServiceAccount", options["tenant"], options["member"]) + "/token"
+    where = path("ServiceAccount", request.tenant, request.member) + "/token"
     answer = kube.request("POST", where, {}, _request("TokenRequest", expirationSeconds=seconds))
     return _credential({"users": [{"user": {"token": answer["status"]["token"]}}]})
 

@@ -29,7 +29,6 @@ _AUTH: Arguments = {
     "request_timeout": {"type": "int", "default": 30},
     "execute": {"type": "str", "default": "controller", "choices": ["controller", "target"]},
 }
-AUTH_NAMES = tuple(_AUTH)
 
 _WAIT: Arguments = {
     "wait": {"type": "bool", "default": True},
@@ -424,6 +423,7 @@ _AUTOSCALE: Arguments = {
     "memory": {"type": "int"},
 }
 
+AUTH = _AUTH
 PORT = _PORT
 STACK = _STACK
 TEMPLATE = _TEMPLATE

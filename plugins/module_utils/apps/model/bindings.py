@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Bindings: what an app gets of another one as environment, and the edges that makes between apps. Pure.
 
-An edge is part of the release of the app that it starts from (key `bindings` of its spec), so a release, and going back
-to it, has the bindings that belong to it, and there is no second record that could differ.
+An edge is part of the release of the app that it starts from (key `bindings` of its spec), so a release, and rolling
+back to it, has the bindings that belong to it, and there is no second record that could differ.
 """
 
 from __future__ import annotations
@@ -23,6 +23,32 @@ Edge = dict[str, Any]
 
 SOURCES = ("host", "port", "address", "url", "ports.NAME", "credentials.NAME")
 SCHEME = re.compile(r"[a-z][a-z0-9+.-]*\Z")
+
+
+@dataclass(frozen=True)
+class WantedBinding:
+    """A binding as a task wants it: at its place in the task (`where`), of an app to a target in a tenant."""
+
+    where: str
+    app: str
+    kind: str
+    tenant: str
+    target: str
+    state: str
+    process: str | None
+    prefix: str | None
+    mapping: dict[str, str] | None
+    scheme: str
+    credentials: dict[str, Any] = field(repr=False)
+    credentials_from: dict[str, str]
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        return self.kind, self.tenant, self.target
+
+    @property
+    def node(self) -> Node:
+        return self.target, self.tenant
 
 
 @dataclass(frozen=True)
@@ -116,8 +142,8 @@ def cycle(start: Node, follow: Callable[[Node], Iterable[Node]]) -> list[Node] |
     return None
 
 
-def binding_problems(values: dict[str, Any], where: str, source: Node) -> list[Problem]:
-    """Return what is wrong with the options of one binding, beyond their types."""
+def parse_binding(values: dict[str, Any], where: str, source: Node) -> tuple[WantedBinding, list[Problem]]:
+    """Return the binding that the checked options of one of an app make, and what is wrong with it."""
     checker = Checker(where)
     target, tenant = values.get("target"), values.get("target_tenant") or source[1]
     if target is not None:
@@ -158,33 +184,46 @@ def binding_problems(values: dict[str, Any], where: str, source: Node) -> list[P
             checker.wrong(place, value, "one of " + ", ".join(SOURCES))
         elif kind == "credentials" and rest not in {**given["credentials"], **given["credentials_from"]}:
             checker.wrong(place, value, "the name of one of the binding's credentials")
-    return checker.problems
+    wanted_binding = WantedBinding(
+        where=where,
+        app=source[0],
+        kind=values["kind"],
+        tenant=tenant,
+        target=values["target"],
+        state=values.get("state") or "present",
+        process=values["process"],
+        prefix=values["prefix"],
+        mapping=values["mapping"],
+        scheme=values["scheme"],
+        **given,
+    )
+    return wanted_binding, checker.problems
 
 
 def resolve(
-    values: dict[str, Any], where: str, tenant: str, target_spec: Mapping[str, Any], target_env: Mapping[str, str]
+    wanted: WantedBinding, target_spec: Mapping[str, Any], target_env: Mapping[str, str]
 ) -> tuple[Binding | None, list[Problem]]:
-    """Return the binding that checked options make of a target, whose spec and environment are given."""
-    checker = Checker(where)
-    target = values["target"]
-    process, service = _service(checker, values, target, target_spec)
-    secret = {name: str(value) for name, value in (values.get("credentials") or {}).items()}
-    for name, source in (values.get("credentials_from") or {}).items():
+    """Return the binding that is wanted of a target, whose spec and environment are given."""
+    checker = Checker(wanted.where)
+    target, tenant = wanted.node
+    process, service = _service(checker, wanted, target_spec)
+    secret = {name: str(value) for name, value in wanted.credentials.items()}
+    for name, source in wanted.credentials_from.items():
         if source in target_env:
             secret[name] = target_env[source]
         else:
-            wanted = "one of " + ", ".join(sorted(target_env)) if target_env else "a target that has environment"
-            checker.wrong(f"credentials_from.{name}", source, wanted)
+            known_names = "one of " + ", ".join(sorted(target_env)) if target_env else "a target that has environment"
+            checker.wrong(f"credentials_from.{name}", source, known_names)
     if process is None or checker.problems:
         return None, checker.problems
     ports = {port["name"]: str(port["port"]) for port in process["ports"]}
     first = next((port for port in process["ports"] if port["protocol"] == "TCP"), process["ports"][0])
     host, number = f"{service}.{tenant}.svc", str(first["port"])
     known = {"host": host, "port": number, "address": f"{host}:{number}"}
-    known["url"] = f"{values.get('scheme') or 'http'}://{host}:{number}"
-    if values.get("mapping") is not None:
-        return _mapped(checker, values, tenant, known, ports, secret)
-    prefix = values.get("prefix") or re.sub(r"[^A-Z0-9]", "_", target.upper())
+    known["url"] = f"{wanted.scheme}://{host}:{number}"
+    if wanted.mapping is not None:
+        return _mapped(checker, wanted, wanted.mapping, known, ports, secret)
+    prefix = wanted.prefix or re.sub(r"[^A-Z0-9]", "_", target.upper())
     env = {f"{prefix}_{name.upper()}": known[name] for name in ("host", "port", "url")}
     for name, port in ports.items():
         if name != first["name"]:
@@ -195,21 +234,21 @@ def resolve(
         if variable in env or variable in secret_env:
             checker.wrong("credentials", name, f"another name, for {variable} has something else")
         secret_env[variable] = value
-    binding = Binding(values["kind"], tenant, target, env, secret_env)
+    binding = Binding(*wanted.key, env, secret_env)
     return (None if checker.problems else binding), checker.problems
 
 
 def _mapped(
     checker: Checker,
-    values: dict[str, Any],
-    tenant: str,
+    wanted: WantedBinding,
+    mapping: dict[str, str],
     known: dict[str, str],
     ports: dict[str, str],
     secret: dict[str, str],
 ) -> tuple[Binding | None, list[Problem]]:
     env: dict[str, str] = {}
     secret_env: dict[str, str] = {}
-    for name, source in values["mapping"].items():
+    for name, source in mapping.items():
         kind, _dot, rest = source.partition(".")
         if kind == "credentials":
             secret_env[name] = secret[rest]
@@ -217,33 +256,33 @@ def _mapped(
             checker.wrong(f"mapping.{name}", source, "one of the ports " + ", ".join(ports))
         else:
             env[name] = ports[rest] if kind == "ports" else known[kind]
-    binding = Binding(values["kind"], tenant, values["target"], env, secret_env)
+    binding = Binding(*wanted.key, env, secret_env)
     return (None if checker.problems else binding), checker.problems
 
 
 def _service(
-    checker: Checker, values: dict[str, Any], target: str, spec: Mapping[str, Any]
+    checker: Checker, binding: WantedBinding, spec: Mapping[str, Any]
 ) -> tuple[dict[str, Any] | None, str]:
     """Return the process of the target that is meant, and its Service."""
     routed = main_process(spec["type"], spec["processes"])
     listening = {entry["name"]: entry for entry in spec["processes"] if entry["ports"]}
     process = routed
-    if values.get("process") is not None:
-        process = listening.get(values["process"])
+    if binding.process is not None:
+        process = listening.get(binding.process)
         if process is None:
             wanted = "one of " + ", ".join(listening) if listening else "a target that listens on a port"
-            checker.wrong("process", values["process"], wanted)
+            checker.wrong("process", binding.process, wanted)
             return None, ""
     elif process is None and len(listening) == 1:
         process = next(iter(listening.values()))
     if process is None:
         wanted = f"the process, one of {', '.join(listening)}" if listening else "a target that listens on a port"
-        checker.wrong("target", target, wanted)
+        checker.wrong("target", binding.target, wanted)
         return None, ""
     if process is not routed and process.get("host_network"):
         checker.wrong("process", process["name"], "a process whose ports are not those of its hosts")
         return None, ""
-    return process, target if process is routed else f"{target}-{process['name']}"
+    return process, binding.target if process is routed else f"{binding.target}-{process['name']}"
 
 
 def described(path: Iterable[Node]) -> str:
@@ -262,12 +301,14 @@ def summary(edge: Edge) -> dict[str, Any]:
     }
 
 
-def found_twice(entries: Iterable[tuple[str, tuple[str, str]]]) -> list[Problem]:
-    """Return the bindings to a target that another one, given as (place, (tenant, target)), has too."""
-    seen: dict[tuple[str, str], str] = {}
+def found_twice(bindings: Iterable[WantedBinding]) -> list[Problem]:
+    """Return which bindings of an app are to a target that another one of it has too."""
+    seen: dict[Node, str] = {}
     problems = []
-    for where, key in entries:
-        if key in seen:
-            problems.append(Problem(where, shown(f"{key[0]}/{key[1]}"), f"each target once, {seen[key]} has it"))
-        seen.setdefault(key, where)
+    for binding in bindings:
+        where = f"{binding.where}.target"
+        if binding.node in seen:
+            found = shown(f"{binding.tenant}/{binding.target}")
+            problems.append(Problem(where, found, f"each target once, {seen[binding.node]} has it"))
+        seen.setdefault(binding.node, where)
     return problems

@@ -1,30 +1,50 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The checked options of each app module. Pure: plain data in, plain data out, or `Invalid` with every problem."""
+"""From the options of a module to its request, or `Invalid` with every problem. Pure."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any
+from dataclasses import fields
+from typing import Any, TypeVar
 
 from ansible_collections.cloudbang.platform.plugins.module_utils.texts import shown
 
-from .arguments import APP, AUTOSCALE, LISTS, arguments
-from .bindings import binding_problems, found_twice
+from .arguments import APP, AUTH, AUTOSCALE, LISTS, arguments
+from .bindings import WantedBinding, found_twice, parse_binding
 from .options import FALSE, Checker, Invalid, Problem, check, plain, unsaid
-from .routes_spec import route_problems, shorthand
+from .requests import (
+    BindRequest,
+    Compose,
+    DeployRequest,
+    InfoRequest,
+    Installation,
+    KubeconfigRequest,
+    RegistryLogin,
+    ReleaseRequest,
+    Rollout,
+    RouteRequest,
+    ScaleRequest,
+    StackRequest,
+    TemplateRequest,
+    TenantInfoRequest,
+    TenantRequest,
+)
+from .routes_spec import parse_route, shorthand
 from .spec import MAX_REPLICAS, App, AppChecker, names, parse_app
-from .stack_spec import options_problems as stack_problems
-from .template_spec import options_problems as template_problems
+from .stack_spec import parse_stack
+from .template_spec import parse_template
 from .tenant_spec import info_problems, kubeconfig_problems, tenant_problems
 
+Values = dict[str, Any]
+Request = TypeVar("Request")
 
-def parse(module: str, given: dict[str, Any]) -> dict[str, Any]:
-    """Return the checked options of a module.
 
-    For `app` the key `wanted` has the list of `App`. For another module that was given a list, the key `several` has
-    the options of each entry, and its place.
+def parse(module: str, given: dict[str, Any]) -> Any:
+    """Return the request that the options of a module make, such as the `DeployRequest` of `app`.
+
+    For `app_route` and `tenant` with a list it is a list: the place of each entry in the task, and its request.
 
     Raises Invalid with every problem of the task.
     """
@@ -37,22 +57,23 @@ def parse(module: str, given: dict[str, Any]) -> dict[str, Any]:
     problems += timeouts.problems
     if listed:
         problems += _listed(module, values, problems)
+    request: Any
     if module == "app":
-        values["wanted"] = _apps(values, problems, listed)
-        if not values.get("wait", True):
-            for app in values["wanted"]:
-                if app.strategy == "blue_green" and app.image:
-                    problems.append(
-                        Problem("wait", f"false, and app {app.key} is blue_green", "true: it waits to switch")
-                    )
+        request = _deploy(values, problems, listed)
     elif listed:
-        values["several"] = _entries(module, values, problems)
+        request = _entries(module, values, problems)
     else:
-        found = unsaid(problems, _CHECKS[module](values))
+        request, found = _PARSERS[module](values)
+        found = unsaid(problems, found)
         problems += [problem for problem in found if not _reported(problem, problems)]
     if problems:
         raise Invalid(problems)
-    return values
+    return request
+
+
+def connection(given: dict[str, Any]) -> dict[str, Any]:
+    """Return the checked options of a module that say how to reach the cluster."""
+    return check(AUTH, {name: value for name, value in plain(given).items() if name in AUTH})[0]
 
 
 def written_out(module: str, given: dict[str, Any]) -> dict[str, Any]:
@@ -94,23 +115,33 @@ def _listed(module: str, values: dict[str, Any], problems: list[Problem]) -> lis
     return found
 
 
-def _entries(module: str, values: dict[str, Any], problems: list[Problem]) -> list[tuple[str, dict[str, Any]]]:
-    """Return the places and options of the entries of a task's list, and add what is wrong with each."""
+def _entries(module: str, values: Values, problems: list[Problem]) -> list[tuple[str, Any]]:
+    """Return the places and requests of the entries of a task's list, and add what is wrong with each."""
     option = LISTS[module][0]
-    entries: list[tuple[str, dict[str, Any]]] = []
+    entries: list[tuple[str, Any]] = []
     seen: set[tuple[Any, Any]] = set()
     for number, entry in enumerate(values.get(option) or []):
         where = f"{option}[{number}]"
         if not entry:
             continue
-        found = [problem._replace(option=f"{where}.{problem.option}") for problem in _CHECKS[module](entry)]
+        request, wrong = _PARSERS[module]({**values, **entry})
+        found = [problem._replace(option=f"{where}.{problem.option}") for problem in wrong]
         problems += [problem for problem in unsaid(problems, found) if not _reported(problem, problems)]
         key = (entry.get("tenant"), entry.get("name") or entry.get("app"))
         if key[1] is not None and key in seen:
             problems.append(Problem(f"{where}.name", shown(key[1]), f"each {option[:-1]} once"))
         seen.add(key)
-        entries.append((where, entry))
+        entries.append((where, request))
     return entries
+
+
+def _deploy(values: Values, problems: list[Problem], listed: bool) -> DeployRequest:
+    apps = _apps(values, problems, listed)
+    if not values.get("wait", True):
+        for app in apps:
+            if app.strategy == "blue_green" and app.image:
+                problems.append(Problem("wait", f"false, and app {app.key} is blue_green", "true: it waits to switch"))
+    return DeployRequest(tuple(apps), _filled(Rollout, values))
 
 
 def _apps(values: dict[str, Any], problems: list[Problem], listed: bool) -> list[App]:
@@ -144,7 +175,13 @@ def _reported(problem: Problem, problems: list[Problem]) -> bool:
     return any(known.option == problem.option or known.option.startswith(problem.option + ".") for known in problems)
 
 
-def named(values: dict[str, Any]) -> AppChecker:
+def _filled(kind: type[Request], values: Values, **more: Any) -> Request:
+    """Return a request with the options that have the names of its fields, and with more."""
+    known = {entry.name: values.get(entry.name) for entry in fields(kind)}  # type: ignore[arg-type]
+    return kind(**{**known, **more})
+
+
+def _named(values: Values) -> AppChecker:
     """Return a checker that has looked at the name of an app that exists, and of its tenant."""
     checker = AppChecker("")
     # That a required option is missing is known already.
@@ -153,15 +190,16 @@ def named(values: dict[str, Any]) -> AppChecker:
     return checker
 
 
-def _info(values: dict[str, Any]) -> list[Problem]:
-    if values.get("name") is None and values.get("tenant") is None:
-        return []
-    found = names(values.get("name"), values.get("tenant"))
-    return [problem for problem in found if problem.found != "nothing" or problem.option == "tenant"]
+def _info(values: Values) -> tuple[InfoRequest, list[Problem]]:
+    request = _filled(InfoRequest, values)
+    if request.name is None and request.tenant is None:
+        return request, []
+    found = names(request.name, request.tenant)
+    return request, [problem for problem in found if problem.found != "nothing" or problem.option == "tenant"]
 
 
-def _release(values: dict[str, Any]) -> list[Problem]:
-    checker = named(values)
+def _release(values: Values) -> tuple[ReleaseRequest, list[Problem]]:
+    checker = _named(values)
     version = values.get("version")
     if version is not None and version != "last_good" and not re.match(r"v?[1-9][0-9]*\Z", version):
         checker.wrong("version", version, "the number of a release, such as 3, or last_good")
@@ -169,10 +207,12 @@ def _release(values: dict[str, Any]) -> list[Problem]:
     own = {"from_app": values.get("name"), "from_tenant": values.get("tenant")}
     origin = {option: values.get(option) for option in own}
     named_ones = [option for option, value in origin.items() if value is not None]
+    full = {option: value or own[option] for option, value in origin.items()}
+    request = _filled(ReleaseRequest, values, rollout=_filled(Rollout, values), **full)
     if values.get("state") != "promote":
         for option in named_ones:
             checker.wrong(option, origin[option], "state: promote beside it")
-        return checker.problems
+        return request, checker.problems
     for problem in names(origin["from_app"] or "app", origin["from_tenant"] or "tenant"):
         checker.problems.append(problem._replace(option=f"from_{'app' if problem.option == 'name' else 'tenant'}"))
     if not named_ones:
@@ -180,13 +220,11 @@ def _release(values: dict[str, Any]) -> list[Problem]:
     elif all(origin[option] == own[option] for option in named_ones):
         for option in named_ones:
             checker.wrong(option, origin[option], f"another {option[5:]} than the one to promote to")
-    values.update({option: origin[option] or own[option] for option in own})
-    return checker.problems
+    return request, checker.problems
 
 
-def _scale(values: dict[str, Any]) -> list[Problem]:
-    """Check the options of app_scale; `counts` becomes the replicas by process ("" for the one not named)."""
-    checker = named(values)
+def _scale(values: Values) -> tuple[ScaleRequest, list[Problem]]:
+    checker = _named(values)
     process, several = values.get("process"), values.get("processes")
     counts: dict[str, int] = {}
     if values.get("replicas") is not None:
@@ -203,17 +241,27 @@ def _scale(values: dict[str, Any]) -> list[Problem]:
             checker.problems += found
             checker.between(f"processes.{name}", entry[name], 0, MAX_REPLICAS)
             counts[name] = entry[name]
-    values["counts"] = counts
-    values["host_ports"] = checker.port_range("host_ports", values["host_ports"])
-    values["autoscale"] = _autoscale(checker, values.get("autoscale"))
-    if values["autoscale"] and counts:
+    host_ports = checker.port_range("host_ports", values["host_ports"])
+    autoscale = _autoscale(checker, values.get("autoscale"))
+    if autoscale and counts:
         checker.wrong("autoscale", "replicas beside it", "one of them, for the autoscaler sets the replicas")
-    if values.get("resources") is not None:
-        values["resources"] = checker.resources("resources", values["resources"])
-    given = [values.get(option) for option in ("replicas", "processes", "autoscale", "resources")]
+    resources = values.get("resources")
+    if resources is not None:
+        resources = checker.resources("resources", resources)
+    given = (values.get("replicas"), several, autoscale, resources)
     if all(value is None for value in given) and not checker.problems:
         checker.wrong("replicas", None, "replicas, processes, autoscale or resources")
-    return checker.problems
+    request = _filled(
+        ScaleRequest,
+        values,
+        replicas=counts,
+        listed=several is not None,
+        autoscale=autoscale,
+        resources=resources,
+        host_ports=host_ports,
+        rollout=Rollout(values["wait"], values["timeout"], "keep"),
+    )
+    return request, checker.problems
 
 
 def _autoscale(checker: AppChecker, given: Any) -> dict[str, int] | bool | None:
@@ -237,9 +285,8 @@ def _autoscale(checker: AppChecker, given: Any) -> dict[str, int] | bool | None:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _binding(values: dict[str, Any]) -> list[Problem]:
-    """Check the options of app_binding; `entries` becomes its bindings, each with its place."""
-    checker = named(values)
+def _bind(values: Values) -> tuple[BindRequest, list[Problem]]:
+    checker = _named(values)
     checker.between("keep_releases", values.get("keep_releases"), 1, 1000)
     source = (values.get("name") or "", values.get("tenant") or "")
     several = values.get("bindings")
@@ -253,35 +300,57 @@ def _binding(values: dict[str, Any]) -> list[Problem]:
     elif values.get("target") is None:
         checker.wrong("target", None, "the app to be bound to, or a list of bindings")
     problems = checker.problems
+    bindings: list[WantedBinding] = []
     for where, entry in entries:
-        problems += binding_problems(entry, where, source)
-    problems += found_twice(
-        (f"{where}.target", (entry.get("target_tenant") or source[1], entry["target"]))
-        for where, entry in entries
-        if entry.get("target") is not None
+        binding, found = parse_binding(entry, where, source)
+        bindings.append(binding)
+        problems += found
+    problems += found_twice(binding for binding in bindings if binding.target is not None)
+    request = _filled(BindRequest, values, bindings=tuple(bindings), rollout=_filled(Rollout, values))
+    return request, problems
+
+
+def _stack(values: Values) -> tuple[StackRequest, list[Problem]]:
+    stack, problems = parse_stack(values, parse)
+    compose, template = values.get("compose"), values.get("template")
+    request = _filled(
+        StackRequest,
+        values,
+        stack=stack,
+        compose=compose and Compose(**compose, bindings=values["bindings"], routes=values["routes"]),
+        template=template and Installation(**template),
+        rollout=Rollout(values["wait"], values["timeout"]),
     )
-    values["entries"] = entries
-    return problems
+    return request, problems
 
 
-def _stack(values: dict[str, Any]) -> list[Problem]:
-    return stack_problems(values, parse)
+def _template(values: Values) -> tuple[TemplateRequest, list[Problem]]:
+    template, problems = parse_template(values, parse)
+    stack, registry = values.get("stack"), values.get("registry")
+    if registry and values["images"]:
+        registry = RegistryLogin(**{**registry, "url": registry["url"] or f"https://{registry['host']}"})
+    else:
+        registry = None
+    stack = stack and (stack["name"], stack["tenant"])
+    return _filled(TemplateRequest, values, template=template, stack=stack, registry=registry), problems
 
 
-def _template(values: dict[str, Any]) -> list[Problem]:
-    return template_problems(values, parse)
+def _route(values: Values) -> tuple[RouteRequest, list[Problem]]:
+    route, problems = parse_route(values)
+    return RouteRequest(route, values["wait"], values["timeout"]), problems
 
 
-# What checks the options of a module beyond their types: it may replace values by their normal form.
-_CHECKS: dict[str, Callable[[dict[str, Any]], list[Problem]]] = {
+# What makes the request of a module of options whose types are right, and says what else is wrong with them. Where
+# something is wrong, nobody gets the request.
+_PARSERS: dict[str, Callable[[Values], tuple[Any, list[Problem]]]] = {
     "app_scale": _scale,
     "app_release": _release,
-    "app_binding": _binding,
+    "app_binding": _bind,
     "app_stack": _stack,
     "app_template": _template,
     "app_info": _info,
-    "app_route": route_problems,
-    "tenant": tenant_problems,
-    "tenant_kubeconfig": kubeconfig_problems,
-    "tenant_info": info_problems,
+    "app_route": _route,
+    "tenant": lambda values: (_filled(TenantRequest, values), tenant_problems(values)),
+    "tenant_kubeconfig": lambda values: (_filled(KubeconfigRequest, values), kubeconfig_problems(values)),
+    "tenant_info": lambda values: (_filled(TenantInfoRequest, values), info_problems(values)),
 }

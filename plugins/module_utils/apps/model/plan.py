@@ -69,17 +69,17 @@ class Live:
     @property
     def restart_key(self) -> str | None:
         for entry in self.workloads.values():
-            notes = (template_of(entry).get("metadata") or {}).get("annotations") or {}
-            if RESTART in notes:
-                key: str = notes[RESTART]
+            annotations = (template_of(entry).get("metadata") or {}).get("annotations") or {}
+            if RESTART in annotations:
+                key: str = annotations[RESTART]
                 return key
         return None
 
     @property
     def stack(self) -> str | None:
         """Return the stack that the app is a member of."""
-        marks = ((entry["metadata"].get("labels") or {}).get(STACK) for entry in self.objects.values())
-        return next((mark for mark in marks if mark), None)
+        found = ((entry["metadata"].get("labels") or {}).get(STACK) for entry in self.objects.values())
+        return next((stack for stack in found if stack), None)
 
     @property
     def resources(self) -> dict[str, Resources]:
@@ -251,8 +251,8 @@ def remembered(workload: Object | None) -> int | None:
     """Return the replicas a stopped workload comes back to, None when it is not stopped."""
     if workload is not None and workload.get("kind") in ("CronJob", "Job"):
         return None if size(workload) or ended(workload) else 1
-    notes = ((workload or {}).get("metadata") or {}).get("annotations") or {}
-    count = notes.get(STOPPED, "")
+    annotations = ((workload or {}).get("metadata") or {}).get("annotations") or {}
+    count = annotations.get(STOPPED, "")
     return int(count) if COUNT.match(count) and int(count) <= MAX_REPLICAS else None
 
 

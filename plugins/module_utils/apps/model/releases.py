@@ -35,7 +35,7 @@ HEARTBEAT_SECONDS = 5.0
 MAX_MESSAGE = 2000
 
 
-class LedgerError(PlatformError):
+class ReleaseError(PlatformError):
     """The releases do not allow what is asked for."""
 
 
@@ -104,7 +104,7 @@ def read(secret: Object, warn: Warn = ignored) -> Release | None:
 def _release(secret: Object) -> Release:
     meta = records.metadata_of(secret)
     kept = records.checked(records.parsed(records.data_of(secret, "release"), records.MAX_BYTES), RELEASE)
-    marks, notes = records.part(meta, "labels"), records.part(meta, "annotations")
+    labels, annotations = records.part(meta, "labels"), records.part(meta, "annotations")
     expected = f"{kept['app']}.v{kept['version']}"
     if meta.get("name") != expected:
         raise records.Wrong(f"found release v{kept['version']} of app {kept['app']}, wanted it in {expected}")
@@ -120,9 +120,9 @@ def _release(secret: Object) -> Release:
         source=kept["source"],
         created=kept["created"],
         by=kept["by"],
-        status=records.checked(marks.get(STATUS, "pending"), records.choice(*STATUSES), f"label {STATUS}"),
-        message=records.checked(notes.get(MESSAGE, ""), records.text(), f"annotation {MESSAGE}")[:MAX_MESSAGE],
-        heartbeat=float(records.checked(notes.get(HEARTBEAT) or "0", HEARTBEAT_TEXT, f"annotation {HEARTBEAT}")),
+        status=records.checked(labels.get(STATUS, "pending"), records.choice(*STATUSES), f"label {STATUS}"),
+        message=records.checked(annotations.get(MESSAGE, ""), records.text(), f"annotation {MESSAGE}")[:MAX_MESSAGE],
+        heartbeat=float(records.checked(annotations.get(HEARTBEAT) or "0", HEARTBEAT_TEXT, f"annotation {HEARTBEAT}")),
         from_tenant=kept.get("from_tenant"),
         from_app=kept.get("from_app"),
     )
@@ -135,13 +135,13 @@ def releases(objects: Iterable[Object], app: str, warn: Warn = ignored) -> list[
 
 
 def refuse_concurrent(newest: Release | None, now: float) -> None:
-    """Raise LedgerError when somebody else is rolling out the newest release right now."""
+    """Raise ReleaseError when somebody else is rolling out the newest release right now."""
     if newest is None or newest.status != "pending":
         return
     age = now - newest.heartbeat
     # Both times are the API's, so a heartbeat from the future is nobody's.
     if abs(age) < 3 * HEARTBEAT_SECONDS:
-        raise LedgerError(
+        raise ReleaseError(
             f"app {newest.app} of tenant {newest.tenant}: release v{newest.version} is being rolled out by {newest.by} "
             f"since {newest.created} (last sign {max(age, 0):.0f} s ago); wanted: wait until that is over"
         )
@@ -154,36 +154,36 @@ def last_good(history: list[Release], before: int) -> Release | None:
 
 
 def target(history: list[Release], version: str) -> Release:
-    """Return the release a rollback means. LedgerError names the ones there are.
+    """Return the release a rollback means. ReleaseError names the ones there are.
 
     `last_good` is the newest that ran with other content than the newest release; when the newest release came from
     a rollback and ran, it is that one, so that rolling back twice changes nothing.
     """
     if not history:
-        raise LedgerError("found no release, wanted an app that was deployed")
+        raise ReleaseError("found no release, wanted an app that was deployed")
     newest = history[-1]
     if version == "last_good":
         if newest.action == "rollback" and newest.status in ("good", "pending"):
             return newest
         good = [entry for entry in history[:-1] if entry.status == "good" and entry.digest != newest.digest]
         if not good:
-            raise LedgerError(f"last_good: found {_listed(history)}, wanted an earlier release that ran")
+            raise ReleaseError(f"last_good: found {_listed(history)}, wanted an earlier release that ran")
         return good[-1]
     found = _numbered(history, version)
     return found if found.digest == newest.digest else _that_ran(history, found)
 
 
 def promotable(history: list[Release], version: str | None) -> Release:
-    """Return the release to promote, by default the newest; LedgerError when it did not run.
+    """Return the release to promote, by default the newest; ReleaseError when it did not run.
 
     `last_good` is the newest that ran.
     """
     if not history:
-        raise LedgerError("found no release, wanted an app that was deployed")
+        raise ReleaseError("found no release, wanted an app that was deployed")
     if version == "last_good":
         good = last_good(history, history[-1].version + 1)
         if good is None:
-            raise LedgerError(f"last_good: found {_listed(history)}, wanted a release that ran")
+            raise ReleaseError(f"last_good: found {_listed(history)}, wanted a release that ran")
         return good
     return _that_ran(history, _numbered(history, version) if version else history[-1])
 
@@ -192,13 +192,13 @@ def _numbered(history: list[Release], version: str) -> Release:
     number = int(version.lstrip("v"))
     found = [entry for entry in history if entry.version == number]
     if not found:
-        raise LedgerError(f"version: found {number}, wanted one of {_listed(history)}")
+        raise ReleaseError(f"version: found {number}, wanted one of {_listed(history)}")
     return found[0]
 
 
 def _that_ran(history: list[Release], found: Release) -> Release:
     if found.status != "good":
-        raise LedgerError(
+        raise ReleaseError(
             f"version: found v{found.version}, which is {found.status}, wanted one that ran: {_listed(history)}"
         )
     return found

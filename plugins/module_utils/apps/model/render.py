@@ -20,7 +20,7 @@ from .labels import APP, DIGEST, INSTANCE, KIND, PROCESS, RELEASE, RESOURCES, RE
 from .spec import Content, main_process, port_variable
 from .types import TYPES
 
-# Going back applies a release again and needs no old ReplicaSet, so only the one before is kept.
+# Rolling back applies a release again and needs no old ReplicaSet, so only the one before is kept.
 HISTORY = 1
 MAX_NOTED = 10_000
 SPREAD = {"hosts": ("kubernetes.io/hostname",), "zones": ("topology.kubernetes.io/zone", "kubernetes.io/hostname")}
@@ -64,12 +64,12 @@ def render(
     routed = main_process(spec["type"], spec["processes"])
     for process in spec["processes"]:
         name = f"{app}-{process['name']}"
-        marks = labels(app, tenant, process["name"])
+        own_labels = labels(app, tenant, process["name"])
         selector = {APP: app, PROCESS: process["name"]}
         objects += _workloads(app, tenant, spec, process, digest, version, around)
         if workload_kind(spec) not in SCALED:
             continue
-        budget = head("PodDisruptionBudget", name, tenant, marks)
+        budget = head("PodDisruptionBudget", name, tenant, own_labels)
         budget["spec"] = {
             "maxUnavailable": 1,
             "selector": {"matchLabels": selector},
@@ -86,11 +86,11 @@ def render(
         stateful = workload_kind(spec) == "StatefulSet"
         single = stateful or bool(process.get("host_network"))
         if process is routed or (ports and not single):
-            service = head("Service", app if process is routed else name, tenant, marks)
+            service = head("Service", app if process is routed else name, tenant, own_labels)
             service["spec"] = {"selector": selector, "ports": ports}
             objects.append(service)
         if single:
-            service = head("Service", name, tenant, marks)
+            service = head("Service", name, tenant, own_labels)
             service["spec"] = {"selector": selector, "clusterIP": "None"}
             if stateful:
                 # Members find each other before they are ready.
@@ -112,20 +112,20 @@ def _workloads(
     """Yield what makes the pods of a process."""
     kind = workload_kind(spec)
     name = f"{app}-{process['name']}"
-    marks = labels(app, tenant, process["name"])
+    own_labels = labels(app, tenant, process["name"])
     selector = {APP: app, PROCESS: process["name"]}
 
     def workload(called: str, extra: dict[str, str], numbers: dict[str, int] | None = None) -> Object:
-        found = head(kind, called, tenant, {**marks, **extra})
+        found = head(kind, called, tenant, {**own_labels, **extra})
         found["metadata"]["annotations"] = {RELEASE: str(version)}
         scaled = around.resources.get(process["name"], {})
-        notes = {RESTART: around.restart_key} if around.restart_key is not None else {}
+        annotations = {RESTART: around.restart_key} if around.restart_key is not None else {}
         template: Object = {
-            "metadata": {"labels": {**marks, **extra, DIGEST: digest}},
+            "metadata": {"labels": {**own_labels, **extra, DIGEST: digest}},
             "spec": _pod(spec, process, selector, scaled, numbers),
         }
-        if notes:
-            template["metadata"]["annotations"] = notes
+        if annotations:
+            template["metadata"]["annotations"] = annotations
         found["spec"] = {"template": template}
         return found
 
@@ -350,17 +350,17 @@ def scale(live: Object, count: int, stopped: int | None = None, resources: Resou
     rendered = head(kind, meta["name"], meta["namespace"], {})
     del rendered["metadata"]["labels"]
     rendered["spec"] = {"replicas": count} if kind in SCALED else {"suspend": not count}
-    notes = {}
+    annotations = {}
     if stopped is not None and kind in SCALED:
-        notes[STOPPED] = str(stopped)
+        annotations[STOPPED] = str(stopped)
     resources = scaled_resources(live) if resources is None else resources
     if resources:
-        notes[RESOURCES] = json.dumps(resources, sort_keys=True)
+        annotations[RESOURCES] = json.dumps(resources, sort_keys=True)
         container = {"name": meta["labels"][PROCESS], "resources": resources}
         template = {"template": {"spec": {"containers": [container]}}}
         rendered["spec"].update({"jobTemplate": {"spec": template}} if kind == "CronJob" else template)
-    if notes:
-        rendered["metadata"]["annotations"] = notes
+    if annotations:
+        rendered["metadata"]["annotations"] = annotations
     return rendered
 
 

@@ -190,14 +190,14 @@ def _seconds(terminated: Object) -> float:
 
 
 def _belongs(pod: Object, workload: Object, digest: str | None) -> bool:
-    marks = pod["metadata"].get("labels") or {}
+    labels = pod["metadata"].get("labels") or {}
     if pod["metadata"].get("deletionTimestamp"):
         return False
     if workload.get("kind") == "Job":
-        return bool(marks.get("batch.kubernetes.io/job-name") == workload["metadata"]["name"])
+        return bool(labels.get("batch.kubernetes.io/job-name") == workload["metadata"]["name"])
     own = workload["metadata"].get("labels") or {}
-    same = all(marks.get(key) == own.get(key) for key in (PROCESS, INSTANCE))
-    return same and (digest is None or marks.get(DIGEST) == digest)
+    same = all(labels.get(key) == own.get(key) for key in (PROCESS, INSTANCE))
+    return same and (digest is None or labels.get(DIGEST) == digest)
 
 
 def _ended(pods: list[Object]) -> tuple[str, str] | None:

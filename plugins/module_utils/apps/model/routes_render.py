@@ -173,8 +173,8 @@ def claims(entry: Object) -> list[Claim]:
     One that has no domain, or has it in a way that is not understood, claims all of them (EVERYTHING).
     """
     meta, spec = entry["metadata"], entry.get("spec") or {}
-    marks = meta.get("labels") or {}
-    owner = ("route", marks[ROUTE]) if ROUTE in marks else (entry["kind"], meta["name"])
+    own_labels = meta.get("labels") or {}
+    owner = ("route", own_labels[ROUTE]) if ROUTE in own_labels else (entry["kind"], meta["name"])
     found: list[tuple[str, Path]] = []
     if entry["kind"] == "Ingress":
         for rule in spec.get("rules") or []:
@@ -187,7 +187,8 @@ def claims(entry: Object) -> list[Claim]:
         for one in spec.get("routes") or []:
             domains, paths = bound("" if one.get("syntax") else one.get("match") or "")
             found += [(domain, path) for domain in domains for path in _paths(paths)]
-    return [Claim(meta["namespace"], owner, marks.get(APP), domain, path) for domain, path in dict.fromkeys(found)]
+    tenant, app = meta["namespace"], own_labels.get(APP)
+    return [Claim(tenant, owner, app, domain, path) for domain, path in dict.fromkeys(found)]
 
 
 def _ports_only(spec: dict[str, Any]) -> bool:
@@ -214,15 +215,15 @@ def summaries(objects: Iterable[Object]) -> list[dict[str, Any]]:
     found: dict[tuple[str, str], dict[str, Any]] = {}
     for entry in objects:
         meta, spec = entry["metadata"], entry.get("spec") or {}
-        marks = meta.get("labels") or {}
-        if ROUTE not in marks:
+        own_labels = meta.get("labels") or {}
+        if ROUTE not in own_labels:
             continue
         route = found.setdefault(
-            (meta["namespace"], marks[ROUTE]),
+            (meta["namespace"], own_labels[ROUTE]),
             {
-                "name": marks[ROUTE],
+                "name": own_labels[ROUTE],
                 "tenant": meta["namespace"],
-                "app": marks.get(APP),
+                "app": own_labels.get(APP),
                 "domains": [],
                 "ports": [],
                 "services": [],

@@ -76,8 +76,8 @@ def shorthand(given: dict[str, Any]) -> dict[str, Any]:
     return {**given, "tls": {"mode": tls}} if isinstance(tls, str) else given
 
 
-def route_problems(values: dict[str, Any]) -> list[Problem]:
-    """Check the options of app_route; `route` becomes the route they make."""
+def parse_route(values: dict[str, Any]) -> tuple[AppRoute, list[Problem]]:
+    """Return the route that the options of app_route make, and what is wrong with them beyond their types."""
     checker = AppChecker("")
     name = values.get("name") or values.get("app")
     if not name:
@@ -112,7 +112,7 @@ def route_problems(values: dict[str, Any]) -> list[Problem]:
         for option, value in (("paths", paths), ("redirect", to_https or to_domain), ("sticky", cookie)):
             if value:
                 checker.wrong(option, "it with tls: passthrough", "none: the gateway does not look into the connection")
-    values["route"] = AppRoute(
+    route = AppRoute(
         name=name or "",
         tenant=values.get("tenant") or "",
         app=app,
@@ -129,7 +129,7 @@ def route_problems(values: dict[str, Any]) -> list[Problem]:
         backends=backends,
         cookie=cookie,
     )
-    return checker.problems
+    return route, checker.problems
 
 
 def _paths(checker: AppChecker, values: dict[str, Any]) -> tuple[Path, ...]:

@@ -6,16 +6,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ansible_collections.cloudbang.platform.plugins.module_utils.texts import shown
 
 from .arguments import STACK
-from .bindings import binding_problems, found_twice
+from .bindings import WantedBinding, found_twice, parse_binding
 from .options import Invalid, Problem, check, unsaid
+from .routes_spec import AppRoute
 from .spec import App, names
 
-Parse = Callable[[str, dict[str, Any]], dict[str, Any]]
+if TYPE_CHECKING:
+    from .requests import DeployRequest, RouteRequest
+
+Parse = Callable[[str, dict[str, Any]], Any]
 SOURCES = ("apps", "compose", "template")
 # What a route has of its stack.
 FIXED = ("tenant", "state", "wait", "timeout")
@@ -23,26 +27,21 @@ FIXED = ("tenant", "state", "wait", "timeout")
 
 @dataclass(frozen=True)
 class Stack:
-    """The members of a stack, and the order of their names in `levels`.
-
-    `routes` has the checked options of each route, `given` what all of it was made from.
-    """
+    """The members of a stack, and the order of their names in `levels`. `given` is what all of it was made from."""
 
     apps: tuple[App, ...]
     levels: list[list[str]]
-    bindings: list[tuple[str, dict[str, Any]]] = field(repr=False)
-    routes: list[dict[str, Any]] = field(repr=False)
+    bindings: tuple[WantedBinding, ...]
+    routes: tuple[AppRoute, ...]
     given: dict[str, Any] = field(repr=False)
 
 
-def options_problems(values: dict[str, Any], parse: Parse) -> list[Problem]:
-    """Return what is wrong with the options of app_stack beyond their types; `members` becomes its apps when they are
-    in the task itself.
-    """
+def parse_stack(values: dict[str, Any], parse: Parse) -> tuple[Stack | None, list[Problem]]:
+    """Return the stack, if the task itself has it, and what is wrong with the options beyond their types."""
     found = names(values.get("name"), values.get("tenant"))
     problems = [problem for problem in found if problem.found != "nothing"]
     if values.get("state") != "present":
-        return problems
+        return None, problems
     sources = [name for name in SOURCES if values.get(name) is not None]
     if len(sources) != 1:
         problems.append(Problem("apps", " and ".join(sources) or "nothing", "one of apps, compose and template"))
@@ -56,11 +55,10 @@ def options_problems(values: dict[str, Any], parse: Parse) -> list[Problem]:
             problems.append(Problem(f"compose.secret_variables.{name}", "the same name in variables", "one of them"))
     if values.get("template") is not None and values.get("bindings") is not None:
         problems.append(Problem("bindings", "template beside it", "the bindings in the template"))
-    if sources == ["apps"]:
-        stack, found = members({name: values.get(name) for name in STACK}, values.get("tenant"), parse)
-        problems += found
-        values["members"] = stack
-    return problems
+    if sources != ["apps"]:
+        return None, problems
+    stack, found = members({name: values.get(name) for name in STACK}, values.get("tenant"), parse)
+    return stack, problems + found
 
 
 def members(
@@ -72,11 +70,12 @@ def members(
     entries = [entry for entry in values.get("apps") or [] if entry]
     if not entries and not problems:
         problems.append(Problem(prefix + "apps", shown(values.get("apps")), "at least one app"))
-    apps: list[App] = []
+    apps: tuple[App, ...] = ()
     if entries and tenant is not None:
         own = [{name: value for name, value in entry.items() if name != "depends_on"} for entry in entries]
         try:
-            apps = parse("app", {"tenant": tenant, "apps": own})["wanted"]
+            request: DeployRequest = parse("app", {"tenant": tenant, "apps": own})
+            apps = request.apps
         except Invalid as error:
             problems += unsaid(
                 problems, [problem._replace(option=prefix + problem.option) for problem in error.problems]
@@ -99,16 +98,15 @@ def members(
     if problems:
         return None, problems
     given = {name: value for name, value in spec.items() if name in STACK and value is not None}
-    return Stack(tuple(apps), order, bindings, routes, given), []
+    return Stack(apps, order, bindings, routes, given), []
 
 
 def _bindings(
     given: list[dict[str, Any]], known: list[str], tenant: str, prefix: str, after: dict[str, set[str]]
-) -> tuple[list[tuple[str, dict[str, Any]]], list[Problem]]:
-    """Return the bindings with their places, and let each app come after the members that it is bound to."""
-    bindings: list[tuple[str, dict[str, Any]]] = []
+) -> tuple[tuple[WantedBinding, ...], list[Problem]]:
+    """Return the bindings, and let each app come after the members that it is bound to."""
+    bindings: dict[str, list[WantedBinding]] = {}
     problems: list[Problem] = []
-    keys: dict[str, list[tuple[str, tuple[str, str]]]] = {}
     for number, entry in enumerate(given):
         where = f"{prefix}bindings[{number}]"
         if not entry or entry["app"] is None or entry["target"] is None:
@@ -116,22 +114,21 @@ def _bindings(
         if entry["app"] not in known:
             wanted = "an app of the stack: " + ", ".join(str(other) for other in known)
             problems.append(Problem(f"{where}.app", shown(entry["app"]), wanted))
-        problems += binding_problems(entry, where, (entry["app"], tenant))
-        target_tenant = entry["target_tenant"] or tenant
-        keys.setdefault(entry["app"], []).append((f"{where}.target", (target_tenant, entry["target"])))
-        if target_tenant == tenant and entry["target"] in known:
-            after.setdefault(entry["app"], set()).add(entry["target"])
-        bindings.append((where, entry))
-    for entries in keys.values():
+        binding, found = parse_binding(entry, where, (entry["app"], tenant))
+        problems += found
+        if binding.tenant == tenant and binding.target in known:
+            after.setdefault(binding.app, set()).add(binding.target)
+        bindings.setdefault(binding.app, []).append(binding)
+    for entries in bindings.values():
         problems += found_twice(entries)
-    return bindings, problems
+    return tuple(binding for entries in bindings.values() for binding in entries), problems
 
 
 def _routes(
     given: list[dict[str, Any]], tenant: str | None, prefix: str, parse: Parse
-) -> tuple[list[dict[str, Any]], list[Problem]]:
-    """Return the checked options of each route."""
-    routes: list[dict[str, Any]] = []
+) -> tuple[tuple[AppRoute, ...], list[Problem]]:
+    """Return the routes, each of which has the tenant of the stack."""
+    routes: list[AppRoute] = []
     problems: list[Problem] = []
     seen: set[str] = set()
     for number, entry in enumerate(given):
@@ -143,15 +140,15 @@ def _routes(
         ]
         problems += fixed
         try:
-            routes.append(parse("app_route", {**entry, "tenant": tenant or "tenant"}))
+            request: RouteRequest = parse("app_route", {**entry, "tenant": tenant or "tenant"})
         except Invalid as error:
             problems += [problem._replace(option=f"{where}.{problem.option}") for problem in error.problems]
             continue
-        name = routes[-1]["route"].name
-        if name in seen:
-            problems.append(Problem(f"{where}.name", shown(name), "each route once"))
-        seen.add(name)
-    return routes, problems
+        routes.append(request.route)
+        if request.route.name in seen:
+            problems.append(Problem(f"{where}.name", shown(request.route.name), "each route once"))
+        seen.add(request.route.name)
+    return tuple(routes), problems
 
 
 def levels(after: Mapping[str, Iterable[str]]) -> tuple[list[list[str]], list[str]]:

@@ -70,10 +70,8 @@ class Values:
     generated: dict[str, str] = field(repr=False)
 
 
-def options_problems(values: dict[str, Any], parse: Parse) -> list[Problem]:
-    """Return what is wrong with the options of app_template beyond their types; `template` becomes the template when
-    it is in the task itself.
-    """
+def parse_template(values: dict[str, Any], parse: Parse) -> tuple[Template | None, list[Problem]]:
+    """Return the template, if the task itself has it, and what is wrong with the options beyond their types."""
     checker = Checker("")
     state = values.get("state")
     if state != "imported" or values.get("name") is not None or values.get("version") is not None:
@@ -111,12 +109,9 @@ def options_problems(values: dict[str, Any], parse: Parse) -> list[Problem]:
         checker.wrong("registry.url", registry["url"], "an address such as https://127.0.0.1:5000")
     problems = checker.problems
     problems += parameter_problems(values.get("parameters") or [], "parameters")
-    if sources == ["definition"] and not problems and state == "present":
-        values["template"], found = template_of(
-            values["definition"], values["name"], values["version"], parse, "definition"
-        )
-        problems += found
-    return problems
+    if sources != ["definition"] or problems or state != "present":
+        return None, problems
+    return template_of(values["definition"], values["name"], values["version"], parse, "definition")
 
 
 def template_of(
@@ -381,5 +376,5 @@ def from_stack(spec: Mapping[str, Any], defined: list[dict[str, Any]]) -> dict[s
     for route in stack.get("routes") or []:
         tls = route.get("tls")
         if isinstance(tls, dict) and "key" in tls:
-            tls["key"] = taken(route.get("name") or route["app"], "tls_key")
+            tls["key"] = taken(route.get("name") or route.get("app") or "route", "tls_key")
     return {"parameters": [*parameters.values(), *own.values()], "stack": stack}

@@ -226,8 +226,8 @@ def ours(entry: Object) -> bool:
 
 def managed(space: Object) -> bool:
     """Say whether a namespace is that of a tenant."""
-    marks = space["metadata"].get("labels") or {}
-    return marks.get(MANAGED_BY) == "cloudbang" and TENANT in marks
+    labels = space["metadata"].get("labels") or {}
+    return labels.get(MANAGED_BY) == "cloudbang" and TENANT in labels
 
 
 def gateways_of(nodes: Iterable[Object], warn: Callable[[str], None]) -> list[str]:

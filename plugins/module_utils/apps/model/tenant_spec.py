@@ -14,6 +14,7 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.oci.references 
 from ansible_collections.cloudbang.platform.plugins.module_utils.texts import shown
 
 from .options import LABEL, Problem
+from .requests import TenantRequest
 from .spec import DOMAIN, SYSTEM_TENANTS
 from .tenant_quota import numbers, objects_of
 
@@ -83,23 +84,23 @@ class Tenant:
     images: tuple[str, ...]
 
 
-def tenant_of(values: dict[str, Any]) -> Tenant:
-    """Return the normal form of options that were found good."""
-    given = {name: value for name, value in (values["quota"] or {}).items() if value is not None}
+def tenant_of(request: TenantRequest) -> Tenant:
+    """Return the normal form of a tenant that a task wants."""
+    given = {name: value for name, value in (request.quota or {}).items() if value is not None}
     quota = {QUOTA[name]: str(value) for name, value in {**dict.fromkeys(NONE, 0), **given}.items()}
     return Tenant(
-        name=values["name"],
-        pod_security=values["pod_security"],
+        name=request.name,
+        pod_security=request.pod_security,
         quota=quota,
-        objects=numbers(objects_of(values["objects"])[0], quota),
-        limits=_limits(values["limits"] or {}, quota),
-        network=values["network"],
-        peers=tuple(sorted(values["peers"])),
-        members=tuple(sorted(Member(entry["kind"], entry["name"], entry["role"]) for entry in values["members"])),
-        domains=tuple(sorted(values["domains"])),
-        tolerations=tuple(sorted(values["tolerations"])),
-        priority_classes=tuple(sorted(values["priority_classes"])),
-        images=tuple(sorted(values["images"])),
+        objects=numbers(objects_of(request.objects)[0], quota),
+        limits=_limits(request.limits or {}, quota),
+        network=request.network,
+        peers=tuple(sorted(request.peers)),
+        members=tuple(sorted(Member(entry["kind"], entry["name"], entry["role"]) for entry in request.members)),
+        domains=tuple(sorted(request.domains)),
+        tolerations=tuple(sorted(request.tolerations)),
+        priority_classes=tuple(sorted(request.priority_classes)),
+        images=tuple(sorted(request.images)),
     )
 
 

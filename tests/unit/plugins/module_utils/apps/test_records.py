@@ -62,7 +62,7 @@ APPS: dict[str, dict[str, Any]] = {
 
 def content(kind: str = "web", **more: Any) -> dict[str, Any]:
     """Return what is kept of a release."""
-    [app] = parse("app", {"name": "shop", "tenant": "acme", "image": "x/y:1", "type": kind, **APPS[kind]})["wanted"]
+    [app] = parse("app", {"name": "shop", "tenant": "acme", "image": "x/y:1", "type": kind, **APPS[kind]}).apps
     spec, _contents = release_spec(app, "5a17")
     if kind != "job":
         bound = [bindings.Binding("app", "acme", "db", {"DB_HOST": "db"}, {"DB_PASSWORD": "hidden"})]
@@ -206,9 +206,8 @@ def use(release: releases.Release) -> None:
     plan.garbage(live, 1)
     bindings.clashes("app", release.spec)
     [bindings.summary(edge) for edge in bindings.edges_of(release.spec)]
-    binding = {"kind": "app", "target": release.app, "target_tenant": "acme", "scheme": "http"}
-    empty = dict.fromkeys(("process", "prefix", "mapping", "credentials", "credentials_from"))
-    bindings.resolve({**empty, **binding}, "x", "acme", release.spec, {})
+    wanted = bindings.WantedBinding("x", "web", "app", "acme", release.app, "present", None, None, None, "http", {}, {})
+    bindings.resolve(wanted, release.spec, {})
 
 
 json_values = st.recursive(
@@ -364,7 +363,7 @@ def test_a_heartbeat_of_the_past_or_the_future_is_nobodys(heartbeat: float) -> N
     entry = secret(content(), annotations={releases.HEARTBEAT: f"{heartbeat:.0f}"})
     releases.refuse_concurrent(releases.read(entry), 1_000_000.0)
     now = releases.read(secret(content(), annotations={releases.HEARTBEAT: "1000000"}))
-    with pytest.raises(releases.LedgerError, match="is being rolled out"):
+    with pytest.raises(releases.ReleaseError, match="is being rolled out"):
         releases.refuse_concurrent(now, 1_000_000.0)
 
 

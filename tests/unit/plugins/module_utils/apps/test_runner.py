@@ -11,6 +11,7 @@ from ansible.module_utils import basic
 from ansible.module_utils.testing import patch_module_args
 
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps import runner
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.actions.context import Outcome
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.options import Invalid, Problem
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube import client
 
@@ -26,14 +27,14 @@ class Fake:
 
 
 def run(monkeypatch: pytest.MonkeyPatch, act: Any, progress: Any = runner.silent) -> dict[str, Any]:
-    """Run app_info, whose work is done by a function of client and options."""
+    """Run app_info, whose work is done by a function of client and context."""
     monkeypatch.setattr(runner, "connect", lambda _options, _advice: Fake())
-    monkeypatch.setitem(runner._MODULES, "app_info", lambda kube, options, _check: act(kube, options))
+    monkeypatch.setitem(runner._ACTIONS, "app_info", lambda context, _request: act(context.kube, context))
     return runner.run("app_info", {}, False, progress)
 
 
 def test_an_unexpected_exception_is_a_message_with_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
-    def act(_kube: Any, _options: Any) -> Any:
+    def act(_kube: Any, _context: Any) -> Any:
         return {}["image"]
 
     result = run(monkeypatch, act)
@@ -46,7 +47,7 @@ def test_an_unexpected_exception_is_a_message_with_its_place(monkeypatch: pytest
     "error", [ValueError("s3cret"), RecursionError("s3cret"), UnicodeDecodeError("utf-8", b"", 0, 0, "s3cret")]
 )
 def test_the_text_of_an_unexpected_exception_is_not_shown(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
-    def act(_kube: Any, _options: Any) -> Any:
+    def act(_kube: Any, _context: Any) -> Any:
         raise error
 
     assert "s3cret" not in str(run(monkeypatch, act)) and type(error).__name__ in str(run(monkeypatch, act))
@@ -55,10 +56,10 @@ def test_the_text_of_an_unexpected_exception_is_not_shown(monkeypatch: pytest.Mo
 def test_warnings_and_messages_cannot_reach_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[str] = []
 
-    def act(kube: Any, options: Any) -> Any:
+    def act(kube: Any, context: Any) -> Any:
         kube.warnings["from a record " + CODE] = None
-        options["progress"]("image " + CODE)
-        return {"changed": False, "warnings": ["of the module " + CODE], "failed": True, "msg": "a\nb " + CODE}
+        context.progress("image " + CODE)
+        return Outcome(warnings=["of the module " + CODE], failed=True, message="a\nb " + CODE)
 
     result = run(monkeypatch, act, told.append)
     assert result["warnings"] == [f"{of} \\x1b]0;PWNED\\x07" for of in ("of the module", "from a record")]
@@ -66,7 +67,7 @@ def test_warnings_and_messages_cannot_reach_a_terminal(monkeypatch: pytest.Monke
 
 
 def test_warnings_come_with_errors_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    def act(kube: Any, _options: Any) -> Any:
+    def act(kube: Any, _context: Any) -> Any:
         kube.warnings["said before"] = None
         raise client.KubeError("it broke")
 
@@ -78,7 +79,7 @@ def test_warnings_come_with_errors_too(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_error_after_a_change_says_that_something_was_changed(
     monkeypatch: pytest.MonkeyPatch, changed: bool
 ) -> None:
-    def act(kube: Any, _options: Any) -> Any:
+    def act(kube: Any, _context: Any) -> Any:
         kube.changed = changed
         raise client.Unreachable("it does not answer")
 
@@ -87,9 +88,9 @@ def test_an_error_after_a_change_says_that_something_was_changed(
 
 
 def test_there_are_not_too_many_warnings(monkeypatch: pytest.MonkeyPatch) -> None:
-    def act(kube: Any, _options: Any) -> Any:
+    def act(kube: Any, _context: Any) -> Any:
         kube.warnings.update(dict.fromkeys(map(str, range(1000))))
-        return {"warnings": ["0", "0"]}
+        return Outcome(warnings=["0", "0"])
 
     warnings = run(monkeypatch, act)["warnings"]
     assert warnings == [*map(str, range(20)), "980 more warnings, which are left out"]
@@ -116,17 +117,45 @@ def test_secrets_are_masked(hidden: list[str], value: Any, shown: Any) -> None:
     assert runner.mask(value, hidden) == shown
 
 
+def test_an_action_hides_what_it_learns(monkeypatch: pytest.MonkeyPatch) -> None:
+    def act(_kube: Any, context: Any) -> Any:
+        context.hide(["hunter2"])
+        return Outcome(values={"app": "hunter2 here"}, warnings=["hunter2"]).fail("with hunter2")
+
+    result = run(monkeypatch, act)
+    assert (result["app"], result["warnings"], result["msg"]) == ("******** here", ["********"], "with ********")
+
+
+@pytest.mark.parametrize(
+    ("outcome", "result"),
+    [
+        (Outcome(), {"changed": False}),
+        (Outcome(True, {"app": {}}, []), {"changed": True, "app": {}, "diff": []}),
+        (Outcome().fail("a", False), {"changed": False, "failed": True, "msg": "a", "unknown": False}),
+        (Outcome(True, message="a").fail(), {"changed": True, "failed": True, "msg": "a"}),
+        (Outcome(unknown=True).fail("a"), {"changed": False, "failed": True, "msg": "a", "unknown": True}),
+        # The diff of a part is in that of the whole.
+        (
+            Outcome(diff=[{}], parts={"apps": [Outcome(True, {"name": "a"}, [{}], ["b"])]}),
+            {"changed": False, "diff": [{}], "apps": [{"changed": True, "name": "a", "warnings": ["b"]}]},
+        ),
+    ],
+)
+def test_the_result_of_an_outcome(outcome: Outcome, result: dict[str, Any]) -> None:
+    assert runner.result_of(outcome) == result
+
+
 def routes(monkeypatch: pytest.MonkeyPatch, act: Any, **options: Any) -> dict[str, Any]:
-    """Run app_route, whose work is done by a function of the options of one route."""
+    """Run app_route, whose work is done by a function of client and route."""
     monkeypatch.setattr(runner, "connect", lambda _options, _advice: Fake())
-    monkeypatch.setitem(runner._MODULES, "app_route", lambda kube, options, _check: act(kube, options["route"]))
+    monkeypatch.setitem(runner._ACTIONS, "app_route", lambda context, request: act(context.kube, request.route))
     return runner.run("app_route", {"tenant": "acme", "domains": ["shop.example.org"], **options})
 
 
 def test_each_route_of_a_list_has_its_result(monkeypatch: pytest.MonkeyPatch) -> None:
-    def act(_kube: Any, route: Any) -> dict[str, Any]:
+    def act(_kube: Any, route: Any) -> Outcome:
         changed = route.app == "blog"
-        return {"changed": changed, "route": {"name": route.name}, "changes": [], "diff": [route.name] * changed}
+        return Outcome(changed, {"route": {"name": route.name}, "changes": []}, [route.name] * changed)
 
     result = routes(monkeypatch, act, routes=[{"app": "shop"}, {"app": "blog"}])
     assert result["changed"] and "failed" not in result and result["diff"] == ["blog"]
@@ -136,14 +165,14 @@ def test_each_route_of_a_list_has_its_result(monkeypatch: pytest.MonkeyPatch) ->
 def test_routes_after_one_that_fails_are_carried_out(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[str] = []
 
-    def act(kube: Any, route: Any) -> dict[str, Any]:
+    def act(kube: Any, route: Any) -> Outcome:
         seen.append(route.name)
         if route.name == "one":
             kube.changed = True
             raise client.Unknown("no answer")
         if route.name == "two":
             raise Invalid([Problem("domains", "a", "b")])
-        return {"changed": False, "route": {}}
+        return Outcome(values={"route": {}})
 
     result = routes(monkeypatch, act, routes=[{"app": "one"}, {"app": "two"}, {"app": "three"}])
     assert seen == ["one", "two", "three"]

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.arguments import arguments, from_environment
-from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.parse import parse
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.parse import connection, parse
 
 ROOT = Path(__file__).resolve().parents[6]
 MODULES = ("app", "app_scale", "app_release", "app_info", "app_binding", "app_stack", "app_template")
@@ -58,4 +58,4 @@ def test_environment_stands_in_for_options() -> None:
     environment = {"K8S_AUTH_KUBECONFIG": "/a", "K8S_AUTH_HOST": "https://x", "K8S_AUTH_VERIFY_SSL": "no", "OTHER": "y"}
     found = from_environment("app_info", {"host": "https://given"}, environment)
     assert found == {"host": "https://given", "kubeconfig": "/a", "validate_certs": "no"}
-    assert parse("app_info", found)["validate_certs"] is False
+    assert connection(found)["validate_certs"] is False

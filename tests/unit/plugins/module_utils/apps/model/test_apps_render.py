@@ -24,7 +24,7 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model impo
 )
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.options import Invalid
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.plan import Live
-from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.releases import LedgerError, Release
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.releases import Release, ReleaseError
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube import client
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube.objects import containers_of, drift, merged
 
@@ -50,7 +50,7 @@ OPTIONS: dict[str, Any] = {
 
 
 def wanted(**more: Any) -> spec.App:
-    app: spec.App = parse.parse("app", {**copy.deepcopy(OPTIONS), **more})["wanted"][0]
+    app: spec.App = parse.parse("app", {**copy.deepcopy(OPTIONS), **more}).apps[0]
     return app
 
 
@@ -213,7 +213,7 @@ def test_rollback_target(history: list[Release], version: str, expected: int) ->
     ],
 )
 def test_rollback_target_refused(history: list[Release], version: str, text: str) -> None:
-    with pytest.raises(LedgerError, match=text):
+    with pytest.raises(ReleaseError, match=text):
         releases.target(history, version)
 
 

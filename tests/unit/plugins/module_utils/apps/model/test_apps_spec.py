@@ -304,7 +304,7 @@ def test_normal_form() -> None:
             resources={"requests": {"cpu": 0.5, "memory": "64Mi"}},
             liveness={"http": "/live"},
         ),
-    )["wanted"]
+    ).apps
     process = wanted.processes[0]
     assert process["command"] == ["gunicorn", "-w", "2", "my app"]
     assert process["args"] == ["--port", "8000"]
@@ -322,7 +322,7 @@ def test_strange_secrets_and_line_ends_are_kept() -> None:
         secret_env={"S": strange},
         files=[{"path": "/a", "content": "a\r\nb\r\n", "mode": 0o400}],
     )
-    [wanted] = parse("app", options)["wanted"]
+    [wanted] = parse("app", options).apps
     assert wanted.env == {"N": "2", "B": "true", "F": "0.5", "E": ""}
     assert wanted.secret_env == {"S": strange}
     assert wanted.files[0].content == b"a\r\nb\r\n" and wanted.files[0].mode == 0o400
@@ -336,7 +336,7 @@ def test_options_beside_the_list_hold_for_all() -> None:
         "type": "worker",
         "apps": [{"name": "a"}, {"name": "b", "tenant": "other", "image": "y:2"}],
     }
-    wanted = parse("app", options)["wanted"]
+    wanted = parse("app", options).apps
     assert [(entry.key, entry.image, entry.type) for entry in wanted] == [
         ("acme/a", "x:1", "worker"),
         ("other/b", "y:2", "worker"),
@@ -357,7 +357,7 @@ def test_options_beside_the_list_hold_for_all() -> None:
     ],
 )
 def test_good_images(image: str) -> None:
-    assert parse("app", app(image=image))["wanted"][0].image == image
+    assert parse("app", app(image=image)).apps[0].image == image
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ import pytest
 
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.history import changes, history
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.releases import (
-    LedgerError,
     Release,
+    ReleaseError,
     promotable,
 )
 
@@ -76,7 +76,7 @@ def test_promotable(version: str | None, wanted: int | str) -> None:
     if isinstance(wanted, int):
         assert promotable(known, version).version == wanted
         return
-    with pytest.raises(LedgerError) as refusal:
+    with pytest.raises(ReleaseError) as refusal:
         promotable(known, version)
     assert wanted in str(refusal.value)
 
@@ -85,5 +85,5 @@ def test_promotable(version: str | None, wanted: int | str) -> None:
     ("known", "text"), [([], "an app that was deployed"), ([release(1, "pending")], "wanted a release that ran")]
 )
 def test_nothing_to_promote(known: list[Release], text: str) -> None:
-    with pytest.raises(LedgerError, match=text):
+    with pytest.raises(ReleaseError, match=text):
         promotable(known, "last_good")

@@ -27,17 +27,15 @@ def test_options_beside_routes_hold_for_all_that_do_not_set_them() -> None:
         "tls": "none",
         "routes": [SHOP, {**SHOP, "name": "b", "tenant": "blue", "tls": "cluster"}],
     }
-    (first, one), (second, other) = parse("app_route", given)["several"]
+    (first, one), (second, other) = parse("app_route", given)
     assert (first, second) == ("routes[0]", "routes[1]")
-    assert (one["route"].tenant, one["route"].tls, one["route"].name) == ("acme", "none", "shop")
-    assert (other["route"].tenant, other["route"].tls, other["route"].name) == ("blue", "cluster", "b")
+    assert (one.route.tenant, one.route.tls, one.route.name) == ("acme", "none", "shop")
+    assert (other.route.tenant, other.route.tls, other.route.name) == ("blue", "cluster", "b")
 
 
 def test_tenants_have_defaults_of_their_own() -> None:
-    entries = parse("tenant", {"state": "absent", "tenants": [{"name": "a"}, {"name": "b", "state": "present"}]})[
-        "several"
-    ]
-    assert [(entry["name"], entry["state"], entry["network"]) for _where, entry in entries] == [
+    entries = parse("tenant", {"state": "absent", "tenants": [{"name": "a"}, {"name": "b", "state": "present"}]})
+    assert [(entry.name, entry.state, entry.network) for _where, entry in entries] == [
         ("a", "absent", "isolated"),
         ("b", "present", "isolated"),
     ]

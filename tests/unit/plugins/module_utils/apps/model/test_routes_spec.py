@@ -64,7 +64,7 @@ def route(**more: Any) -> dict[str, Any]:
 
 
 def parsed(**more: Any) -> AppRoute:
-    found: AppRoute = parse("app_route", route(**more))["route"]
+    found: AppRoute = parse("app_route", route(**more)).route
     return found
 
 
@@ -162,7 +162,7 @@ def test_tls_modes(tls: Any, mode: str) -> None:
 
 def test_to_remove_a_route_its_name_is_enough() -> None:
     for given in ({"name": "www"}, {"app": "www"}):
-        found = parse("app_route", {"tenant": "acme", "state": "absent", **given})["route"]
+        found = parse("app_route", {"tenant": "acme", "state": "absent", **given}).route
         assert (found.name, found.state) == ("www", "absent")
 
 

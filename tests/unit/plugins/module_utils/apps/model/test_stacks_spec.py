@@ -26,12 +26,12 @@ APP = {"name": "api", "image": "x/y:1", "processes": [{"name": "web", "ports": [
 
 
 def spec_of(**more: Any) -> dict[str, Any]:
-    return release_spec(parse("app", {"tenant": "acme", **APP, **more})["wanted"][0], "salt")[0]
+    return release_spec(parse("app", {"tenant": "acme", **APP, **more}).apps[0], "salt")[0]
 
 
 def binding(target: dict[str, Any] | None = None, **more: Any) -> bindings.Binding:
-    entry = parse("app_binding", {**ONE, "target": "api", **more})["entries"][0][1]
-    found, problems = bindings.resolve(entry, "", "acme", target or spec_of(), {"TOKEN": "hidden"})
+    [entry] = parse("app_binding", {**ONE, "target": "api", **more}).bindings
+    found, problems = bindings.resolve(entry, target or spec_of(), {"TOKEN": "hidden"})
     assert problems == [] and found is not None
     return found
 
@@ -248,9 +248,9 @@ def test_escaped_texts_come_out_as_they_were(value: Any) -> None:
 
 
 def test_a_digest_tells_versions_apart() -> None:
-    one = parse("app_template", template())["template"]
-    other = parse("app_template", template(description="x"))["template"]
-    assert one.digest == parse("app_template", template())["template"].digest != other.digest
+    one = parse("app_template", template()).template
+    other = parse("app_template", template(description="x")).template
+    assert one.digest == parse("app_template", template()).template.digest != other.digest
 
 
 @pytest.mark.parametrize(

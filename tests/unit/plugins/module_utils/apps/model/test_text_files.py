@@ -14,6 +14,7 @@ import pytest
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.actions import stack
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model import text_files
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.options import Invalid
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.requests import Compose
 
 SECRET = "the key of the authority"
 
@@ -122,7 +123,7 @@ def test_what_becomes_a_link_after_the_check_is_not_followed(
 
 def from_compose(path: Path | None, **more: Any) -> dict[str, Any]:
     given = {"path": path and str(path), "content": None, "variables": {}, "secret_variables": {}, "allow_paths": []}
-    return stack._from_compose({**given, **more}, [])
+    return stack._from_compose(Compose(**{**given, **more}), [])
 
 
 REFERENCES = [
