@@ -17,10 +17,10 @@ from typing import Any
 
 from e2e.lab import IMAGE, ROOT, Lab, Node, in_network_of, wait_for
 
-sys.path.insert(0, str(ROOT / "roles" / "goodnet" / "files"))
+sys.path.insert(0, str(ROOT / "src" / "goodnet"))
 
-from goodnet import flows
 from goodnet.model import Config, Host, Pod, State, Tenant
+from goodnet.ovs import flows
 
 NAMESPACE = "bench-network"
 # Hosts, pods of the host that is looked at, tenants.

@@ -412,7 +412,7 @@ def test_what_cannot_carry_tunnels_is_named() -> None:
         node("loadbalancer1").check_output("ip link set dev eth1 mtu 1500")
     assert "the interface of the tunnels has 1500, and vxlan adds 50" in said
     assert "MTU 1300" in said and "1330 or more" in said
-    attach = f"env PYTHONPATH={LIBRARY} /usr/bin/python3 -m goodnet.underlay attach"
+    attach = f"env PYTHONPATH={LIBRARY} /usr/bin/python3 -m goodnet.host.underlay attach"
     kept = node("compute1").run(f"{attach} eth0")
     assert kept.rc == 1 and "found eth1 attached to br-underlay, wanted eth0" in kept.stderr
 

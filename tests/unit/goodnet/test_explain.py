@@ -9,10 +9,12 @@ from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 
 import pytest
-from goodnet import explain, flows, questions
-from goodnet.cni import Problem
-from goodnet.model import Config, Forward, Host, Pod, Policy, Ports, Rule, State, Tenant
 from virtual import Switch
+
+from goodnet.diagnostics import explain, questions
+from goodnet.model import Config, Forward, Host, Pod, Policy, Ports, Rule, State, Tenant
+from goodnet.ovs import flows
+from goodnet.problem import Problem
 
 MACS = {"172.16.0.1": "0a:00:00:00:00:01", "172.16.0.2": "0a:00:00:00:00:02"}
 CONFIG = Config(

@@ -11,9 +11,10 @@ from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
 import pytest
-from goodnet import flows
-from goodnet.model import Config, Forward, Host, Pod, Ports, State, Tenant
 from virtual import Fragment, Packet, Switch, Underlay, arp, encapsulate, macs
+
+from goodnet.model import Config, Forward, Host, Pod, Ports, State, Tenant
+from goodnet.ovs import flows
 
 CLUSTER, SERVICES, NODES = IPv4Network("10.50.0.0/16"), IPv4Network("10.96.0.0/12"), IPv4Network("192.168.0.0/24")
 OUTER = IPv4Network("203.0.113.0/24")

@@ -10,10 +10,11 @@ from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv4Network
 
 import pytest
-from goodnet import flows, flows_policy
-from goodnet.model import Policy, Ports, Rule, Service, State
 from test_flows import ALPHA, BETA, OUTSIDE, PODS, SERVICE, TENANTS, Net, arrived, identity, state
 from virtual import Packet, Underlay
+
+from goodnet.model import Policy, Ports, Rule, Service, State
+from goodnet.ovs import flows, flows_policy
 
 ONE = ("vxlan",)
 RED = dataclasses.replace(TENANTS[1], open=True)

@@ -11,9 +11,10 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
-from goodnet.model import Pod
-from goodnet.ovsdb import NewPort, Ovsdb, OvsdbError, external_ids, pod_of
 from private_host import PrivateHost, run
+
+from goodnet.model import Pod
+from goodnet.ovs.ovsdb import NewPort, Ovsdb, OvsdbError, external_ids, pod_of
 
 BRIDGE = "br-goodnet"
 TUNNEL = NewPort("goodnet-tun", "vxlan", {"remote_ip": "flow", "key": "flow"})

@@ -19,11 +19,13 @@ from ipaddress import IPv4Network
 from pathlib import Path
 
 import pytest
-from goodnet import flows, gateway, wiring
-from goodnet.model import Pod
 from private_host import WORKER
 from test_flows import ALPHA, BETA, CLUSTER, GATEWAY_MAC, PASSING_MAC, PODS, ROUTER_MAC, SERVICE, SERVICES, state
 from virtual import SCHEMA, SECONDS
+
+from goodnet.host import gateway, wiring
+from goodnet.model import Pod
+from goodnet.ovs import flows
 
 PREFIX = f"gn-flows-{WORKER}-"
 # Two of red, one of blue, one of green, which is open.
