@@ -270,10 +270,10 @@ def test_hosts_and_clients_outside_reach_pods(pods: Pods) -> None:
 
 def test_pods_reach_of_hosts_what_is_for_pods(pods: Pods) -> None:
     """The API, and neither kubelet nor etcd nor SSH; at no address of a host."""
-    gateways = [one["spec"]["podCIDR"].replace(".0/24", ".1") for one in objects("nodes")]
+    host_ports = [one["spec"]["podCIDR"].replace(".0/24", ".1") for one in objects("nodes")]
     underlay = [address.replace("10.94.", "10.95.") for address in ADDRESSES.values()]
     open_ports = [f"{ADDRESSES['management1']}/6443", "10.94.13.100/6443", "10.96.0.1/443"]
-    closed = [f"{address}/{port}" for address in (*ADDRESSES.values(), *gateways, *underlay) for port in (10250, 22)]
+    closed = [f"{address}/{port}" for address in (*ADDRESSES.values(), *host_ports, *underlay) for port in (10250, 22)]
     closed += [f"{ADDRESSES['management1']}/2379", "169.254.169.254/80"]
 
     def connects(name: str) -> list[str]:

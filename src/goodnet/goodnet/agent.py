@@ -31,7 +31,8 @@ from goodnet.cni import pods, server
 from goodnet.cni.ipam import Ipam
 from goodnet.diagnostics.questions import Questions
 from goodnet.duties import Duties
-from goodnet.host import gateway, keepalived, links, nft, wiring
+from goodnet.host import host_port, keepalived, links, nft, wiring
+from goodnet.host.host_port import HostPort
 from goodnet.host.systemd import notify
 from goodnet.host.underlay import BRIDGE as UNDERLAY
 from goodnet.metrics import Metrics
@@ -44,7 +45,7 @@ from goodnet.problem import TRY_AGAIN, Problem
 log = logging.getLogger(__name__)
 
 BRIDGE = "br-goodnet"
-GATEWAY = "goodnet0"
+HOST_PORT = "goodnet0"
 TUNNEL = "goodnet-tun"
 PROVIDER = "provider0"
 # Changes that come within this time are installed together.
@@ -97,7 +98,7 @@ class Agent:
         self._restarted = threading.Event()
         self._writing = threading.Lock()
         self._config: Config | None = None
-        self._gateway: gateway.Gateway | None = None
+        self._host_port: HostPort | None = None
         self._pods: pods.Pods | None = None
         self._router_mac: str | None = None
         self._router_known = threading.Event()
@@ -250,8 +251,8 @@ class Agent:
             )
         underlay = self._underlay(own.node)
         mtu = config.derived_mtu(self.settings, underlay.mtu)
-        self._gateway = gateway.Gateway(
-            name=GATEWAY,
+        self._host_port = HostPort(
+            name=HOST_PORT,
             own=own.pods,
             overlay=(self.settings.cluster_cidr, self.settings.service_cidr),
             router=Config.mac,
@@ -259,7 +260,7 @@ class Agent:
             machines=self.settings.host_addresses,
             routed=self.settings.routed_networks,
         )
-        self._config = self._bridge(self._gateway, mtu)
+        self._config = self._bridge(self._host_port, mtu)
         self._maintain()
         self.duties.underlay = underlay.address
         # The first flows replace all there are, so they must not lack what was there before the start.
@@ -295,11 +296,11 @@ class Agent:
             raise NotReady(f"underlay: found no interface with {node}, the InternalIP of node {self.settings.node}")
         return found
 
-    def _bridge(self, own: gateway.Gateway, mtu: int) -> Config:
+    def _bridge(self, own: HostPort, mtu: int) -> Config:
         """Have the bridge with its own ports, and return what flows have to know of them."""
         ports = [
             # A MAC of its own would be another one after each restart of a switch in user space.
-            NewPort(GATEWAY, "internal", mac=wiring.mac_of(own.address), mtu=mtu),
+            NewPort(HOST_PORT, "internal", mac=wiring.mac_of(own.address), mtu=mtu),
             NewPort(TUNNEL, self.settings.encapsulation, {"remote_ip": "flow", "key": "flow"}),
         ]
         if self.settings.provider is not None:
@@ -318,24 +319,24 @@ class Agent:
             services=self.settings.service_cidr,
             nodes=self.settings.node_networks,
             tunnel=numbers[TUNNEL],
-            gateway=numbers[GATEWAY],
-            gateway_mac=wiring.mac_of(own.address),
+            host_port=numbers[HOST_PORT],
+            host_port_mac=wiring.mac_of(own.address),
             provider=numbers.get(PROVIDER),
             provider_network=self.settings.provider.network if self.settings.provider is not None else None,
             provider_mac=self.outside.mac if self.outside is not None else None,
             mtu=mtu,
             machines=self.settings.host_addresses,
-            host_ports=self.settings.host_ports,
+            open_ports=self.settings.host_ports,
         )
 
     def _maintain(self) -> None:
         """Set what bridge and kernel have to have, again and again, as others may change it."""
-        assert self._gateway is not None and self._config is not None
-        self._config = self._bridge(self._gateway, self._config.mtu)
-        gateway.ensure(self._gateway)
+        assert self._host_port is not None and self._config is not None
+        self._config = self._bridge(self._host_port, self._config.mtu)
+        host_port.ensure(self._host_port)
         underlay = UNDERLAY if self.settings.datapath == "netdev" else ""
         ends = self._builder.tunnel_ends(self.cluster.view())
-        gateway.filter(replace(self._gateway, underlay=underlay, tunnel_ends=ends))
+        host_port.filter(replace(self._host_port, underlay=underlay, tunnel_ends=ends))
         if self.settings.datapath == "netdev":
             nft.guard("goodnet-guard", wiring.WIRES, f'iifname "{PROVIDER}"')
 
@@ -449,12 +450,12 @@ class Agent:
 
     def _check_range(self, built: Built) -> None:
         own = next((host for host in built.state.hosts if host.name == self.settings.node), None)
-        assert self._gateway is not None
+        assert self._host_port is not None
         if own is None:
             # Without this there would be no flows at all. A node that is deleted for good has no pods either.
             raise OSError(f"node {self.settings.node} is not in the cluster any more; the flows stay as they are")
-        if own.pods != self._gateway.own:
-            log.error("podCIDR changed from %s to %s: starts again", self._gateway.own, own.pods)
+        if own.pods != self._host_port.own:
+            log.error("podCIDR changed from %s to %s: starts again", self._host_port.own, own.pods)
             self.stop()
             raise OSError("the range of this host's pods has changed")
 

@@ -54,7 +54,7 @@ class Provider:
 
     interface: str
     network: IPv4Network
-    gateway: IPv4Address
+    router: IPv4Address
 
 
 @dataclass(frozen=True)
@@ -217,11 +217,11 @@ def _provider(value: Any, problems: list[Problem]) -> Provider | None:
             "interface", f"the name of an interface, at most {_INTERFACE_LENGTH} characters", _interface
         ),
         network=reader.take("network", "an IPv4 network, as 192.0.2.0/24", _network),
-        gateway=reader.take("gateway", "the IPv4 address of the router in provider.network", IPv4Address),
+        router=reader.take("gateway", "the IPv4 address of the router in provider.network", IPv4Address),
     )
     reader.finish()
-    if provider.network is not None and provider.gateway is not None and provider.gateway not in provider.network:
-        reader.wrong("gateway", str(provider.gateway), f"an address in provider.network {provider.network}")
+    if provider.network is not None and provider.router is not None and provider.router not in provider.network:
+        reader.wrong("gateway", str(provider.router), f"an address in provider.network {provider.network}")
     return provider
 
 

@@ -184,7 +184,7 @@ class Duties(threading.Thread):
         link, settings = agent.outside, agent.settings.provider
         if link is None or settings is None or not self._is_due("router", _ROUTER_SECONDS):
             return
-        mac = arp.ask(link.name, link.mac, settings.gateway)
+        mac = arp.ask(link.name, link.mac, settings.router)
         if mac is not None:
             agent.router_found(mac)
         else:

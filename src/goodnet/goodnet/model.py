@@ -120,7 +120,7 @@ class Config:
     provider is the port that leads to provider_network, only on edge hosts. mac is the one virtual address that all
     pods have as their router; what comes to the host from passing_mac may only pass through it. nodes: networks of the
     hosts themselves, which are reached without the overlay. machines: addresses of hosts and of the virtual IP; of them
-    pods reach host_ports only.
+    pods reach open_ports only.
     """
 
     host: str
@@ -129,8 +129,8 @@ class Config:
     services: IPv4Network
     nodes: tuple[IPv4Network, ...]
     tunnel: int
-    gateway: int
-    gateway_mac: str
+    host_port: int
+    host_port_mac: str
     provider: int | None = None
     provider_network: IPv4Network | None = None
     provider_mac: str | None = None
@@ -139,7 +139,7 @@ class Config:
     passing_mac: str = "0a:58:a9:fe:01:02"
     mtu: int = 1450
     machines: tuple[IPv4Address, ...] = ()
-    host_ports: tuple[Ports, ...] = ()
+    open_ports: tuple[Ports, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -412,8 +412,8 @@ def test_the_database_starts_again(world: World) -> None:
 
 
 def test_what_the_kernel_lost_is_set_again(world: World) -> None:
-    run("ip", "addr", "flush", "dev", agent.GATEWAY)
-    assert eventually(lambda: "10.244.1.1/32" in run("ip", "-4", "addr", "show", "dev", agent.GATEWAY))
+    run("ip", "addr", "flush", "dev", agent.HOST_PORT)
+    assert eventually(lambda: "10.244.1.1/32" in run("ip", "-4", "addr", "show", "dev", agent.HOST_PORT))
     # One after the other.
     assert eventually(lambda: "via 169.254.1.1" in run("ip", "route", "show", "10.244.0.0/16"))
     assert eventually(lambda: "masquerade" in run("nft", "list", "table", "ip", "goodnet"))

@@ -24,8 +24,8 @@ CONFIG = Config(
     services=IPv4Network("10.96.0.0/16"),
     nodes=(IPv4Network("192.0.2.0/24"),),
     tunnel=1,
-    gateway=2,
-    gateway_mac="0a:00:00:00:00:aa",
+    host_port=2,
+    host_port_mac="0a:00:00:00:00:aa",
 )
 
 
@@ -269,7 +269,7 @@ BEFORE = State(CONFIG, (host("alpha"),), (RED,), (pod(2, "red", "red"),))
             replace(BEFORE, hosts=tuple(host(f"h{number}") for number in range(7))),
             "host h0, h1, h2, h3, h4 and 2 more added; host alpha removed",
         ),
-        (BEFORE, replace(BEFORE, config=replace(CONFIG, gateway=7)), "ports of the bridge changed"),
+        (BEFORE, replace(BEFORE, config=replace(CONFIG, host_port=7)), "ports of the bridge changed"),
     ],
 )
 def test_words_for_what_changed(former: State | None, now: State, words: str) -> None:

@@ -70,7 +70,7 @@ class _Cluster:
                 if selector(pod["labels"]):
                     yield _Pod(IPv4Address(pod["address"]), pod["labels"], tuple(pod["ports"]))
 
-    def gateways(self, blocks: Iterable[IPv4Network]) -> list[IPv4Network]:
+    def host_port_addresses(self, blocks: Iterable[IPv4Network]) -> list[IPv4Network]:
         """Return the addresses that the hosts in these networks speak to pods from."""
         found = []
         for block in blocks:
@@ -279,7 +279,7 @@ def _peers(
         pods.update((pod.address, pod) for pod in cluster.select(namespace, namespaces, selector))
     if ingress:
         # Hosts speak to pods from an address in the pods' network; who lets a host in means this one, too.
-        blocks += cluster.gateways(blocks)
+        blocks += cluster.host_port_addresses(blocks)
     return tuple(pods.values()), blocks
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The addresses of one host's pods, out of the range that the cluster gave to the host.
 
-The first address of the range names it, the second is the host's gateway, the last is kept free. The others are given
+The first address of the range names it, the second is the host port's, the last is kept free. The others are given
 out in turn, so that one that was just given back is not given to the next pod. Who holds what is in a journal on disk
 before anybody is told, so no crash hands an address out twice; a lost journal is made again from the pods' ports.
 """

@@ -302,7 +302,7 @@ class _Words:
             for step in reversed(self._way.steps):
                 if step.table in (Table.ROUTE, Table.WAY_OUT):
                     return f"it goes through the tunnel to {self._tunnel_end(step)}"
-        if port == config.gateway:
+        if port == config.host_port:
             return f"it is given to host {config.host}"
         if port == config.provider:
             return "it is sent into the provider network"
@@ -319,7 +319,7 @@ class _Words:
         config = self._state.config
         if port == config.tunnel:
             return "The other host decides whether the pod receives it: run the same command there."
-        if port == config.gateway:
+        if port == config.host_port:
             destination = self._way.destination
             if destination is not None and destination in config.services:
                 return (

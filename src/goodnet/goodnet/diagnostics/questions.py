@@ -194,7 +194,7 @@ def trace_flow(state: State, source: End, destination: End, protocol: str, port:
     if source.pod is not None:
         way = f"in_port={source.pod.port},dl_src={source.pod.mac},dl_dst={config.mac}"
     elif source.host is None:
-        way = f"in_port={config.gateway},dl_src={config.gateway_mac},dl_dst={config.mac}"
+        way = f"in_port={config.host_port},dl_src={config.host_port_mac},dl_dst={config.mac}"
     elif source.host.name == own.name:
         raise Problem(FAILED, f"No pod on {own.name} has {source.address}")
     elif destination.host is None or destination.host.name != own.name:

@@ -153,7 +153,7 @@ class _Flows:
 def _classify(flows: _Flows, config: Config) -> None:
     flows.add(Table.CLASSIFY, 200, "vlan_tci=0x1000/0x1000", "drop")
     flows.add(Table.CLASSIFY, 100, f"in_port={config.tunnel}", _goto(Table.FROM_TUNNEL, reg3=TUNNEL))
-    flows.add(Table.CLASSIFY, 100, f"in_port={config.gateway}", _goto(Table.FROM_HOST, reg3=OUTSIDE, reg4=VIA_HOST))
+    flows.add(Table.CLASSIFY, 100, f"in_port={config.host_port}", _goto(Table.FROM_HOST, reg3=OUTSIDE, reg4=VIA_HOST))
     if _leads_out(config):
         flows.add(
             Table.CLASSIFY, 100, f"in_port={config.provider}", _goto(Table.FROM_PROVIDER, reg3=PROVIDER, reg4=VIA_EDGE)
@@ -164,8 +164,8 @@ def _classify(flows: _Flows, config: Config) -> None:
 def _from_tunnel(flows: _Flows, state: State, own: Host) -> None:
     for host in _others(state, own):
         flows.lines += _other_host(host, state.config.tunnel)
-    # Edges also send what comes from outside. That is never of the system's tenant, which everybody would let in. It
-    # may come from the network of the hosts, when that is the provider network.
+    # Edge hosts also send what comes from outside. That is never of the system's tenant, which everybody would let in.
+    # It may come from the network of the hosts, when that is the provider network.
     for network in (state.config.cluster, state.config.services):
         flows.add(Table.FROM_TUNNEL, 90, f"ip,nw_src={network}", "drop")
     flows.add(Table.FROM_TUNNEL, 90, "ip,tun_id=0", "drop")
@@ -204,10 +204,10 @@ def _from_pods(flows: _Flows, pods: Iterable[tuple[Pod, Tenant]]) -> None:
 
 
 def _from_host(flows: _Flows, config: Config, own: Host, pods: Iterable[tuple[Pod, Tenant]]) -> None:
-    gateway = own.pods[1]
+    host_port = own.pods[1]
     track = f"goto_table:{Table.TRACK}"
     flows.add(Table.FROM_HOST, 100, "arp", f"goto_table:{Table.ARP}")
-    for source in sorted({gateway, own.node, own.underlay}):
+    for source in sorted({host_port, own.node, own.underlay}):
         flows.add(Table.FROM_HOST, 100, f"ip,nw_src={source}", _goto(Table.TRACK, reg3=HOST))
     flows.add(Table.FROM_HOST, 100, f"ip,nw_src={config.services}", _goto(Table.TRACK, reg3=HOST))
     flows.add(Table.FROM_HOST, 90, f"ip,nw_src={own.pods}", _goto(Table.RETURNED, reg3=RETURNED))
@@ -225,7 +225,7 @@ def _from_host(flows: _Flows, config: Config, own: Host, pods: Iterable[tuple[Po
     # Pods ask for their router only. The host may ask for any pod, and to look whether its own address is taken.
     answer = _arp_answer(config.mac)
     flows.add(Table.ARP, 100, f"arp,arp_op=1,reg3={POD},arp_tpa={LINK_LOCAL}", answer)
-    flows.add(Table.ARP, 110, f"arp,arp_op=1,reg3={OUTSIDE},arp_tpa={gateway}", "drop")
+    flows.add(Table.ARP, 110, f"arp,arp_op=1,reg3={OUTSIDE},arp_tpa={host_port}", "drop")
     flows.add(Table.ARP, 100, f"arp,arp_op=1,reg3={OUTSIDE}", answer)
 
 
@@ -266,12 +266,12 @@ def _routes(flows: _Flows, state: State, own: Host) -> None:
     config = state.config
     host = f"goto_table:{Table.TO_HOST}"
     for origin in (POD, TUNNEL):
-        gateway = f"reg3={origin},nw_dst={own.pods[1]}"
+        host_port = f"reg3={origin},nw_dst={own.pods[1]}"
         for known in ("+trk+rpl", "+trk+rel"):
-            flows.add(Table.ROUTE, 300, f"ip,ct_state={known},{gateway}", host)
+            flows.add(Table.ROUTE, 300, f"ip,ct_state={known},{host_port}", host)
         for match in _open_to_pods(config):
-            flows.add(Table.ROUTE, 300, f"{match},{gateway}", host)
-        flows.add(Table.ROUTE, 290, f"ip,{gateway}", _goto(Table.TO_HOST, reg6=1))
+            flows.add(Table.ROUTE, 300, f"{match},{host_port}", host)
+        flows.add(Table.ROUTE, 290, f"ip,{host_port}", _goto(Table.TO_HOST, reg6=1))
     flows.add(Table.ROUTE, 200, f"ip,nw_dst={own.pods}", f"goto_table:{Table.POD}")
     # A host is no way from one tunnel to another, nor from the outside to other hosts' pods.
     for origin in (TUNNEL, OUTSIDE):
@@ -315,7 +315,7 @@ def _ways_out(flows: _Flows, state: State, own: Host, pods: Iterable[tuple[Pod, 
 
 def _open_to_pods(config: Config) -> list[str]:
     """Return matches for what pods may send to hosts: all of it for the platform's own pods."""
-    ports = [match for one in config.host_ports for match in flows_policy.port_matches(one)]
+    ports = [match for one in config.open_ports for match in flows_policy.port_matches(one)]
     return ["ip,reg0=0", "ip,nw_frag=later", "icmp", *dict.fromkeys(ports)]
 
 
@@ -360,8 +360,8 @@ def _output(flows: _Flows, config: Config) -> None:
             Table.TO_HOST,
             priority,
             match,
-            f"set_field:{mac}->eth_src,set_field:{config.gateway_mac}->eth_dst,"
-            + _goto(Table.REMEMBER, reg2=config.gateway),
+            f"set_field:{mac}->eth_src,set_field:{config.host_port_mac}->eth_dst,"
+            + _goto(Table.REMEMBER, reg2=config.host_port),
         )
     remember = f"ct(commit,zone={ZONE},exec(move:NXM_NX_REG4[]->NXM_NX_CT_MARK[])),goto_table:{Table.OUTPUT}"
     flows.add(Table.REMEMBER, 100, "ip,ct_state=+trk+new", remember)
@@ -372,7 +372,7 @@ def _output(flows: _Flows, config: Config) -> None:
 
 
 def _provider(flows: _Flows, state: State, own: Host) -> None:
-    """Add the Provider Router: what an edge does with the external addresses it holds."""
+    """Add the Provider Router: what an edge host does with the external addresses it holds."""
     config = state.config
     assert config.provider_network is not None
     hosts = [network for network in config.nodes if not network.overlaps(config.provider_network)]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The host's own way into the overlay: address and routes of the bridge's internal port, and the way out for pods.
+"""The host port, which is the host's own way into the overlay: its address and routes, and the way out for pods.
 
 Everything is set to what is wanted, whatever is there, so it can be done again at any time.
 """
@@ -24,8 +24,8 @@ _SYSCTL = Path("/proc/sys/net/ipv4/conf")
 
 
 @dataclass(frozen=True)
-class Gateway:
-    """The internal port of a host. own: addresses of its pods; the first of them is the port's.
+class HostPort:
+    """The internal port of a host's bridge. own: addresses of its pods; the first of them is the port's.
 
     overlay: networks that are reached through the port. router: the MAC that packets for them go to. passing: the MAC
     of packets that may pass through this host, but are not for any of the machines, nor for ends of tunnels that are
@@ -47,39 +47,39 @@ class Gateway:
         return self.own[1]
 
 
-def ensure(gateway: Gateway) -> None:
+def ensure(port: HostPort) -> None:
     """Give the port its address and routes. OSError or NetlinkError when the host refuses."""
     with IPRoute() as ip:
-        index = index_of(ip, gateway.name)
-        wanted = str(gateway.address)
+        index = index_of(ip, port.name)
+        wanted = str(port.address)
         for entry in ip.get_addr(family=socket.AF_INET, index=index):
             if entry.get_attr("IFA_ADDRESS") != wanted or entry["prefixlen"] != 32:
                 ip.addr("del", index=index, address=entry.get_attr("IFA_ADDRESS"), prefixlen=entry["prefixlen"])
         ip.addr("replace", index=index, address=wanted, prefixlen=32)
         ip.link("set", index=index, state="up")
         # One neighbour stands for all pods, so the host never asks for one of them and its table stays small.
-        ip.neigh("replace", dst=ROUTER, lladdr=gateway.router, ifindex=index, state=_PERMANENT)
+        ip.neigh("replace", dst=ROUTER, lladdr=port.router, ifindex=index, state=_PERMANENT)
         ip.route("replace", dst=f"{ROUTER}/32", oif=index, scope=_SCOPE_LINK)
-        for network in gateway.overlay:
+        for network in port.overlay:
             ip.route("replace", dst=str(network), gateway=ROUTER, oif=index, prefsrc=wanted)
     # Packets of pods go out of the port they came in by; telling pods of a shorter way would lead them astray.
-    for name in ("all", gateway.name):
+    for name in ("all", port.name):
         (_SYSCTL / name / "send_redirects").write_text("0")
 
 
-def filter(gateway: Gateway) -> None:
+def filter(port: HostPort) -> None:
     """Have the rules between the overlay and the rest of this host. OSError when nft refuses.
 
     The bridge believes what comes out of the port, so nobody but this host may put anything in.
     """
-    inside = _set(gateway.overlay)
-    routed = f"ip saddr != {_set(gateway.routed)} " if gateway.routed else ""
-    passing = f'iifname "{gateway.name}" ether saddr {gateway.passing}'
-    machines = f"{passing} ip daddr {_set(gateway.machines)} drop" if gateway.machines else ""
+    inside = _set(port.overlay)
+    routed = f"ip saddr != {_set(port.routed)} " if port.routed else ""
+    passing = f'iifname "{port.name}" ether saddr {port.passing}'
+    machines = f"{passing} ip daddr {_set(port.machines)} drop" if port.machines else ""
     # What a Node says of itself: it is to close no address but in the network of the tunnels.
     tunnel_ends = ""
-    if gateway.underlay and gateway.tunnel_ends:
-        tunnel_ends = f'{passing} oifname "{gateway.underlay}" ip daddr {_set(gateway.tunnel_ends)} drop'
+    if port.underlay and port.tunnel_ends:
+        tunnel_ends = f'{passing} oifname "{port.underlay}" ip daddr {_set(port.tunnel_ends)} drop'
     nft.load(f"""
 table ip goodnet
 delete table ip goodnet
@@ -87,9 +87,9 @@ table ip goodnet {{
   chain prerouting {{
     type filter hook prerouting priority raw; policy accept;
     # Nobody outside has an address of the overlay.
-    iifname != {{ "{gateway.name}", "lo" }} ip saddr {inside} drop
+    iifname != {{ "{port.name}", "lo" }} ip saddr {inside} drop
     # A host is no router to Services: kube-proxy would make what it forwards look like the host's own.
-    iifname != {{ "{gateway.name}", "lo" }} {routed}ip daddr {inside} drop
+    iifname != {{ "{port.name}", "lo" }} {routed}ip daddr {inside} drop
     # Hosts serve each other in ways that are not for pods.
     {passing} fib daddr type local drop
     {machines}
@@ -98,14 +98,14 @@ table ip goodnet {{
     type filter hook forward priority filter; policy accept;
     # From outside pods are reached by what kube-proxy translates, NodePorts and the like; answers are let through.
     {tunnel_ends}
-    iifname "{gateway.name}" accept
-    oifname "{gateway.name}" ct status & dnat == 0 ct state != {{ established, related }} drop
+    iifname "{port.name}" accept
+    oifname "{port.name}" ct status & dnat == 0 ct state != {{ established, related }} drop
   }}
   chain postrouting {{
     type nat hook postrouting priority srcnat; policy accept;
     # Outside nobody knows the pods' addresses; inside nobody believes in the host's others.
-    ip saddr {gateway.own} oifname != "{gateway.name}" ip daddr != {inside} masquerade
-    oifname "{gateway.name}" ip saddr != {gateway.address} fib saddr type local masquerade
+    ip saddr {port.own} oifname != "{port.name}" ip daddr != {inside} masquerade
+    oifname "{port.name}" ip saddr != {port.address} fib saddr type local masquerade
   }}
 }}
 """)
