@@ -11,6 +11,7 @@ from typing import Any
 from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.plugins.action import ActionBase
 
+from ansible_collections.cloudbang.platform.plugins.module_utils import trees
 from ansible_collections.cloudbang.platform.plugins.plugin_utils.kubeconfig import KubeconfigError, kubeconfig
 from ansible_collections.cloudbang.platform.plugins.plugin_utils.sending import (
     artifacts_of,
@@ -21,7 +22,7 @@ from ansible_collections.cloudbang.platform.plugins.plugin_utils.sending import 
 )
 
 OPTIONS = {"files", "services", "record"}
-SOURCES = ("template", "src", "content", "kubeconfig", "artifact", "link")
+SOURCES = ("template", "src", "content", "kubeconfig", "artifact", "link", "tree")
 MODES = {"artifact": "0755", "kubeconfig": "0600"}
 KEYS = {*SOURCES, "path", "state", "mode", "owner", "group", "validate", "secret"}
 # Of every kubeconfig.
@@ -31,6 +32,14 @@ CLUSTER = ("cloudbang_cluster_name", "cloudbang_api_url")
 def text_of(value: Any) -> str:
     """Return the text of a file whose content the task has: a mapping or a list as JSON, all else as it is."""
     return f"{json.dumps(value, indent=2)}\n" if isinstance(value, (dict, list)) else str(value)
+
+
+def tree_of(root: Path) -> dict[str, dict[str, str]]:
+    """Return the contents of all files below a directory by relative path, but for what a module ignores there."""
+    names = {path.relative_to(root): path for path in sorted(root.rglob("*")) if path.is_file()}
+    return {
+        str(name): inline(path.read_bytes()) for name, path in names.items() if not any(map(trees.ignored, name.parts))
+    }
 
 
 class ActionModule(ActionBase):
@@ -110,6 +119,9 @@ class ActionModule(ActionBase):
         if source == "artifact":
             return {**plain, "content": {"sha256": self._artifact(entry["artifact"], blobs)}}
         try:
+            if source == "tree":
+                files = tree_of(Path(self._find_needle("files", entry[source])))
+                return {**plain, "state": "tree", "content": {"files": files}}
             data = self._content(source, entry[source])
         except (AnsibleError, OSError) as error:
             if not_made_yet(self, self._variables):

@@ -33,6 +33,12 @@ options:
       src:
         description: Name of a file on the controller, searched as M(ansible.builtin.copy) does.
         type: str
+      tree:
+        description:
+          - Name of a directory on the controller, searched as M(ansible.builtin.copy) does. O(files[].path) gets all
+            files below it, each replaced whole, and loses all others. Hidden files and what Python compiles are neither
+            sent nor removed.
+        type: str
       content:
         description: Content of the file. A mapping or a list is written as JSON.
         type: raw
@@ -69,13 +75,15 @@ options:
         description: Target of the symbolic link at O(files[].path).
         type: str
       state:
-        description: Kind of O(files[].path), or V(absent) to remove it. V(link) is implied by O(files[].link).
+        description:
+          - Kind of O(files[].path), or V(absent) to remove it. V(link) is implied by O(files[].link), V(tree) by
+            O(files[].tree).
         type: str
-        choices: [file, directory, link, absent]
+        choices: [file, directory, link, tree, absent]
         default: file
       mode:
         description:
-          - Permission bits in octal.
+          - Permission bits in octal. The directories of a tree can be entered by all who can read its files.
           - The default is V(0644), V(0755) for directories and artifacts, V(0600) for kubeconfigs.
         type: str
       owner:
@@ -114,8 +122,9 @@ options:
         default: true
       uses:
         description:
-          - Files that the running process depends on, besides its unit file. A directory means all files in it.
-          - The default is all regular files of O(files).
+          - Files that the running process depends on, besides its unit file. A directory means all files in it, except
+            those that Python compiles.
+          - The default is all of O(files) that are regular files or trees.
         type: list
         elements: path
       reload:
@@ -219,7 +228,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.cloudbang.platform.plugins.module_utils import atomic
+from ansible_collections.cloudbang.platform.plugins.module_utils import atomic, trees
 
 DIGESTS = "/var/lib/cloudbang/digests.json"
 INSTALLED = "/var/lib/cloudbang/installed.json"
@@ -281,7 +290,9 @@ def record(entries: list[dict[str, Any]], store: str = INSTALLED) -> None:
         if entry["state"] == "absent":
             known.pop(path, None)
             continue
-        known[path] = "tree" if entry["state"] == "directory" else "file"
+        known[path] = "tree" if entry["state"] in ("directory", "tree") else "file"
+        if entry["state"] == "tree":
+            known = {other: kind for other, kind in known.items() if not other.startswith(f"{path}/")}
         while (path := os.path.dirname(path)) != "/" and not os.path.isdir(path):
             known.setdefault(path, "parent")
     if known != before:
@@ -387,6 +398,24 @@ class Files:
             os.mkdir(path, int(entry["mode"], 8))
         self._attributes(entry)
 
+    def _tree(self, entry: dict[str, Any]) -> None:
+        root, files, mode = entry["path"], entry["content"]["files"], int(entry["mode"], 8)
+        directories = {root}
+        for name in files:
+            while (name := os.path.dirname(name)) and os.path.join(root, name) not in directories:
+                directories.add(os.path.join(root, name))
+        for path in sorted(directories):
+            self._directory({**entry, "path": path, "mode": oct(mode | (mode & 0o444) >> 2)})
+        wanted = {os.path.join(root, name): content for name, content in files.items()}
+        for path in sorted(wanted):
+            self._file({**entry, "path": path, "content": wanted[path]})
+        # Last: until the new files are there, programs find the old ones.
+        for top, inside, names in os.walk(root):
+            found = {os.path.join(top, name) for name in (*inside, *names) if not trees.ignored(name)}
+            for path in sorted(found - directories - wanted.keys()):
+                self._absent({"path": path})
+            inside[:] = [name for name in inside if os.path.join(top, name) in directories]
+
     def _link(self, entry: dict[str, Any]) -> None:
         path, target = entry["path"], entry["link"]
         if os.path.islink(path) and os.readlink(path) == target:
@@ -488,7 +517,7 @@ class Services:
         return dict(line.split("=", 1) for line in out.splitlines() if "=" in line)
 
     def converge(self, services: list[dict[str, Any]], files: list[dict[str, Any]]) -> None:
-        everything = [entry["path"] for entry in files if entry["state"] == "file"]
+        everything = [entry["path"] for entry in files if entry["state"] in ("file", "tree")]
         for service in services:
             unit = service["name"] if "." in service["name"] else service["name"] + ".service"
             self._converge(unit, service, service["uses"] if service["uses"] is not None else everything)
@@ -504,7 +533,9 @@ class Services:
                 self.changed.append(name)
                 return
             raise Problem(f"{unit}: there is no such unit on this host; its files must come before it")
-        if self.module.check_mode and any(path in self.changed_files for path in uses):
+        if self.module.check_mode and any(
+            changed == path or changed.startswith(f"{path}/") for changed in self.changed_files for path in uses
+        ):
             self.changed.append(name)
             return
         wanted = self._wanted(status.get("FragmentPath") or f"/etc/systemd/system/{unit}", uses)
@@ -545,7 +576,8 @@ class Services:
         for path in sorted({fragment, *uses}):
             inside = [path]
             if os.path.isdir(path):
-                inside = [os.path.join(top, one) for top, _dirs, names in os.walk(path) for one in names]
+                walk = ((top, names) for top, _dirs, names in os.walk(path) if os.path.basename(top) != "__pycache__")
+                inside = [os.path.join(top, one) for top, names in walk for one in names]
             for one in sorted(inside):
                 total.update(f"{one}={self.digests.of(one)} {generation(one)}\n".encode())
         return total.hexdigest()[:32]
@@ -664,15 +696,16 @@ def main() -> None:
         "embed": {"type": "bool", "default": False},
     }
     # The action plugin makes every source a content: its digest; its bytes in base64, compressed by zlib, when it is
-    # small; otherwise its path on the host, once it was sent.
+    # small; otherwise its path on the host, once it was sent. That of a tree is such contents by relative path.
     file_spec = {
         "path": {"type": "path", "required": True},
         "template": {"type": "str"},
         "src": {"type": "str"},
+        "tree": {"type": "str"},
         "content": {"type": "raw", "no_log": True},
         "kubeconfig": {"type": "dict", "options": kubeconfig_spec},
         "artifact": {"type": "str"},
-        "state": {"type": "str", "choices": ["file", "directory", "link", "absent"], "default": "file"},
+        "state": {"type": "str", "choices": ["file", "directory", "link", "tree", "absent"], "default": "file"},
         "link": {"type": "str"},
         "mode": {"type": "str"},
         "owner": {"type": "str", "default": "root"},

@@ -17,10 +17,10 @@ from typing import Any
 
 from e2e.lab import IMAGE, ROOT, Lab, Node, in_network_of, wait_for
 
-sys.path.insert(0, str(ROOT / "roles" / "goodnet" / "files"))
+sys.path.insert(0, str(ROOT / "src" / "goodnet"))
 
-from goodnet import flows
 from goodnet.model import Config, Host, Pod, State, Tenant
+from goodnet.ovs import flows
 
 NAMESPACE = "bench-network"
 # Hosts, pods of the host that is looked at, tenants.
@@ -342,8 +342,8 @@ def cluster(hosts: int, pods: int, tenants: int, edge: bool) -> State:
         services=IPv4Network("172.16.0.0/16"),
         nodes=(IPv4Network("100.64.0.0/16"),),
         tunnel=1,
-        gateway=2,
-        gateway_mac="0a:58:0a:00:00:01",
+        host_port=2,
+        host_port_mac="0a:58:0a:00:00:01",
         provider=3 if edge else None,
         provider_network=IPv4Network("20.0.0.0/16") if edge else None,
         provider_mac="0a:58:14:00:00:01" if edge else None,

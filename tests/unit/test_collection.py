@@ -93,7 +93,7 @@ def test_the_archive_has_what_users_need_and_nothing_else(installed: Installed) 
     with tarfile.open(installed.archive) as tar:
         members = {member.name for member in tar.getmembers() if not member.isdir()}
     tops = {name.split("/")[0] for name in members}
-    assert tops >= {"COPYING", "README.md", "CHANGELOG.md", "docs", "meta", "playbooks", "plugins", "roles"}
+    assert tops >= {"COPYING", "README.md", "CHANGELOG.md", "docs", "meta", "playbooks", "plugins", "roles", "src"}
     assert not tops & REPOSITORY_ONLY
     assert {
         name for name in members if name.startswith(".") or "__pycache__" in name or name.endswith(".lock")
@@ -162,6 +162,21 @@ def test_site_runs_from_there_up_to_the_first_host(installed: Installed) -> None
         "Prepare every node",
     ]
     assert not (installed.home / ".local").exists(), "check mode has made something"
+
+
+def test_a_role_puts_a_tree_on_a_host_from_there(installed: Installed) -> None:
+    found = re.findall(r'tree: "{{ role_path }}/([^"]+)"', (ROOT / "roles/goodnet/vars/main.yml").read_text("utf-8"))
+    (tree,) = [(installed.path / "roles" / "goodnet" / name).resolve() for name in found]
+    assert tree == installed.path / "src" / "goodnet" / "goodnet"
+    target = installed.home / "host" / "goodnet"
+    options = {"files": [{"path": str(target), "tree": f"{installed.path}/roles/goodnet/{found[0]}"}], "record": False}
+    words = (f"--module-name={NAME}.converge", f"--args={json.dumps(options)}", "--connection=local", "localhost")
+    assert "CHANGED" in installed.output("ansible", *words)
+    sent = {str(path.relative_to(target)) for path in target.rglob("*") if path.is_file()}
+    listed = {name.removeprefix("src/goodnet/goodnet/") for name in known_to_git("src/goodnet/goodnet")}
+    assert "cni/plugin.py" in sent and sent == listed
+    assert all((target / name).read_bytes() == (tree / name).read_bytes() for name in sent)
+    assert "SUCCESS" in installed.output("ansible", *words)
 
 
 def test_versions_agree() -> None:

@@ -270,10 +270,10 @@ def test_hosts_and_clients_outside_reach_pods(pods: Pods) -> None:
 
 def test_pods_reach_of_hosts_what_is_for_pods(pods: Pods) -> None:
     """The API, and neither kubelet nor etcd nor SSH; at no address of a host."""
-    gateways = [one["spec"]["podCIDR"].replace(".0/24", ".1") for one in objects("nodes")]
+    host_ports = [one["spec"]["podCIDR"].replace(".0/24", ".1") for one in objects("nodes")]
     underlay = [address.replace("10.94.", "10.95.") for address in ADDRESSES.values()]
     open_ports = [f"{ADDRESSES['management1']}/6443", "10.94.13.100/6443", "10.96.0.1/443"]
-    closed = [f"{address}/{port}" for address in (*ADDRESSES.values(), *gateways, *underlay) for port in (10250, 22)]
+    closed = [f"{address}/{port}" for address in (*ADDRESSES.values(), *host_ports, *underlay) for port in (10250, 22)]
     closed += [f"{ADDRESSES['management1']}/2379", "169.254.169.254/80"]
 
     def connects(name: str) -> list[str]:
@@ -412,7 +412,7 @@ def test_what_cannot_carry_tunnels_is_named() -> None:
         node("loadbalancer1").check_output("ip link set dev eth1 mtu 1500")
     assert "the interface of the tunnels has 1500, and vxlan adds 50" in said
     assert "MTU 1300" in said and "1330 or more" in said
-    attach = f"env PYTHONPATH={LIBRARY} /usr/bin/python3 -m goodnet.underlay attach"
+    attach = f"env PYTHONPATH={LIBRARY} /usr/bin/python3 -m goodnet.host.underlay attach"
     kept = node("compute1").run(f"{attach} eth0")
     assert kept.rc == 1 and "found eth1 attached to br-underlay, wanted eth0" in kept.stderr
 

@@ -16,32 +16,32 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
 # The package itself, and the private host of its unit tests.
-for directory in (ROOT / "roles" / "goodnet" / "files", ROOT / "tests" / "unit" / "goodnet"):
+for directory in (ROOT / "src" / "goodnet", ROOT / "tests" / "unit" / "goodnet"):
     if str(directory) not in sys.path:
         sys.path.insert(0, str(directory))
 
-from goodnet import cluster
+from goodnet.cluster import client, objects
 
 from ..conftest import Api
 
 
 @pytest.fixture
-def agent_api(api: Api) -> cluster.Api:
+def agent_api(api: Api) -> client.Api:
     """The agent's own client, with its namespace made and its ConfigMap and Lease gone."""
-    made = cluster.Api(api.kubeconfig)
-    own = f"/namespaces/{cluster.NAMESPACE}"
-    body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": cluster.NAMESPACE}}
+    made = client.Api(api.kubeconfig)
+    own = f"/namespaces/{objects.NAMESPACE}"
+    body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": objects.NAMESPACE}}
     try:
         made.request("POST", "/api/v1/namespaces", body=body)
-    except cluster.ApiError as error:
+    except client.ApiError as error:
         assert error.status == 409
     for path in (
-        f"/api/v1{own}/configmaps/{cluster.TENANTS}",
-        f"/apis/coordination.k8s.io/v1{own}/leases/{cluster.PROVIDER}",
+        f"/api/v1{own}/configmaps/{objects.TENANTS}",
+        f"/apis/coordination.k8s.io/v1{own}/leases/{objects.PROVIDER}",
     ):
         try:
             made.request("DELETE", path)
-        except cluster.ApiError as error:
+        except client.ApiError as error:
             assert error.status == 404
     return made
 

@@ -20,9 +20,14 @@ from typing import Any
 
 import pytest
 import yaml
-from goodnet import agent, cluster, cni, config, metrics, tenants, wiring
-from goodnet.underlay import BRIDGE as UNDERLAY
 from private_host import PrivateHost, run
+
+from goodnet import agent, config, metrics
+from goodnet.cluster import client, objects, tenants
+from goodnet.cni import plugin
+from goodnet.host import wiring
+from goodnet.host.underlay import BRIDGE as UNDERLAY
+from goodnet.problem import Problem
 
 from ..conftest import Api
 from .conftest import Proxy, eventually
@@ -36,7 +41,7 @@ class World:
     """A host with its switch, the way to the API, and the agent that runs now."""
 
     host: PrivateHost
-    api: cluster.Api
+    api: client.Api
     proxy: Proxy
     settings: config.Settings
     paths: agent.Paths
@@ -45,12 +50,12 @@ class World:
     listeners: list[socket.socket] = field(default_factory=list)
 
     def ask(self, **request: Any) -> dict[str, Any]:
-        return cni.ask({"socket": str(self.paths.run / "agent.sock")}, request, 3)
+        return plugin.ask({"socket": str(self.paths.run / "agent.sock")}, request, 3)
 
     def ready(self) -> bool:
         try:
             return bool(self.ask(op="show")["ready"])
-        except cni.Problem:
+        except Problem:
             return False
 
     def start(self) -> None:
@@ -135,7 +140,7 @@ def running(
         )
         paths = agent.Paths(directory / "run", directory / "state", host.rundir)
         # Requests to the API of the test itself go the agent's way: the test is in the host's namespace now.
-        made = World(host, cluster.Api(kubeconfig), proxy, settings, paths, None, None)  # type: ignore[arg-type]
+        made = World(host, client.Api(kubeconfig), proxy, settings, paths, None, None)  # type: ignore[arg-type]
         made.start()
         try:
             assert eventually(made.ready, 20), made.running.not_ready
@@ -146,12 +151,12 @@ def running(
 
 
 def make_cluster(api: Api, node: str, cidr: str, *namespaces: str) -> None:
-    own = cluster.Api(api.kubeconfig)
+    own = client.Api(api.kubeconfig)
     make_node(own, node, cidr)
-    for name in (cluster.NAMESPACE, *namespaces):
+    for name in (objects.NAMESPACE, *namespaces):
         try:
             make_namespace(own, name)
-        except cluster.ApiError as error:
+        except client.ApiError as error:
             assert error.status == 409
 
 
@@ -180,11 +185,11 @@ def test_pods_of_a_tenant_reach_each_other_and_others_do_not(world: World) -> No
 def test_a_trace_knows_pods_of_other_hosts(world: World) -> None:
     make_node(world.api, "beta", "10.244.2.0/24")
     make_pod(world.api, "red", "far", "beta")
-    with pytest.raises(cni.Problem, match="Pod red/far has no address"):
+    with pytest.raises(Problem, match="Pod red/far has no address"):
         world.ask(op="trace", source="red/r1", destination="red/far")
     status = {"status": {"podIP": "10.244.2.9", "podIPs": [{"ip": "10.244.2.9"}]}}
     path = "/api/v1/namespaces/red/pods/far/status"
-    world.api.request("PATCH", path, body=status, content_type=cluster.MERGE)
+    world.api.request("PATCH", path, body=status, content_type=client.MERGE)
     assert eventually(lambda: "beta" in {host["name"] for host in world.ask(op="show")["hosts"]})
     found = world.ask(op="trace", source="red/r1", destination="red/far")
     assert "through the tunnel to host beta" in found["verdict"]
@@ -192,14 +197,14 @@ def test_a_trace_knows_pods_of_other_hosts(world: World) -> None:
     assert found["passes"]
     assert "it says that the sender is of tenant red" in " ".join(found["steps"])
     assert not world.ask(op="trace", source="red/far", destination="blue/b1")["passes"]
-    with pytest.raises(cni.Problem, match="Pod red/none is not on alpha, and the API answered 404"):
+    with pytest.raises(Problem, match="Pod red/none is not on alpha, and the API answered 404"):
         world.ask(op="trace", source="red/none", destination="red/r1")
 
 
 def test_the_other_hosts_learn_where_tunnels_end(world: World) -> None:
     def told() -> str | None:
         annotations = world.api.request("GET", f"/api/v1/nodes/{NODE}")["metadata"].get("annotations") or {}
-        return annotations.get(cluster.ANNOTATION_UNDERLAY)
+        return annotations.get(objects.ANNOTATION_UNDERLAY)
 
     assert eventually(lambda: told() == "172.16.0.1")
 
@@ -208,7 +213,7 @@ def test_a_peer_is_let_in_and_out_again(world: World) -> None:
     address = world.ask(op="show")["pods"][2]["address"]
     for peers, passes in (("red", True), (None, False)):
         body = {"metadata": {"annotations": {"cloudbang.platform/peers": peers}}}
-        world.api.request("PATCH", "/api/v1/namespaces/blue", body=body, content_type=cluster.MERGE)
+        world.api.request("PATCH", "/api/v1/namespaces/blue", body=body, content_type=client.MERGE)
         assert eventually(lambda passes=passes: world.reaches("r1", address) is passes)  # type: ignore[misc]
 
 
@@ -216,7 +221,7 @@ def test_a_namespace_moves_to_another_tenant(world: World) -> None:
     address = world.ask(op="show")["pods"][2]["address"]
     for tenant, passes in (("red", True), ("blue", False)):
         body = {"metadata": {"labels": {"cloudbang.platform/tenant": tenant}}}
-        world.api.request("PATCH", "/api/v1/namespaces/blue", body=body, content_type=cluster.MERGE)
+        world.api.request("PATCH", "/api/v1/namespaces/blue", body=body, content_type=client.MERGE)
         assert eventually(lambda passes=passes: world.reaches("r1", address) is passes)  # type: ignore[misc]
 
 
@@ -230,7 +235,7 @@ def test_a_policy_is_in_force_and_gone_again(world: World) -> None:
     assert "NetworkPolicy red/closed" in found["verdict"]
     # Who asks by the labels of other pods needs to know those pods.
     spec["ingress"] = [{"from": [{"podSelector": {"matchLabels": {"app": "r1"}}}]}]
-    world.api.request("PATCH", f"{path}/closed", body={"spec": spec}, content_type=cluster.MERGE)
+    world.api.request("PATCH", f"{path}/closed", body={"spec": spec}, content_type=client.MERGE)
     assert eventually(lambda: world.reaches("r1", address))
     assert world.running.cluster.in_contact["pods/red"]
     world.api.request("DELETE", f"{path}/closed")
@@ -239,17 +244,17 @@ def test_a_policy_is_in_force_and_gone_again(world: World) -> None:
 
 def test_the_switch_hears_of_other_hosts_before_it_sends_to_them(world: World) -> None:
     make_node(world.api, "gamma", "10.244.3.0/24")
-    annotations = {cluster.ANNOTATION_UNDERLAY: "172.16.0.3"}
+    annotations = {objects.ANNOTATION_UNDERLAY: "172.16.0.3"}
     with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3)) as wire:
         wire.bind((UNDERLAY, 3))
         wire.settimeout(10)
         body = {"metadata": {"annotations": annotations}}
-        world.api.request("PATCH", "/api/v1/nodes/gamma", body=body, content_type=cluster.MERGE)
+        world.api.request("PATCH", "/api/v1/nodes/gamma", body=body, content_type=client.MERGE)
         for _ignored in range(2):
             while (frame := wire.recv(2000))[12:14] != b"\x08\x06" or frame[38:42] != bytes((172, 16, 0, 3)):
                 pass
             # As after a restart of the switch.
-            world.running.chores.neighbours_lost()
+            world.running.duties.neighbours_lost()
 
 
 def test_policies_hold_for_the_service_of_the_api(world: World) -> None:
@@ -274,7 +279,7 @@ def test_policies_hold_for_the_service_of_the_api(world: World) -> None:
         assert eventually(lambda: not world.reaches("r1", "10.0.0.1", port=443))
         assert world.reaches("r2", "10.0.0.1", port=443)
         spec["egress"] = [{"to": [block], "ports": [{"port": port["port"]}]}]
-        world.api.request("PATCH", f"{path}/shut", body={"spec": spec}, content_type=cluster.MERGE)
+        world.api.request("PATCH", f"{path}/shut", body={"spec": spec}, content_type=client.MERGE)
         assert eventually(lambda: world.reaches("r1", "10.0.0.1", port=443))
     world.api.request("DELETE", f"{path}/shut")
     assert eventually(lambda: world.ask(op="show")["policies"] == [])
@@ -407,8 +412,8 @@ def test_the_database_starts_again(world: World) -> None:
 
 
 def test_what_the_kernel_lost_is_set_again(world: World) -> None:
-    run("ip", "addr", "flush", "dev", agent.GATEWAY)
-    assert eventually(lambda: "10.244.1.1/32" in run("ip", "-4", "addr", "show", "dev", agent.GATEWAY))
+    run("ip", "addr", "flush", "dev", agent.HOST_PORT)
+    assert eventually(lambda: "10.244.1.1/32" in run("ip", "-4", "addr", "show", "dev", agent.HOST_PORT))
     # One after the other.
     assert eventually(lambda: "via 169.254.1.1" in run("ip", "route", "show", "10.244.0.0/16"))
     assert eventually(lambda: "masquerade" in run("nft", "list", "table", "ip", "goodnet"))
@@ -417,7 +422,7 @@ def test_what_the_kernel_lost_is_set_again(world: World) -> None:
 def test_a_tenant_without_number_is_told_in_an_event(world: World) -> None:
     world.running.settings = replace(world.running.settings, vni_range=(1, 2))
     make_namespace(world.api, "late")
-    with pytest.raises(cni.Problem, match="no VNI is free for late: found all of 1 to 2 in use"):
+    with pytest.raises(Problem, match="no VNI is free for late: found all of 1 to 2 in use"):
         world.add("late", "l1")
     # The other namespaces of the test's cluster may be tenants that got no number either.
     path = "/api/v1/namespaces/late/events"
@@ -435,7 +440,7 @@ def test_a_host_that_gives_no_numbers_waits_for_one_that_does(world: World) -> N
     world.running.settings = replace(world.running.settings, manager=False)
     try:
         make_namespace(world.api, "new")
-        with pytest.raises(cni.Problem, match="Tenant new of namespace new has no usable VNI"):
+        with pytest.raises(Problem, match="Tenant new of namespace new has no usable VNI"):
             world.add("new", "n1")
         given = tenants.allocate(world.api, ["new"], (900, 1000))
         assert given["new"] == '{"vni": 900}'

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from goodnet import cluster
+
+from goodnet.cluster import client, objects, watches
 
 from ..conftest import Api
 from .conftest import Proxy, eventually
 
 
-def make_node(agent_api: cluster.Api, name: str, cidr: str) -> None:
+def make_node(agent_api: client.Api, name: str, cidr: str) -> None:
     body = {
         "apiVersion": "v1",
         "kind": "Node",
@@ -25,15 +26,15 @@ def make_node(agent_api: cluster.Api, name: str, cidr: str) -> None:
     }
     agent_api.request("POST", "/api/v1/nodes", body=body)
     status = {"status": {"addresses": [{"type": "InternalIP", "address": "192.0.2.1"}]}}
-    agent_api.request("PATCH", f"/api/v1/nodes/{name}/status", body=status, content_type=cluster.MERGE)
+    agent_api.request("PATCH", f"/api/v1/nodes/{name}/status", body=status, content_type=client.MERGE)
 
 
-def make_namespace(agent_api: cluster.Api, name: str, **labels: str) -> None:
+def make_namespace(agent_api: client.Api, name: str, **labels: str) -> None:
     body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
     agent_api.request("POST", "/api/v1/namespaces", body=body)
 
 
-def make_pod(agent_api: cluster.Api, namespace: str, name: str, node: str, **spec: Any) -> None:
+def make_pod(agent_api: client.Api, namespace: str, name: str, node: str, **spec: Any) -> None:
     container = {"name": "main", "image": "i", "ports": [{"name": "http", "containerPort": 80}]}
     body = {
         "apiVersion": "v1",
@@ -49,15 +50,15 @@ def make_pod(agent_api: cluster.Api, namespace: str, name: str, node: str, **spe
 
 
 @pytest.fixture
-def started(api: Api, agent_api: cluster.Api, tmp_path: Path) -> Iterator[cluster.Cluster]:
-    made = cluster.Cluster(cluster.Api(api.kubeconfig), "watcher", tmp_path / "cluster.json", lambda: None)
+def started(api: Api, agent_api: client.Api, tmp_path: Path) -> Iterator[watches.Cluster]:
+    made = watches.Cluster(client.Api(api.kubeconfig), "watcher", tmp_path / "cluster.json", lambda: None)
     made.start()
     assert made.wait(20)
     yield made
     made.stop()
 
 
-def test_changes_arrive_and_only_this_nodes_pods(started: cluster.Cluster, agent_api: cluster.Api, tenant: str) -> None:
+def test_changes_arrive_and_only_this_nodes_pods(started: watches.Cluster, agent_api: client.Api, tenant: str) -> None:
     make_node(agent_api, tenant, "10.244.7.0/24")
     make_namespace(agent_api, tenant, **{"cloudbang.platform/network": "open"})
     make_pod(agent_api, tenant, "near", "watcher")
@@ -70,7 +71,7 @@ def test_changes_arrive_and_only_this_nodes_pods(started: cluster.Cluster, agent
     assert [name for name in view.pods if name.startswith(tenant)] == [f"{tenant}/near"]
     assert view.pods[f"{tenant}/near"]["ports"] == [{"name": "http", "port": 80, "protocol": "TCP"}]
     assert not view.others
-    started.follow([cluster.pods_of(tenant)])
+    started.follow([watches.pods_of(tenant)])
     assert eventually(lambda: started.view().others.keys() == {f"{tenant}/near", f"{tenant}/far"})
     started.follow([])
     assert not started.view().others
@@ -78,26 +79,26 @@ def test_changes_arrive_and_only_this_nodes_pods(started: cluster.Cluster, agent
     assert eventually(lambda: f"{tenant}/near" not in started.view().pods)
 
 
-def test_a_change_that_does_not_matter_wakes_nobody(api: Api, agent_api: cluster.Api, tenant: str) -> None:
+def test_a_change_that_does_not_matter_wakes_nobody(api: Api, agent_api: client.Api, tenant: str) -> None:
     make_node(agent_api, tenant, "10.244.8.0/24")
     woken = threading.Semaphore(0)
-    watch = cluster.Watch(cluster.Api(api.kubeconfig), cluster.resources("watcher")[0], woken.release)
+    watch = watches.Watch(client.Api(api.kubeconfig), watches.resources("watcher")[0], woken.release)
     watch.start()
     assert woken.acquire(timeout=10)
     beat = {
         "status": {"conditions": [{"type": "Ready", "status": "True", "lastHeartbeatTime": "2026-01-01T00:00:00Z"}]}
     }
-    agent_api.request("PATCH", f"/api/v1/nodes/{tenant}/status", body=beat, content_type=cluster.MERGE)
+    agent_api.request("PATCH", f"/api/v1/nodes/{tenant}/status", body=beat, content_type=client.MERGE)
     assert not woken.acquire(timeout=1)
-    note = {"metadata": {"annotations": {cluster.ANNOTATION_UNDERLAY: "198.51.100.1"}}}
-    agent_api.request("PATCH", f"/api/v1/nodes/{tenant}", body=note, content_type=cluster.MERGE)
+    note = {"metadata": {"annotations": {objects.ANNOTATION_UNDERLAY: "198.51.100.1"}}}
+    agent_api.request("PATCH", f"/api/v1/nodes/{tenant}", body=note, content_type=client.MERGE)
     assert woken.acquire(timeout=5)
     watch.stopping.set()
     assert watch.items()[tenant]["underlay"] == "198.51.100.1"
 
 
 def test_the_last_state_stays_while_the_api_is_away(
-    api: Api, agent_api: cluster.Api, proxy: Proxy, tmp_path: Path, tenant: str
+    api: Api, agent_api: client.Api, proxy: Proxy, tmp_path: Path, tenant: str
 ) -> None:
     """What was made meanwhile is seen afterwards, without a restart; a reboot meanwhile loses nothing."""
     made = [f"{tenant}-{word}" for word in ("before", "meanwhile")]
@@ -106,7 +107,7 @@ def test_the_last_state_stays_while_the_api_is_away(
     kubeconfig = tmp_path / "proxied.conf"
     kubeconfig.write_text(text)
     make_namespace(agent_api, made[0])
-    watched = cluster.Cluster(cluster.Api(kubeconfig), "watcher", tmp_path / "cluster.json", lambda: None)
+    watched = watches.Cluster(client.Api(kubeconfig), "watcher", tmp_path / "cluster.json", lambda: None)
     watched.start()
     assert watched.wait(20)
     assert eventually(lambda: all(watched.in_contact.values()))
@@ -116,7 +117,7 @@ def test_the_last_state_stays_while_the_api_is_away(
     make_namespace(agent_api, made[1])
     assert made[0] in watched.view().namespaces
     assert made[1] not in watched.view().namespaces
-    rebooted = cluster.Cluster(cluster.Api(kubeconfig), "watcher", tmp_path / "cluster.json", lambda: None)
+    rebooted = watches.Cluster(client.Api(kubeconfig), "watcher", tmp_path / "cluster.json", lambda: None)
     rebooted.start()
     assert rebooted.known
     assert not rebooted.wait(1)
@@ -128,9 +129,9 @@ def test_the_last_state_stays_while_the_api_is_away(
         entry.stop()
 
 
-def test_a_version_that_is_too_old_reads_the_list_again(api: Api, agent_api: cluster.Api, tenant: str) -> None:
+def test_a_version_that_is_too_old_reads_the_list_again(api: Api, agent_api: client.Api, tenant: str) -> None:
     make_namespace(agent_api, tenant)
-    watch = cluster.Watch(cluster.Api(api.kubeconfig), cluster.resources("watcher")[1], lambda: None)
+    watch = watches.Watch(client.Api(api.kubeconfig), watches.resources("watcher")[1], lambda: None)
     watch._version = "1"
     watch.start()
     assert eventually(lambda: tenant in watch.items())
@@ -146,13 +147,13 @@ def test_a_renewed_certificate_is_used_without_restart(api: Api, tmp_path: Path)
     config["users"][0]["user"] = {"client-certificate": "node.crt", "client-key": str(tmp_path / "node.key")}
     kubeconfig = tmp_path / "node.conf"
     kubeconfig.write_text(json.dumps(config))
-    own = cluster.Api(kubeconfig)
-    with pytest.raises(cluster.ApiError) as caught:
+    own = client.Api(kubeconfig)
+    with pytest.raises(client.ApiError) as caught:
         own.request("GET", "/api/v1/nodes")
     assert caught.value.status == 403
     # Between the two writes certificate and key do not belong together: the former pair stays in use.
     (tmp_path / "node.crt").write_bytes(new)
-    with pytest.raises(cluster.ApiError):
+    with pytest.raises(client.ApiError):
         own.request("GET", "/api/v1/nodes")
     (tmp_path / "node.key").write_bytes(new_key)
     assert own.request("GET", "/api/v1/nodes")["kind"] == "NodeList"
@@ -161,12 +162,12 @@ def test_a_renewed_certificate_is_used_without_restart(api: Api, tmp_path: Path)
 def test_only_the_server_that_the_kubeconfig_names_is_trusted(api: Api, tmp_path: Path) -> None:
     own = tmp_path / "other.conf"
     own.write_text(api.kubeconfig.read_text().replace("127.0.0.1", "localhost"))
-    with pytest.raises(cluster.Unreachable, match=r"doesn't match|mismatch"):
-        cluster.Api(own).request("GET", "/api/v1/nodes")
+    with pytest.raises(client.Unreachable, match=r"doesn't match|mismatch"):
+        client.Api(own).request("GET", "/api/v1/nodes")
     certificate, key = api.authority.issue("admin", "system:masters")
     stranger = type(api.authority).new("stranger")
-    with pytest.raises(cluster.Unreachable, match="certificate verify failed"):
-        cluster.Api(api.write_kubeconfig("stranger.conf", stranger.pem, certificate, key)).request(
+    with pytest.raises(client.Unreachable, match="certificate verify failed"):
+        client.Api(api.write_kubeconfig("stranger.conf", stranger.pem, certificate, key)).request(
             "GET", "/api/v1/nodes"
         )
 
@@ -178,7 +179,7 @@ def test_only_the_server_that_the_kubeconfig_names_is_trusted(api: Api, tmp_path
 def test_a_kubeconfig_that_is_not_usable_is_named(tmp_path: Path, content: str, said: str) -> None:
     path = tmp_path / "broken.conf"
     path.write_text(content)
-    with pytest.raises(cluster.Unreachable) as caught:
-        cluster.Api(path).request("GET", "/api/v1/nodes")
+    with pytest.raises(client.Unreachable) as caught:
+        client.Api(path).request("GET", "/api/v1/nodes")
     assert str(path) in str(caught.value)
     assert said in str(caught.value)

@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from goodnet import cluster, tenants
 
 from ansible_collections.cloudbang.platform.plugins.plugin_utils.artifacts import Settings, ensure
+from goodnet.cluster import client, objects, tenants
 
 from ..conftest import Api
 from .conftest import ROOT
 
-CONFIGMAPS = f"/api/v1/namespaces/{cluster.NAMESPACE}/configmaps"
+CONFIGMAPS = f"/api/v1/namespaces/{objects.NAMESPACE}/configmaps"
 SETTINGS = {"network": "goodnet", "encapsulation": "vxlan", "pod_cidr": "10.244.0.0/16"}
 # A management host is this machine, with a /usr/local/bin of its own.
 HOST = 'mount -t tmpfs tmpfs /usr/local/bin; ln -s "$1" /usr/local/bin/kubectl; shift; exec "$@"'
@@ -49,12 +49,12 @@ def call(api: Api, kubectl: Path, check: bool = False, **options: Any) -> dict[s
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
-def data(agent_api: cluster.Api, name: str) -> dict[str, Any]:
+def data(agent_api: client.Api, name: str) -> dict[str, Any]:
     found = agent_api.request("GET", f"{CONFIGMAPS}/{name}")["data"]
-    return {key: json.loads(value) for key, value in found.items()} if name == cluster.TENANTS else dict(found)
+    return {key: json.loads(value) for key, value in found.items()} if name == objects.TENANTS else dict(found)
 
 
-def test_settings_and_tenants(api: Api, agent_api: cluster.Api, kubectl: Path) -> None:
+def test_settings_and_tenants(api: Api, agent_api: client.Api, kubectl: Path) -> None:
     assert call(api, kubectl, check=True)["objects"] == ["goodnet-settings"]
     assert call(api, kubectl)["objects"] == ["goodnet-settings"]
     assert data(agent_api, "goodnet-settings") == SETTINGS
@@ -63,17 +63,17 @@ def test_settings_and_tenants(api: Api, agent_api: cluster.Api, kubectl: Path) -
     tenants.allocate(agent_api, ["blue"], (1, 9))
     wanted = {"red": {"external": "203.0.113.9"}, "green": {"vni": 7}}
     assert call(api, kubectl, check=True, tenants=wanted)["objects"] == ["goodnet-tenants"]
-    assert data(agent_api, cluster.TENANTS) == {"blue": {"vni": 1}}
+    assert data(agent_api, objects.TENANTS) == {"blue": {"vni": 1}}
     assert call(api, kubectl, tenants=wanted)["objects"] == ["goodnet-tenants"]
     found = {"blue": {"vni": 1}, "green": {"vni": 7}, "red": {"vni": 2, "external": "203.0.113.9"}}
-    assert data(agent_api, cluster.TENANTS) == found
+    assert data(agent_api, objects.TENANTS) == found
     assert call(api, kubectl, tenants=wanted)["changed"] is False
     # And one comes afterwards.
     tenants.allocate(agent_api, ["amber"], (1, 9))
     assert call(api, kubectl, tenants=wanted)["changed"] is False
-    assert data(agent_api, cluster.TENANTS) == {**found, "amber": {"vni": 3}}
+    assert data(agent_api, objects.TENANTS) == {**found, "amber": {"vni": 3}}
 
     refused = call(api, kubectl, settings={**SETTINGS, "encapsulation": "gre"}, tenants={"red": {"external": ""}})
     assert refused["failed"] and "encapsulation: found vxlan, wanted gre. A running cluster" in refused["msg"]
-    assert data(agent_api, cluster.TENANTS)["red"] == found["red"]
+    assert data(agent_api, objects.TENANTS)["red"] == found["red"]
     agent_api.request("DELETE", f"{CONFIGMAPS}/goodnet-settings")

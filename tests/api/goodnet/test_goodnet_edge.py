@@ -11,8 +11,11 @@ from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
 import pytest
-from goodnet import agent, cluster, config, ctl, gateway, nft, role, wiring
 from private_host import PrivateHost, inside, run
+
+from goodnet import agent, config, ctl
+from goodnet.cluster import client, objects
+from goodnet.host import keepalived, links, nft, wiring
 
 from ..conftest import Api
 from .conftest import eventually
@@ -20,7 +23,7 @@ from .test_goodnet_agent import World, make_cluster, running
 
 EXTERNAL = "203.0.113.9"
 OUTSIDE = "203.0.113.1"
-LEASE = f"/apis/coordination.k8s.io/v1/namespaces/{cluster.NAMESPACE}/leases/{cluster.PROVIDER}"
+LEASE = f"/apis/coordination.k8s.io/v1/namespaces/{objects.NAMESPACE}/leases/{objects.PROVIDER}"
 
 
 def connect_provider(host: PrivateHost) -> None:
@@ -44,10 +47,10 @@ def edge(api: Api, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         api, directory, "edge", connect_provider, node="edge", edges=frozenset({"edge"}), provider=settings
     ) as made:
         made.add("green", "g1")
-        path = f"/api/v1/namespaces/{cluster.NAMESPACE}/configmaps/{cluster.TENANTS}"
+        path = f"/api/v1/namespaces/{objects.NAMESPACE}/configmaps/{objects.TENANTS}"
         entry = json.loads(made.api.request("GET", path)["data"]["green"])
         data = {"green": json.dumps({**entry, "external": EXTERNAL})}
-        made.api.request("PATCH", path, body={"data": data}, content_type=cluster.MERGE)
+        made.api.request("PATCH", path, body={"data": data}, content_type=client.MERGE)
         assert eventually(lambda: shown(made)["external"] == EXTERNAL)
         yield made
 
@@ -93,7 +96,7 @@ def test_the_master_carries_the_address(edge: World, monkeypatch: pytest.MonkeyP
     assert eventually(lambda: source_seen_outside(edge) == EXTERNAL)
     assert edge.api.request("GET", LEASE)["spec"]["holderIdentity"] == "edge"
     assert shown(edge)["edge"] == "edge"
-    link = gateway.link(agent.PROVIDER)
+    link = links.link(agent.PROVIDER)
     assert link is not None
     assert link.mac in inside(f"{edge.host.prefix}router", "ip", "neigh", "show", EXTERNAL)
 
@@ -123,16 +126,16 @@ def test_a_service_is_reached_at_the_address(edge: World) -> None:
 
 
 def test_another_writer_of_the_lease_is_corrected_while_keepalived_says_master(edge: World) -> None:
-    edge.api.request("PATCH", LEASE, body={"spec": {"holderIdentity": "other"}}, content_type=cluster.MERGE)
+    edge.api.request("PATCH", LEASE, body={"spec": {"holderIdentity": "other"}}, content_type=client.MERGE)
     assert eventually(lambda: edge.api.request("GET", LEASE)["spec"]["holderIdentity"] == "edge", 25)
 
 
 def test_a_backup_lets_the_other_one_have_it(edge: World) -> None:
-    role.set_role(edge.paths.run / "provider", role.BACKUP)
+    keepalived.set_role(edge.paths.run / "provider", keepalived.BACKUP)
     assert edge.ask(op="provider")["master"] is False
     # Until the other one has written the Lease, nobody holds the address.
     assert eventually(lambda: shown(edge)["edge"] is None)
-    edge.api.request("PATCH", LEASE, body={"spec": {"holderIdentity": "other"}}, content_type=cluster.MERGE)
+    edge.api.request("PATCH", LEASE, body={"spec": {"holderIdentity": "other"}}, content_type=client.MERGE)
     assert eventually(lambda: shown(edge)["edge"] == "other")
     assert source_seen_outside(edge) is None
 
@@ -140,7 +143,7 @@ def test_a_backup_lets_the_other_one_have_it(edge: World) -> None:
 def test_a_master_needs_no_api(edge: World) -> None:
     edge.proxy.cut()
     assert eventually(lambda: not any(edge.ask(op="show")["lists"].values()))
-    role.set_role(edge.paths.run / "provider", role.MASTER)
+    keepalived.set_role(edge.paths.run / "provider", keepalived.MASTER)
     assert edge.ask(op="provider")["master"] is True
     began = time.monotonic()
     assert eventually(lambda: source_seen_outside(edge) == EXTERNAL)

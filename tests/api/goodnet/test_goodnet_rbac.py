@@ -11,7 +11,8 @@ from typing import Any
 import jinja2
 import pytest
 import yaml
-from goodnet import cluster, tenants
+
+from goodnet.cluster import client, objects, tenants, watches
 
 from ..conftest import Api
 from .conftest import ROOT, eventually
@@ -21,13 +22,13 @@ PROVIDER_NETWORK = "203.0.113.0/24"
 VALUES = {"cloudbang_pod_cidr": "10.244.0.0/16", "cloudbang_service_cidr": "10.0.0.0/16"}
 HOST, EDGE = ("cloudbang:goodnet",), ("cloudbang:goodnet", "cloudbang:goodnet-edge")
 MANAGER = ("cloudbang:goodnet", "cloudbang:goodnet-manager")
-UNDERLAY = cluster.ANNOTATION_UNDERLAY
+UNDERLAY = objects.ANNOTATION_UNDERLAY
 NODES = "/api/v1/nodes"
-OWN = cluster.NAMESPACE
-CONFIGMAP = f"/api/v1/namespaces/{OWN}/configmaps/{cluster.TENANTS}"
+OWN = objects.NAMESPACE
+CONFIGMAP = f"/api/v1/namespaces/{OWN}/configmaps/{objects.TENANTS}"
 
 
-def place(made: cluster.Object) -> str:
+def place(made: objects.Object) -> str:
     """Return the path of the list that an object is in."""
     version, namespace = made["apiVersion"], made["metadata"].get("namespace")
     where = f"/api/{version}" if version == "v1" else f"/apis/{version}"
@@ -37,7 +38,7 @@ def place(made: cluster.Object) -> str:
     return f"{where}{f'/namespaces/{namespace}' if namespace else ''}/{plural}"
 
 
-def rendered(name: str, **values: str) -> list[cluster.Object]:
+def rendered(name: str, **values: str) -> list[objects.Object]:
     """Return the objects of a template of the role, but for the namespace."""
     environment = jinja2.Environment(trim_blocks=True, undefined=jinja2.StrictUndefined)
     text = environment.from_string((TEMPLATES / name).read_text("utf-8")).render({**VALUES, **values})
@@ -45,7 +46,7 @@ def rendered(name: str, **values: str) -> list[cluster.Object]:
 
 
 @pytest.fixture
-def rbac(agent_api: cluster.Api) -> Iterator[None]:
+def rbac(agent_api: client.Api) -> Iterator[None]:
     """The role's objects, in a namespace that is there."""
     made = rendered("rbac.yaml.j2")
     for one in made:
@@ -55,7 +56,7 @@ def rbac(agent_api: cluster.Api) -> Iterator[None]:
         agent_api.request("DELETE", f"{place(one)}/{one['metadata']['name']}")
 
 
-def allowed(api: cluster.Api, groups: tuple[str, ...], verb: str, what: str, namespace: str = "") -> bool:
+def allowed(api: client.Api, groups: tuple[str, ...], verb: str, what: str, namespace: str = "") -> bool:
     """Ask the API's authorizer. what: group/resource/subresource:name, without what is empty."""
     path, _ignored, name = what.partition(":")
     group, resource, subresource = [*path.split("/"), ""][:3]
@@ -70,7 +71,7 @@ def allowed(api: cluster.Api, groups: tuple[str, ...], verb: str, what: str, nam
     return bool(answer["status"]["allowed"])
 
 
-def test_who_may_do_what(agent_api: cluster.Api, rbac: None) -> None:
+def test_who_may_do_what(agent_api: client.Api, rbac: None) -> None:
     both = [
         *((verb, what, "") for verb in ("list", "watch") for what in ("/nodes", "/namespaces", "/pods")),
         ("list", "networking.k8s.io/networkpolicies", ""),
@@ -79,17 +80,17 @@ def test_who_may_do_what(agent_api: cluster.Api, rbac: None) -> None:
         ("list", "discovery.k8s.io/endpointslices:kubernetes", "default"),
         ("patch", "/nodes:one", ""),
         ("create", "/events", "shop"),
-        ("watch", f"/configmaps:{cluster.TENANTS}", OWN),
-        ("watch", f"coordination.k8s.io/leases:{cluster.PROVIDER}", OWN),
+        ("watch", f"/configmaps:{objects.TENANTS}", OWN),
+        ("watch", f"coordination.k8s.io/leases:{objects.PROVIDER}", OWN),
     ]
     edge = [
         ("watch", "/services", ""),
         ("patch", "/services/status:web", "shop"),
         ("list", "discovery.k8s.io/endpointslices", "shop"),
-        ("patch", f"coordination.k8s.io/leases:{cluster.PROVIDER}", OWN),
+        ("patch", f"coordination.k8s.io/leases:{objects.PROVIDER}", OWN),
         ("create", "coordination.k8s.io/leases", OWN),
     ]
-    manager = [("update", f"/configmaps:{cluster.TENANTS}", OWN), ("create", "/configmaps", OWN)]
+    manager = [("update", f"/configmaps:{objects.TENANTS}", OWN), ("create", "/configmaps", OWN)]
     nobody = [
         *((verb, "/secrets:token", "shop") for verb in ("get", "list", "watch")),
         *((verb, "/pods:a", "shop") for verb in ("delete", "patch", "update", "create")),
@@ -100,7 +101,7 @@ def test_who_may_do_what(agent_api: cluster.Api, rbac: None) -> None:
         ("patch", "/namespaces:shop", ""),
         ("patch", "/services:web", "shop"),
         ("get", "/services:web", "default"),
-        ("delete", f"/configmaps:{cluster.TENANTS}", OWN),
+        ("delete", f"/configmaps:{objects.TENANTS}", OWN),
         ("update", "/configmaps:goodnet-settings", OWN),
         ("get", "/configmaps:kube-root-ca.crt", "shop"),
         ("patch", "coordination.k8s.io/leases:one", "kube-node-lease"),
@@ -114,17 +115,17 @@ def test_who_may_do_what(agent_api: cluster.Api, rbac: None) -> None:
         assert [one for one in may_not if allowed(agent_api, groups, *one)] == []
 
 
-def as_agent(api: Api, groups: tuple[str, ...], node: str = "one") -> cluster.Api:
+def as_agent(api: Api, groups: tuple[str, ...], node: str = "one") -> client.Api:
     """Return the client of a node's agent."""
     certificate, key = api.authority.issue(f"cloudbang:goodnet:{node}", *groups)
     name = f"{groups[-1].replace(':', '-')}-{node}.conf"
-    return cluster.Api(api.write_kubeconfig(name, api.authority.pem, certificate, key))
+    return client.Api(api.write_kubeconfig(name, api.authority.pem, certificate, key))
 
 
 def test_a_host_sees_the_cluster_and_a_manager_numbers_its_tenants(
-    api: Api, agent_api: cluster.Api, rbac: None, tmp_path: Path
+    api: Api, agent_api: client.Api, rbac: None, tmp_path: Path
 ) -> None:
-    seen = cluster.Cluster(as_agent(api, HOST), "one", tmp_path / "cluster.json", lambda: None)
+    seen = watches.Cluster(as_agent(api, HOST), "one", tmp_path / "cluster.json", lambda: None)
     seen.start()
     try:
         assert seen.wait(15), seen.in_contact
@@ -144,12 +145,12 @@ CONFIGMAPS = f"/api/v1/namespaces/{OWN}/configmaps"
 PODS_OF = {"one": "10.244.1.0/24", "two": "10.244.2.0/24"}
 
 
-def refused(kube: cluster.Api, method: str, where: str, body: Any = None, query: dict[str, str] | None = None) -> str:
+def refused(kube: client.Api, method: str, where: str, body: Any = None, query: dict[str, str] | None = None) -> str:
     """Return with what words a request is refused, an empty text when it is not."""
-    content_type = cluster.MERGE if method == "PATCH" else "application/json"
+    content_type = client.MERGE if method == "PATCH" else "application/json"
     try:
         kube.request(method, where, query, body, content_type=content_type)
-    except cluster.ApiError as error:
+    except client.ApiError as error:
         # 404 or 409 would say nothing of rights.
         assert error.status in (403, 422), error
         return str(error)
@@ -157,14 +158,14 @@ def refused(kube: cluster.Api, method: str, where: str, body: Any = None, query:
 
 
 @pytest.fixture
-def policies(api: Api, agent_api: cluster.Api, rbac: None) -> Iterator[Callable[[str], None]]:
+def policies(api: Api, agent_api: client.Api, rbac: None) -> Iterator[Callable[[str], None]]:
     """Two nodes and a Service; a call installs the role's policies for a provider network."""
-    made: list[cluster.Object] = []
+    made: list[objects.Object] = []
 
     def remove(path: str) -> None:
         try:
             agent_api.request("DELETE", path)
-        except cluster.ApiError as error:
+        except client.ApiError as error:
             assert error.status == 404
 
     def install(provider_network: str = PROVIDER_NETWORK) -> None:
@@ -197,12 +198,12 @@ def policies(api: Api, agent_api: cluster.Api, rbac: None) -> Iterator[Callable[
         remove(path)
 
 
-def annotated(**annotations: str | None) -> cluster.Object:
+def annotated(**annotations: str | None) -> objects.Object:
     return {"metadata": {"annotations": annotations}}
 
 
 def test_an_agent_writes_the_address_of_its_own_tunnels_only(
-    api: Api, agent_api: cluster.Api, policies: Callable[[], None]
+    api: Api, agent_api: client.Api, policies: Callable[[], None]
 ) -> None:
     policies()
     evil = {"key": "evil", "effect": "NoExecute"}
@@ -243,12 +244,12 @@ def test_an_agent_writes_the_address_of_its_own_tunnels_only(
     assert agent_api.request("GET", f"{NODES}/one")["metadata"]["annotations"]["other"] == "kept"
 
 
-def status(**ingress: str) -> cluster.Object:
+def status(**ingress: str) -> objects.Object:
     return {"status": {"loadBalancer": {"ingress": [ingress]}}}
 
 
 def test_an_edge_publishes_addresses_of_the_provider_network_only(
-    api: Api, agent_api: cluster.Api, policies: Callable[[], None]
+    api: Api, agent_api: client.Api, policies: Callable[[], None]
 ) -> None:
     """kube-proxy of every host sends to a Service's pods what is for such an address."""
     policies()
@@ -283,17 +284,17 @@ def test_without_provider_network_no_address_is_published(api: Api, policies: Ca
 
 
 def test_numbers_are_given_once_and_external_addresses_by_administrators(
-    api: Api, agent_api: cluster.Api, policies: Callable[[], None]
+    api: Api, agent_api: client.Api, policies: Callable[[], None]
 ) -> None:
     policies()
     given = {"acme": '{"vni": 7, "external": "203.0.113.9"}', "shop": '{"vni": 8}'}
 
-    def change(kube: cluster.Api, **data: str | None) -> str:
+    def change(kube: client.Api, **data: str | None) -> str:
         found = agent_api.request("GET", CONFIGMAP)
         now = {**found["data"], **data}
         return refused(kube, "PUT", CONFIGMAP, {**found, "data": {key: value for key, value in now.items() if value}})
 
-    agent_api.request("PATCH", CONFIGMAP, body={"data": given}, content_type=cluster.MERGE)
+    agent_api.request("PATCH", CONFIGMAP, body={"data": given}, content_type=client.MERGE)
     manager = as_agent(api, MANAGER)
     for data in (
         # Another's network, another's address, an address of one's own.

@@ -9,27 +9,28 @@ import time
 from typing import Any
 
 import pytest
-from goodnet import cluster, events, tenants
+
+from goodnet.cluster import client, events, objects, tenants
 
 from ..conftest import Api
 from .conftest import eventually
 
-CONFIGMAP = f"/api/v1/namespaces/{cluster.NAMESPACE}/configmaps/{cluster.TENANTS}"
+CONFIGMAP = f"/api/v1/namespaces/{objects.NAMESPACE}/configmaps/{objects.TENANTS}"
 
 
-def stored(agent_api: cluster.Api) -> dict[str, Any]:
+def stored(agent_api: client.Api) -> dict[str, Any]:
     data = agent_api.request("GET", CONFIGMAP).get("data") or {}
     return {tenant: json.loads(value) for tenant, value in data.items()}
 
 
-def test_eight_hosts_that_allocate_at_once_agree(api: Api, agent_api: cluster.Api) -> None:
+def test_eight_hosts_that_allocate_at_once_agree(api: Api, agent_api: client.Api) -> None:
     """Each host wants twenty tenants; half of them are wanted by all, the others by one host."""
     failures: list[BaseException] = []
     barrier = threading.Barrier(8)
 
     def host(number: int) -> None:
         try:
-            own = cluster.Api(api.kubeconfig)
+            own = client.Api(api.kubeconfig)
             barrier.wait()
             for turn in range(10):
                 tenants.allocate(own, [f"shared-{turn}", f"host-{number}-{turn}"], (1, 1000))
@@ -50,14 +51,14 @@ def test_eight_hosts_that_allocate_at_once_agree(api: Api, agent_api: cluster.Ap
     assert sorted(numbers.values()) == list(range(1, 91))
 
 
-def test_a_number_is_kept(agent_api: cluster.Api) -> None:
+def test_a_number_is_kept(agent_api: client.Api) -> None:
     first = tenants.allocate(agent_api, ["b"], (5, 9))
     second = tenants.allocate(agent_api, ["a", "b"], (5, 9))
     assert json.loads(first["b"]) == json.loads(second["b"]) == {"vni": 5}
     assert json.loads(second["a"]) == {"vni": 6}
 
 
-def test_an_exhausted_range_serves_those_it_can(agent_api: cluster.Api) -> None:
+def test_an_exhausted_range_serves_those_it_can(agent_api: client.Api) -> None:
     with pytest.raises(tenants.Exhausted) as caught:
         tenants.allocate(agent_api, ["a", "b", "c"], (7, 8))
     assert caught.value.tenants == ["c"]
@@ -65,7 +66,7 @@ def test_an_exhausted_range_serves_those_it_can(agent_api: cluster.Api) -> None:
     assert {tenant: entry["vni"] for tenant, entry in stored(agent_api).items()} == {"a": 7, "b": 8}
 
 
-def test_only_tenants_without_namespace_are_released(agent_api: cluster.Api, tenant: str) -> None:
+def test_only_tenants_without_namespace_are_released(agent_api: client.Api, tenant: str) -> None:
     labels = {tenants.LABEL_TENANT: f"{tenant}-used"}
     body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": tenant, "labels": labels}}
     agent_api.request("POST", "/api/v1/namespaces", body=body)
@@ -75,11 +76,11 @@ def test_only_tenants_without_namespace_are_released(agent_api: cluster.Api, ten
     assert stored(agent_api).keys() == {f"{tenant}-used"}
 
 
-def test_what_is_wrong_is_one_event_whoever_sees_it(api: Api, agent_api: cluster.Api, tenant: str) -> None:
+def test_what_is_wrong_is_one_event_whoever_sees_it(api: Api, agent_api: client.Api, tenant: str) -> None:
     body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": tenant}}
     uid = agent_api.request("POST", "/api/v1/namespaces", body=body)["metadata"]["uid"]
     note = events.Note("Namespace", tenant, tenant, "TenantRefused", "found system, wanted another tenant")
-    recorders = [events.Recorder(cluster.Api(api.kubeconfig)) for _ignored in range(3)]
+    recorders = [events.Recorder(client.Api(api.kubeconfig)) for _ignored in range(3)]
     for recorder in recorders:
         recorder.start()
         recorder.current([(note, uid)], hosts=1)

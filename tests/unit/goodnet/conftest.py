@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).resolve().parents[3] / "roles" / "goodnet" / "files"
+PACKAGE = Path(__file__).resolve().parents[3] / "src" / "goodnet"
 if str(PACKAGE) not in sys.path:
     sys.path.insert(0, str(PACKAGE))
 

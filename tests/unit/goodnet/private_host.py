@@ -12,7 +12,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from goodnet.ovsdb import Ovsdb
+from goodnet.ovs.ovsdb import Ovsdb
 
 SCHEMA = "/usr/share/openvswitch/vswitch.ovsschema"
 CLONE_NEWNET = 0x40000000

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from goodnet import cluster, metrics, state
+
+from goodnet import metrics
+from goodnet.cluster import client, objects, state, watches
 from goodnet.model import Config, Host, Pod, Ports, Rule, Service, State, Tenant
 
 CLUSTER = IPv4Network("10.244.0.0/16")
@@ -22,8 +24,8 @@ CONFIG = Config(
     services=IPv4Network("10.96.0.0/16"),
     nodes=(IPv4Network("192.0.2.0/24"),),
     tunnel=1,
-    gateway=2,
-    gateway_mac="0a:00:00:00:00:aa",
+    host_port=2,
+    host_port_mac="0a:00:00:00:00:aa",
 )
 
 
@@ -104,7 +106,7 @@ def seen(own: Pod, **labels: str) -> dict[str, Any]:
     }
 
 
-VIEW = cluster.View(
+VIEW = watches.View(
     nodes={"alpha": node()},
     namespaces={"red": labelled(), "moved": labelled(tenant="blue"), "liar": labelled(tenant="system")},
     tenants={"red": '{"vni": 1}', "blue": '{"vni": 2}', "liar": '{"vni": 3}'},
@@ -129,7 +131,7 @@ def test_the_tenant_of_a_pod_is_that_of_its_namespace_now(namespace: str, rememb
 
 def policy(name: str, namespace: str, spec: dict[str, Any]) -> dict[str, Any]:
     meta = {"namespace": namespace, "name": name, "uid": f"uid-{name}"}
-    return cluster.reduce_policy({"metadata": meta, "spec": spec})
+    return objects.reduce_policy({"metadata": meta, "spec": spec})
 
 
 def test_what_is_wrong_is_told_on_the_object_concerned() -> None:
@@ -150,7 +152,7 @@ def test_a_change_of_anything_shows_in_the_next_state() -> None:
     view = replace(VIEW, policies={"red/p": policy("p", "red", spec)}, pods={"red/p2": seen(own, app="db")})
     builder = state.Builder(CLUSTER, frozenset())
 
-    def sources(now: cluster.View) -> list[str]:
+    def sources(now: watches.View) -> list[str]:
         built = builder.build(CONFIG, now, [own])
         assert built.state == state.Builder(CLUSTER, frozenset()).build(CONFIG, now, [own]).state
         (found,) = built.state.policies
@@ -177,7 +179,7 @@ def test_a_change_of_anything_shows_in_the_next_state() -> None:
 def test_a_static_pod_is_known_by_the_uid_that_the_runtime_has() -> None:
     meta = {"namespace": "red", "name": "p", "uid": "of the mirror"}
     for marks, uid in (({}, "of the mirror"), ({"kubernetes.io/config.mirror": "own"}, "own")):
-        found = cluster.reduce_pod({"metadata": {**meta, "annotations": marks}})
+        found = objects.reduce_pod({"metadata": {**meta, "annotations": marks}})
         assert found is not None and found["uid"] == uid
 
 
@@ -214,7 +216,7 @@ def test_the_first_state_of_a_large_cluster_is_made_soon() -> None:
         "ingress": [{"from": [{"namespaceSelector": {"matchLabels": {"cloudbang.platform/tenant": "x"}}}]}],
         "egress": [{"to": [{"namespaceSelector": {}}], "ports": [{"port": "http"}]}],
     }
-    view = cluster.View(
+    view = watches.View(
         nodes=nodes,
         namespaces={name: labelled() for name in names},
         tenants={name: json.dumps({"vni": number}) for number, name in enumerate(names, 1)},
@@ -267,7 +269,7 @@ BEFORE = State(CONFIG, (host("alpha"),), (RED,), (pod(2, "red", "red"),))
             replace(BEFORE, hosts=tuple(host(f"h{number}") for number in range(7))),
             "host h0, h1, h2, h3, h4 and 2 more added; host alpha removed",
         ),
-        (BEFORE, replace(BEFORE, config=replace(CONFIG, gateway=7)), "ports of the bridge changed"),
+        (BEFORE, replace(BEFORE, config=replace(CONFIG, host_port=7)), "ports of the bridge changed"),
     ],
 )
 def test_words_for_what_changed(former: State | None, now: State, words: str) -> None:
@@ -287,19 +289,19 @@ def test_words_for_what_changed(former: State | None, now: State, words: str) ->
 )
 def test_a_copy_on_disk_that_is_not_whole_is_none(tmp_path: Path, damage: Any) -> None:
     file = tmp_path / "cluster.json"
-    kept = cluster.Cluster(cluster.Api(tmp_path / "none"), "alpha", file, lambda: None)
+    kept = watches.Cluster(client.Api(tmp_path / "none"), "alpha", file, lambda: None)
     kept._watches[0]._items = {"alpha": node()}
     kept.save()
-    assert cluster.load_snapshot(file)["nodes"] == {"alpha": node()}
-    again = cluster.Cluster(cluster.Api(tmp_path / "none"), "alpha", file, lambda: None)
+    assert watches.load_snapshot(file)["nodes"] == {"alpha": node()}
+    again = watches.Cluster(client.Api(tmp_path / "none"), "alpha", file, lambda: None)
     assert again.view() == kept.view()
     file.write_bytes(damage(file.read_bytes()))
-    assert cluster.load_snapshot(file) == {}
+    assert watches.load_snapshot(file) == {}
 
 
 def test_a_copy_is_written_only_when_it_differs(tmp_path: Path) -> None:
     file = tmp_path / "cluster.json"
-    kept = cluster.Cluster(cluster.Api(tmp_path / "none"), "alpha", file, lambda: None)
+    kept = watches.Cluster(client.Api(tmp_path / "none"), "alpha", file, lambda: None)
     kept.save()
     first = file.stat().st_mtime_ns
     kept.save()
@@ -312,9 +314,9 @@ def test_a_copy_is_written_only_when_it_differs(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("reduce", "given", "expected"),
     [
-        (cluster.reduce_node, {"metadata": {"name": "n"}, "spec": {}, "status": {}}, None),
+        (objects.reduce_node, {"metadata": {"name": "n"}, "spec": {}, "status": {}}, None),
         (
-            cluster.reduce_node,
+            objects.reduce_node,
             {
                 "metadata": {"name": "n", "labels": {"node-role.kubernetes.io/loadbalancer": ""}},
                 "spec": {"podCIDR": "10.244.1.0/24"},
@@ -328,10 +330,10 @@ def test_a_copy_is_written_only_when_it_differs(tmp_path: Path) -> None:
             },
             node(),
         ),
-        (cluster.reduce_pod, {"metadata": {}, "spec": {"hostNetwork": True}}, None),
-        (cluster.reduce_pod, {"metadata": {}, "status": {"phase": "Failed"}}, None),
-        (cluster.reduce_lease, {"metadata": {}}, {"holder": None}),
-        (cluster.reduce_tenants, {"metadata": {}}, {}),
+        (objects.reduce_pod, {"metadata": {}, "spec": {"hostNetwork": True}}, None),
+        (objects.reduce_pod, {"metadata": {}, "status": {"phase": "Failed"}}, None),
+        (objects.reduce_lease, {"metadata": {}}, {"holder": None}),
+        (objects.reduce_tenants, {"metadata": {}}, {}),
     ],
 )
 def test_what_is_kept_of_objects(reduce: Any, given: dict[str, Any], expected: Any) -> None:

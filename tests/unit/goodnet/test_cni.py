@@ -14,9 +14,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import goodnet
 import pytest
-from goodnet.cni import (
+
+import goodnet
+from goodnet.cni.plugin import ask, quoted, request
+from goodnet.cni.server import Server
+from goodnet.problem import (
     BAD_CONFIG,
     BAD_ENVIRONMENT,
     FAILED,
@@ -26,13 +29,10 @@ from goodnet.cni import (
     UNAVAILABLE,
     UNDECODABLE,
     Problem,
-    ask,
-    quoted,
-    request,
 )
-from goodnet.server import Server
 
 FILES = Path(next(iter(goodnet.__path__))).parent
+TEMPLATE = FILES.parents[1] / "roles" / "goodnet" / "templates" / "goodnet-cni.j2"
 POD = {
     "CNI_CONTAINERID": "c0ffee",
     "CNI_IFNAME": "eth0",
@@ -54,7 +54,7 @@ class Plugin:
     def __init__(self, directory: Path) -> None:
         self.socket = directory / "agent.sock"
         self._script = directory / "goodnet"
-        text = (FILES.parent / "templates" / "goodnet-cni.j2").read_text()
+        text = TEMPLATE.read_text()
         for installed, here in (("{{ _goodnet_lib }}", str(FILES)), ("main()", f'main("{self.socket}")')):
             assert installed in text
             text = text.replace(installed, here)
@@ -287,7 +287,7 @@ def test_an_agent_that_ends_before_it_answers(alone: Plugin) -> None:
 
 def test_an_add_loads_next_to_nothing(plugin: Plugin, agent: Recorder) -> None:
     code = (
-        f"import sys; sys.path.insert(0, {str(FILES)!r}); from goodnet.cni import main;"
+        f"import sys; sys.path.insert(0, {str(FILES)!r}); from goodnet.cni.plugin import main;"
         f"main({str(plugin.socket)!r}); print(*sys.modules)"
     )
     done = subprocess.run(
@@ -301,7 +301,7 @@ def test_an_add_loads_next_to_nothing(plugin: Plugin, agent: Recorder) -> None:
     result, modules = done.stdout.splitlines()
     assert json.loads(result)["ips"]
     heavy = {"json", "socket", "re", "enum", "typing", "dataclasses", "logging", "subprocess", "threading", "pathlib"}
-    assert not set(modules.split()) & (heavy | {"pyroute2", "ovs", "yaml", "goodnet.model"})
+    assert not set(modules.split()) & (heavy | {"pyroute2", "ovs", "yaml", "goodnet.model", "goodnet.cni.requests"})
 
 
 @pytest.mark.parametrize("text", ["plain", '"\\/', "a\nb\r\t\0\x7f", "é→\U0001f600", "\udc80"])

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
+
 from goodnet import config
 from goodnet.model import Ports
 

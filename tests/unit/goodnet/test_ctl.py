@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from goodnet import ctl, server
+
+from goodnet import ctl
+from goodnet.cni import server
 
 SHOWN: dict[str, Any] = {
     "node": "alpha",

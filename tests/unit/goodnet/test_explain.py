@@ -9,10 +9,12 @@ from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 
 import pytest
-from goodnet import explain, flows, questions
-from goodnet.cni import Problem
-from goodnet.model import Config, Forward, Host, Pod, Policy, Ports, Rule, State, Tenant
 from virtual import Switch
+
+from goodnet.diagnostics import explain, questions
+from goodnet.model import Config, Forward, Host, Pod, Policy, Ports, Rule, State, Tenant
+from goodnet.ovs import flows
+from goodnet.problem import Problem
 
 MACS = {"172.16.0.1": "0a:00:00:00:00:01", "172.16.0.2": "0a:00:00:00:00:02"}
 CONFIG = Config(
@@ -22,13 +24,13 @@ CONFIG = Config(
     services=IPv4Network("10.96.0.0/16"),
     nodes=(IPv4Network("192.0.2.0/24"),),
     tunnel=1,
-    gateway=2,
-    gateway_mac="0a:00:00:00:00:aa",
+    host_port=2,
+    host_port_mac="0a:00:00:00:00:aa",
     provider=3,
     provider_network=IPv4Network("203.0.113.0/24"),
     provider_mac="0a:00:00:00:00:bb",
     provider_router_mac="0a:00:00:00:00:cc",
-    host_ports=(Ports("TCP", 6443),),
+    open_ports=(Ports("TCP", 6443),),
 )
 HOSTS = (
     Host("alpha", IPv4Address("192.0.2.1"), IPv4Address("172.16.0.1"), IPv4Network("10.244.1.0/24"), edge=True),
@@ -87,7 +89,7 @@ def switch() -> Iterator[Switch]:
         made.start()
         made.add_underlay("172.16.0.1", MACS)
         made.add_tunnel(CONFIG.tunnel, "vxlan")
-        made.add_port("gateway", CONFIG.gateway)
+        made.add_port("host_port", CONFIG.host_port)
         made.add_port("provider", 3)
         for entry in PODS:
             made.add_port(f"pod{entry.port}", entry.port)

@@ -11,16 +11,17 @@ from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
 import pytest
-from goodnet import flows
-from goodnet.model import Config, Forward, Host, Pod, Ports, State, Tenant
 from virtual import Fragment, Packet, Switch, Underlay, arp, encapsulate, macs
+
+from goodnet.model import Config, Forward, Host, Pod, Ports, State, Tenant
+from goodnet.ovs import flows
 
 CLUSTER, SERVICES, NODES = IPv4Network("10.50.0.0/16"), IPv4Network("10.96.0.0/12"), IPv4Network("192.168.0.0/24")
 OUTER = IPv4Network("203.0.113.0/24")
 SERVICE, OUTSIDE, ELSEWHERE = "10.96.0.10", "198.51.100.7", "198.51.100.8"
 # Of the API, in none of the hosts' networks.
 VIP = "198.51.100.100"
-ROUTER_MAC, GATEWAY_MAC = "0a:58:a9:fe:01:01", "0a:00:00:00:01:01"
+ROUTER_MAC, HOST_PORT_MAC = "0a:58:a9:fe:01:01", "0a:00:00:00:01:01"
 # What may pass through a host, but is not for it nor for other hosts.
 PASSING_MAC = "0a:58:a9:fe:01:02"
 PROVIDER_MAC, PROVIDER_ROUTER_MAC = "0a:00:00:00:02:01", "0a:00:00:00:02:02"
@@ -79,14 +80,14 @@ def config(host: str, encapsulation: str) -> Config:
         services=SERVICES,
         nodes=(NODES, IPv4Network("172.16.0.0/24")),
         tunnel=Underlay.TUNNEL,
-        gateway=Underlay.GATEWAY,
-        gateway_mac=GATEWAY_MAC,
+        host_port=Underlay.HOST_PORT,
+        host_port_mac=HOST_PORT_MAC,
         provider=Underlay.PROVIDER,
         provider_network=OUTER,
         provider_mac=PROVIDER_MAC,
         provider_router_mac=PROVIDER_ROUTER_MAC,
         machines=(ALPHA.node, BETA.node, GAMMA.node, IPv4Address(VIP)),
-        host_ports=(Ports("TCP", 6443), Ports("UDP", 53), Ports("TCP", 30000, 32767)),
+        open_ports=(Ports("TCP", 6443), Ports("UDP", 53), Ports("TCP", 30000, 32767)),
     )
 
 
@@ -118,7 +119,7 @@ class Net:
         return self.underlay.send(host, f"pod{pod.port}", packet.frame(pod.mac, ROUTER_MAC))
 
     def from_host(self, host: str, packet: Packet) -> list[tuple[str, str, bytes]]:
-        return self.underlay.send(host, "gateway", packet.frame(GATEWAY_MAC, ROUTER_MAC))
+        return self.underlay.send(host, "host_port", packet.frame(HOST_PORT_MAC, ROUTER_MAC))
 
     def from_outside(self, host: str, packet: Packet) -> list[tuple[str, str, bytes]]:
         return self.underlay.send(host, "provider", packet.frame(PROVIDER_ROUTER_MAC, PROVIDER_MAC))
@@ -143,8 +144,8 @@ def arrived(found: list[tuple[str, str, bytes]], host: str, port: object, packet
     passing: the host's port, for packets that may pass through the host only.
     """
     wanted = {
-        "gateway": ("gateway", ROUTER_MAC, GATEWAY_MAC),
-        "passing": ("gateway", PASSING_MAC, GATEWAY_MAC),
+        "host_port": ("host_port", ROUTER_MAC, HOST_PORT_MAC),
+        "passing": ("host_port", PASSING_MAC, HOST_PORT_MAC),
         "provider": ("provider", PROVIDER_MAC, PROVIDER_ROUTER_MAC),
     }
     if isinstance(port, Pod):
@@ -185,13 +186,13 @@ def test_services_lead_back_through_the_host_with_the_address_of_the_client(net:
             continue
         case = (client.name, backend.name, there)
         asked = net.new(client.address, SERVICE, "tcp")
-        assert arrived(net.from_pod("alpha", client, asked), "alpha", "gateway", asked), case
+        assert arrived(net.from_pod("alpha", client, asked), "alpha", "host_port", asked), case
         # What kube-proxy makes of it.
         rewritten = dataclasses.replace(asked, destination=str(backend.address), dport=8080)
         let_in = may(client.tenant, backend.tenant)
         assert arrived(net.from_host("alpha", rewritten), there, backend, rewritten) is let_in, case
         back = rewritten.back()
-        assert arrived(net.from_pod(there, backend, back), "alpha", "gateway", back) is let_in, case
+        assert arrived(net.from_pod(there, backend, back), "alpha", "host_port", back) is let_in, case
         answer = asked.back()
         assert arrived(net.from_host("alpha", answer), "alpha", client, answer), case
 
@@ -211,13 +212,13 @@ def test_hosts_reach_all_pods_and_get_answers(net: Net) -> None:
     for there, pod in ALL:
         packet = net.new(ALPHA.pods[1], pod.address, "tcp")
         assert arrived(net.from_host("alpha", packet), there, pod, packet)
-        assert arrived(net.from_pod(there, pod, packet.back()), "alpha", "gateway", packet.back())
+        assert arrived(net.from_pod(there, pod, packet.back()), "alpha", "host_port", packet.back())
     for pod in PODS["alpha"]:
         # Programs that use the host's own address, and clients of a NodePort that keep theirs.
         for source in (ALPHA.node, OUTSIDE):
             packet = net.new(source, pod.address, "tcp")
             assert arrived(net.from_host("alpha", packet), "alpha", pod, packet)
-            assert arrived(net.from_pod("alpha", pod, packet.back()), "alpha", "gateway", packet.back())
+            assert arrived(net.from_pod("alpha", pod, packet.back()), "alpha", "host_port", packet.back())
     for destination in (*(pod.address for _ignored, pod in ALL), GAMMA.pods[5], BETA.pods[1]):
         # Only this host's pods are reached from outside by way of it, and none with the address of another host's pod.
         sources = [GAMMA.pods[5], BETA.pods[5], ALPHA.pods[200]]
@@ -232,9 +233,9 @@ def test_pods_reach_hosts_and_the_outside_through_their_host(net: Net) -> None:
         own, other = (ALPHA, BETA) if here == "alpha" else (BETA, ALPHA)
         # The platform's own pods use all of a host, tenants' pods the ports of the API and what is named.
         for port in (6443, 80, 30001):
-            at_host = "gateway" if pod.tenant == "system" or port != 80 else "passing"
+            at_host = "host_port" if pod.tenant == "system" or port != 80 else "passing"
             for destination in (own.pods[1], own.node, other.node, SERVICE, OUTSIDE, VIP):
-                way = {SERVICE: "gateway", OUTSIDE: "passing"}.get(str(destination), at_host)
+                way = {SERVICE: "host_port", OUTSIDE: "passing"}.get(str(destination), at_host)
                 packet = net.new(pod.address, destination, "tcp", port)
                 assert arrived(net.from_pod(here, pod, packet), here, way, packet)
                 assert arrived(net.from_host(here, packet.back()), here, pod, packet.back())
@@ -247,10 +248,10 @@ def test_pods_reach_named_ports_of_hosts_by_the_right_protocol_only(net: Net) ->
     pod = PODS["alpha"][0]
     for destination in (ALPHA.pods[1], ALPHA.node, ALPHA.underlay, BETA.node, VIP):
         for protocol, port, way in (
-            ("tcp", 6443, "gateway"),
-            ("udp", 53, "gateway"),
-            ("tcp", 30000, "gateway"),
-            ("tcp", 32767, "gateway"),
+            ("tcp", 6443, "host_port"),
+            ("udp", 53, "host_port"),
+            ("tcp", 30000, "host_port"),
+            ("tcp", 32767, "host_port"),
             ("tcp", 53, "passing"),
             ("udp", 6443, "passing"),
             ("sctp", 6443, "passing"),
@@ -263,7 +264,7 @@ def test_pods_reach_named_ports_of_hosts_by_the_right_protocol_only(net: Net) ->
             packet = net.new(pod.address, destination, protocol, port)
             assert arrived(net.from_pod("alpha", pod, packet), "alpha", way, packet), (destination, protocol, port)
         ping = Packet(str(pod.address), str(destination), "icmp", 8, 0)
-        assert arrived(net.from_pod("alpha", pod, ping), "alpha", "gateway", ping)
+        assert arrived(net.from_pod("alpha", pod, ping), "alpha", "host_port", ping)
 
 
 def test_pods_answer_hosts_at_any_port(net: Net) -> None:
@@ -272,7 +273,7 @@ def test_pods_answer_hosts_at_any_port(net: Net) -> None:
         packet = dataclasses.replace(net.new(source, pod.address, "tcp"), sport=10250)
         here = "beta" if source == BETA.pods[1] else "alpha"
         assert arrived(net.from_host(here, packet), "alpha", pod, packet)
-        assert arrived(net.from_pod("alpha", pod, packet.back()), here, "gateway", packet.back())
+        assert arrived(net.from_pod("alpha", pod, packet.back()), here, "host_port", packet.back())
 
 
 @pytest.mark.parametrize(
@@ -324,7 +325,7 @@ def test_a_forged_tunnel_in_fragments_is_dropped(net: Net, mode: str) -> None:
         assert [net.from_pod("alpha", red, part) for part in tunnel.fragments(1208)] == [[], []]
         good = dataclasses.replace(net.new(red.address, BETA.underlay), payload=bytes(2000))
         came = [name for part in good.fragments(1208) for _ignored, name, _ignored in net.from_pod("alpha", red, part)]
-        assert came == (["gateway", "gateway"] if mode == "nx-match" else [])
+        assert came == (["host_port", "host_port"] if mode == "nx-match" else [])
     finally:
         net.underlay.hosts["alpha"].fragments("nx-match")
 
@@ -335,10 +336,10 @@ def test_the_router_answers_arp(net: Net) -> None:
     answer = arp(2, "169.254.1.1", ROUTER_MAC, str(red.address), red.mac)
     assert net.underlay.send("alpha", f"pod{red.port}", asked) == [("alpha", f"pod{red.port}", answer)]
     for target in ("169.254.1.1", str(red.address), str(BETA.pods[20]), SERVICE):
-        asked = arp(1, str(ALPHA.pods[1]), GATEWAY_MAC, target)
-        answer = arp(2, target, ROUTER_MAC, str(ALPHA.pods[1]), GATEWAY_MAC)
-        assert net.underlay.send("alpha", "gateway", asked) == [("alpha", "gateway", answer)]
-    assert net.underlay.send("alpha", "gateway", arp(1, "0.0.0.0", GATEWAY_MAC, str(ALPHA.pods[1]))) == []
+        asked = arp(1, str(ALPHA.pods[1]), HOST_PORT_MAC, target)
+        answer = arp(2, target, ROUTER_MAC, str(ALPHA.pods[1]), HOST_PORT_MAC)
+        assert net.underlay.send("alpha", "host_port", asked) == [("alpha", "host_port", answer)]
+    assert net.underlay.send("alpha", "host_port", arp(1, "0.0.0.0", HOST_PORT_MAC, str(ALPHA.pods[1]))) == []
 
 
 def tunnelled(net: Net, outer: object, vni: int, source: object, destination: Pod) -> bool:
@@ -473,7 +474,7 @@ def test_a_tenant_leaves_by_its_external_address(net: Net, edge: str, protocol: 
         # Clients of a NodePort get their answers from it.
         packet = net.new(ELSEWHERE, pod.address, protocol)
         assert arrived(net.from_host(here, packet), here, pod, packet)
-        assert arrived(net.from_pod(here, pod, packet.back()), here, "gateway", packet.back())
+        assert arrived(net.from_pod(here, pod, packet.back()), here, "host_port", packet.back())
         # To hosts it goes as any other does.
         packet = net.new(pod.address, BETA.node, protocol)
         assert arrived(net.from_pod(here, pod, packet), here, "passing", packet)

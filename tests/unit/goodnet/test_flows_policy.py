@@ -10,10 +10,11 @@ from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv4Network
 
 import pytest
-from goodnet import flows, flows_policy
-from goodnet.model import Policy, Ports, Rule, Service, State
 from test_flows import ALPHA, BETA, OUTSIDE, PODS, SERVICE, TENANTS, Net, arrived, identity, state
 from virtual import Packet, Underlay
+
+from goodnet.model import Policy, Ports, Rule, Service, State
+from goodnet.ovs import flows, flows_policy
 
 ONE = ("vxlan",)
 RED = dataclasses.replace(TENANTS[1], open=True)
@@ -180,7 +181,7 @@ def test_services_are_judged_by_the_pod_they_lead_to(net: Net) -> None:
     install(net, policy(FIRST.address, egress=(Rule((host(AWAY.address),), (Ports("TCP", 8080),)),)))
     for backend, port, passes in ((AWAY, 8080, True), (AWAY, 80, False), (other, 8080, False)):
         asked = net.new(FIRST.address, SERVICE, "tcp")
-        assert arrived(net.from_pod("alpha", FIRST, asked), "alpha", "gateway", asked)
+        assert arrived(net.from_pod("alpha", FIRST, asked), "alpha", "host_port", asked)
         rewritten = dataclasses.replace(asked, destination=str(backend.address), dport=port)
         assert arrived(net.from_host("alpha", rewritten), "beta", backend, rewritten) is passes
 
@@ -202,7 +203,7 @@ def test_services_without_pods_are_judged_at_once(net: Net) -> None:
         (SECOND, "10.96.0.2", 443, True),
     ):
         packet = net.new(pod.address, address, "tcp", dport)
-        assert arrived(net.from_pod("alpha", pod, packet), "alpha", "gateway", packet) is passes
+        assert arrived(net.from_pod("alpha", pod, packet), "alpha", "host_port", packet) is passes
 
 
 @pytest.mark.parametrize("underlay", ONE, indirect=True)

@@ -7,7 +7,8 @@ from ipaddress import IPv4Address
 from typing import Any
 
 import pytest
-from goodnet import cluster, forwards
+
+from goodnet.cluster import forwards, objects
 from goodnet.model import Forward, Tenant
 
 EXTERNAL = IPv4Address("203.0.113.9")
@@ -15,14 +16,14 @@ TENANTS = (Tenant("system", 0), Tenant("green", 3, external=EXTERNAL), Tenant("r
 OF = {"green": "green", "green-2": "green", "red": "red"}
 
 
-def service(*ports: tuple[str, str, int], **spec: Any) -> cluster.Object | None:
+def service(*ports: tuple[str, str, int], **spec: Any) -> objects.Object | None:
     entries = [{"name": name, "protocol": protocol, "port": port} for name, protocol, port in ports]
-    return cluster.reduce_service({"metadata": {"uid": "u"}, "spec": {"ports": entries, **spec}})
+    return objects.reduce_service({"metadata": {"uid": "u"}, "spec": {"ports": entries, **spec}})
 
 
 def endpoints(namespace: str, name: str, *addresses: str, ready: bool = True, kind: str = "IPv4") -> Any:
     labels = {"kubernetes.io/service-name": name} if name else {}
-    return cluster.reduce_slice(
+    return objects.reduce_slice(
         {
             "metadata": {"namespace": namespace, "labels": labels},
             "addressType": kind,

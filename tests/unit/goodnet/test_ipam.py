@@ -12,8 +12,9 @@ from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
 import pytest
-from goodnet.cni import IO_FAILURE, NO_ADDRESS, Problem
-from goodnet.ipam import Ipam, Lease
+
+from goodnet.cni.ipam import Ipam, Lease
+from goodnet.problem import IO_FAILURE, NO_ADDRESS, Problem
 
 RANGE = IPv4Network("10.244.3.0/29")
 
@@ -127,7 +128,7 @@ GREEDY = """
 import sys
 from ipaddress import IPv4Network
 from pathlib import Path
-from goodnet.ipam import Ipam
+from goodnet.cni.ipam import Ipam
 ipam = Ipam(Path(sys.argv[1]), IPv4Network("10.244.0.0/22"))
 for number in range(900):
     print(f"{sys.argv[2]}-{number}", ipam.allocate(f"{sys.argv[2]}-{number}", "/x"), flush=True)

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from goodnet.ofctl import Change, Flows, OfctlError, identity
 from private_host import PrivateHost, run
+
+from goodnet.ovs.ofctl import Change, Flows, OfctlError, identity
 
 BRIDGE = "br-test"
 ONE = "table=0,priority=10,cookie=0x1,in_port=1,ip,actions=load:0x1->NXM_NX_REG0[],resubmit(,5)"

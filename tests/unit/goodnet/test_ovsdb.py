@@ -11,9 +11,10 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
-from goodnet.model import Pod
-from goodnet.ovsdb import NewPort, Ovsdb, OvsdbError, external_ids, pod_of
 from private_host import PrivateHost, run
+
+from goodnet.model import Pod
+from goodnet.ovs.ovsdb import NewPort, Ovsdb, OvsdbError, external_ids, pod_of
 
 BRIDGE = "br-goodnet"
 TUNNEL = NewPort("goodnet-tun", "vxlan", {"remote_ip": "flow", "key": "flow"})
@@ -54,15 +55,15 @@ def received(interface: str) -> int:
 
 
 def test_a_bridge_is_made_once_and_converges(host: PrivateHost, database: Ovsdb) -> None:
-    gateway = NewPort("goodnet0", "internal", mac="0a:00:00:00:00:01", mtu=1400)
-    made = database.ensure_bridge(BRIDGE, "netdev", [gateway, TUNNEL])
+    host_port = NewPort("goodnet0", "internal", mac="0a:00:00:00:00:01", mtu=1400)
+    made = database.ensure_bridge(BRIDGE, "netdev", [host_port, TUNNEL])
     assert {name: (port.type, port.mac, port.error) for name, port in made.items() if name == "goodnet0"} == {
         "goodnet0": ("internal", "0a:00:00:00:00:01", None)
     }
     assert {made["goodnet0"].ofport, made["goodnet-tun"].ofport} == {1, 2}
     host.vsctl("set-fail-mode", BRIDGE, "standalone")
     host.vsctl("set", "Interface", "goodnet-tun", "options:remote_ip=192.0.2.1")
-    again = database.ensure_bridge(BRIDGE, "netdev", [gateway, TUNNEL])
+    again = database.ensure_bridge(BRIDGE, "netdev", [host_port, TUNNEL])
     assert {name: port.ofport for name, port in again.items()} == {name: port.ofport for name, port in made.items()}
     assert host.vsctl("get-fail-mode", BRIDGE).strip() == "secure"
     assert "remote_ip=flow" in host.vsctl("get", "Interface", "goodnet-tun", "options")

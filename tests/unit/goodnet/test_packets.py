@@ -19,11 +19,13 @@ from ipaddress import IPv4Network
 from pathlib import Path
 
 import pytest
-from goodnet import flows, gateway, wiring
-from goodnet.model import Pod
 from private_host import WORKER
-from test_flows import ALPHA, BETA, CLUSTER, GATEWAY_MAC, PASSING_MAC, PODS, ROUTER_MAC, SERVICE, SERVICES, state
+from test_flows import ALPHA, BETA, CLUSTER, HOST_PORT_MAC, PASSING_MAC, PODS, ROUTER_MAC, SERVICE, SERVICES, state
 from virtual import SCHEMA, SECONDS
+
+from goodnet.host import host_port, wiring
+from goodnet.model import Pod
+from goodnet.ovs import flows
 
 PREFIX = f"gn-flows-{WORKER}-"
 # Two of red, one of blue, one of green, which is open.
@@ -179,7 +181,7 @@ class Lab:
             type={self._encapsulation} options:remote_ip=flow options:key=flow
             -- add-port br-goodnet goodnet0 -- set Interface goodnet0 ofport_request=2 type=internal
         """
-        ports = [*bridges.split(), f'mac="{GATEWAY_MAC}"']
+        ports = [*bridges.split(), f'mac="{HOST_PORT_MAC}"']
         for pod in USED[name]:
             space = f"{name}-{pod.name}"
             run("ip", "netns", "add", PREFIX + space)
@@ -207,7 +209,7 @@ class Lab:
         )
         inside(name, "sysctl", "-qw", "net.ipv4.ip_forward=1")
         with wiring._inside(f"/run/netns/{PREFIX}{name}"):
-            own_way = gateway.Gateway(
+            own_way = host_port.HostPort(
                 name="goodnet0",
                 own=host.pods,
                 overlay=(CLUSTER, SERVICES),
@@ -218,8 +220,8 @@ class Lab:
                 tunnel_ends=(ALPHA.underlay, BETA.underlay),
                 routed=(IPv4Network(f"{ROUTED}/32"),),
             )
-            gateway.ensure(own_way)
-            gateway.filter(own_way)
+            host_port.ensure(own_way)
+            host_port.filter(own_way)
         backend = USED["beta"][1].address
         rules = f"""
             table ip services {{

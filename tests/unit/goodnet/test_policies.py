@@ -8,8 +8,9 @@ from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
 import pytest
-from goodnet import policies
-from goodnet.cluster import reduce_pod
+
+from goodnet.cluster import policies
+from goodnet.cluster.objects import reduce_pod
 from goodnet.model import Host, Pod, Policy, Ports, Rule, Service, Tenant
 
 HOSTS = (

@@ -9,8 +9,10 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
-from goodnet import cluster, gateway, provider, role
 from private_host import PrivateHost, inside, run
+
+from goodnet.cluster import client, provider
+from goodnet.host import arp, keepalived, links
 
 ADDRESS = IPv4Address("203.0.113.9")
 
@@ -30,21 +32,21 @@ def test_the_word_that_was_said_last(tmp_path: Path, content: bytes | None, expe
     file = tmp_path / "provider"
     if content is not None:
         file.write_bytes(content)
-    assert role.role(file) == expected
+    assert keepalived.role(file) == expected
 
 
 def test_a_word_is_kept(tmp_path: Path) -> None:
     file = tmp_path / "new" / "provider"
     for word in ("master", "master", "backup"):
-        role.set_role(file, word)
-        assert role.role(file) == word
+        keepalived.set_role(file, word)
+        assert keepalived.role(file) == word
     with pytest.raises(ValueError, match="found fault, wanted master or backup"):
-        role.set_role(file, "fault")
-    assert role.role(file) == "backup"
+        keepalived.set_role(file, "fault")
+    assert keepalived.role(file) == "backup"
 
 
 def test_a_frame_announces_an_address() -> None:
-    frame = provider.gratuitous_arp(ADDRESS, "0a:00:00:00:00:01")
+    frame = arp.gratuitous_arp(ADDRESS, "0a:00:00:00:00:01")
     assert len(frame) == 60
     assert frame[:22].hex() == "ffffffffffff0a000000000108060001080006040001"
     assert frame[22:42].hex() == "0a0000000001cb007109000000000000cb007109"
@@ -61,16 +63,16 @@ def test_an_edge_and_the_network_outside() -> None:
         inside(router, "ip", "link", "set", "eth0", "up")
         # A router that already knows the address of the former edge.
         inside(router, "ip", "neigh", "add", str(ADDRESS), "lladdr", "0a:00:00:00:00:99", "dev", "eth0", "nud", "stale")
-        made = gateway.ensure_macvlan("provider0", "nic")
-        assert gateway.ensure_macvlan("provider0", "nic") == made
-        nic = gateway.link("nic")
+        made = links.ensure_macvlan("provider0", "nic")
+        assert links.ensure_macvlan("provider0", "nic") == made
+        nic = links.link("nic")
         assert nic is not None
         assert (nic.address, made.address) == (IPv4Address("203.0.113.2"), None)
         assert made.mac != nic.mac
         router_mac = inside(router, "cat", "/sys/class/net/eth0/address").strip()
-        assert provider.ask("provider0", made.mac, IPv4Address("203.0.113.1")) == router_mac
-        assert provider.ask("provider0", made.mac, IPv4Address("203.0.113.77"), seconds=0.2) is None
-        provider.announce("provider0", made.mac, [ADDRESS])
+        assert arp.ask("provider0", made.mac, IPv4Address("203.0.113.1")) == router_mac
+        assert arp.ask("provider0", made.mac, IPv4Address("203.0.113.77"), seconds=0.2) is None
+        arp.announce("provider0", made.mac, [ADDRESS])
         end = time.monotonic() + 5
         while made.mac not in inside(router, "ip", "neigh", "show", str(ADDRESS)) and time.monotonic() < end:
             time.sleep(0.05)
@@ -80,9 +82,9 @@ def test_an_edge_and_the_network_outside() -> None:
 def test_an_interface_that_is_missing_is_named() -> None:
     with PrivateHost("provider", switch=False):
         with pytest.raises(OSError, match="found no interface nic on this host"):
-            gateway.ensure_macvlan("provider0", "nic")
-        assert gateway.link("nic") is None
-        assert gateway.link_of(IPv4Address("192.0.2.7")) is None
+            links.ensure_macvlan("provider0", "nic")
+        assert links.link("nic") is None
+        assert links.link_of(IPv4Address("192.0.2.7")) is None
 
 
 def test_addresses_are_announced_while_the_lease_cannot_be_written(tmp_path: Path) -> None:
@@ -94,7 +96,7 @@ def test_addresses_are_announced_while_the_lease_cannot_be_written(tmp_path: Pat
         sent.append(addresses)
         told.set()
 
-    holder = provider.Holder(cluster.Api(tmp_path / "none"), "alpha", send)
+    holder = provider.Holder(client.Api(tmp_path / "none"), "alpha", send)
     holder.start()
     holder.hold({ADDRESS})
     assert told.wait(2)

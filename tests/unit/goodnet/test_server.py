@@ -18,24 +18,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from goodnet import conntrack, flows, wiring
-from goodnet.cni import (
-    BAD_ENVIRONMENT,
-    DIFFERS,
-    FAILED,
-    NO_ADDRESS,
-    TRY_AGAIN,
-    UNKNOWN_CONTAINER,
-    Problem,
-)
-from goodnet.ipam import Ipam
-from goodnet.model import Pod
-from goodnet.ofctl import Flows
-from goodnet.ovsdb import Ovsdb
-from goodnet.server import Pods, Server, Settings, handlers
 from private_host import PrivateHost, inside, run
 from test_cni import Plugin
 from test_underlay import ECHO
+
+from goodnet.cni.ipam import Ipam
+from goodnet.cni.pods import Pods, Settings, handlers
+from goodnet.cni.server import Server
+from goodnet.host import wiring
+from goodnet.model import Pod
+from goodnet.ovs import conntrack, flows
+from goodnet.ovs.ofctl import Flows
+from goodnet.ovs.ovsdb import Ovsdb
+from goodnet.problem import BAD_ENVIRONMENT, DIFFERS, FAILED, NO_ADDRESS, TRY_AGAIN, UNKNOWN_CONTAINER, Problem
 
 BRIDGE = "br-goodnet"
 SETTINGS = Settings(BRIDGE, router="0a:58:a9:fe:01:01", mtu=1450, offload=False)

@@ -8,7 +8,8 @@ from ipaddress import IPv4Address
 from typing import Any
 
 import pytest
-from goodnet import tenants
+
+from goodnet.cluster import tenants
 from goodnet.model import SYSTEM, Tenant
 
 

@@ -14,10 +14,11 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
-from goodnet import gateway, provider, underlay, wiring
 from private_host import PrivateHost, inside, run
 
-PACKAGE = Path(underlay.__file__).resolve().parents[1]
+from goodnet.host import arp, links, underlay, wiring
+
+PACKAGE = Path(underlay.__file__).resolve().parents[2]
 OWN, PEER = "192.0.2.21", "192.0.2.1"
 # ICMP: type 8, code 0, checksum, identifier, number.
 ECHO = """
@@ -126,10 +127,10 @@ def test_the_first_packet_to_a_host_that_the_switch_has_heard_of_arrives(
     tunnel = ("type=vxlan", "options:remote_ip=flow", "options:key=flow", "ofport_request=1")
     host.vsctl("add-br", "br-tun", "--", "set", "Bridge", "br-tun", "datapath_type=netdev", "fail_mode=secure")
     host.vsctl("add-port", "br-tun", "tun", "--", "set", "Interface", "tun", *tunnel)
-    link = gateway.link(underlay.BRIDGE)
+    link = links.link(underlay.BRIDGE)
     assert link is not None and link.address == IPv4Address(OWN)
-    assert gateway.next_hops(map(IPv4Address, (PEER, "198.51.100.9"))) == {IPv4Address(PEER)}
-    provider.request(link.name, link.mac, link.address, [IPv4Address(PEER)])
+    assert links.next_hops(map(IPv4Address, (PEER, "198.51.100.9"))) == {IPv4Address(PEER)}
+    arp.request(link.name, link.mac, link.address, [IPv4Address(PEER)])
     process = (host.rundir / "ovs-vswitchd.pid").read_text().strip()
     control = str(host.rundir / f"ovs-vswitchd.{process}.ctl")
     eventually(lambda: PEER in run("ovs-appctl", "-t", control, "tnl/neigh/show"))
@@ -162,7 +163,7 @@ def test_the_first_packet_to_a_host_that_the_switch_has_heard_of_arrives(
 def test_it_is_kept_over_restarts_and_other_peoples_changes(peer: str, tmp_path: Path, host: PrivateHost) -> None:
     state = tmp_path / "underlay.json"
     underlay.attach("eth1", [], [], state)
-    command = [sys.executable, "-m", "goodnet.underlay", "--state", str(state), "run"]
+    command = [sys.executable, "-m", "goodnet.host.underlay", "--state", str(state), "run"]
     keeper = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(PACKAGE)}, stderr=subprocess.PIPE)
     try:
         eventually(lambda: reached(peer))

@@ -12,10 +12,11 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
-from goodnet import nft, wiring
-from goodnet.cni import BAD_ENVIRONMENT, UNKNOWN_CONTAINER, Problem
-from goodnet.wiring import Wire
 from private_host import PrivateHost, inside, run
+
+from goodnet.host import nft, wiring
+from goodnet.host.wiring import Wire
+from goodnet.problem import BAD_ENVIRONMENT, UNKNOWN_CONTAINER, Problem
 
 ROUTER = "0a:58:a9:fe:01:01"
 

@@ -306,9 +306,9 @@ def _mac(text: str) -> bytes:
 
 
 class Underlay:
-    """Two hosts, alpha and beta, whose tunnels reach each other, each with gateway, provider and six ports for pods."""
+    """Two hosts, alpha and beta, with tunnels to each other, each with a host port, provider and six pods' ports."""
 
-    TUNNEL, GATEWAY, PROVIDER, FIRST_POD = 1, 2, 3, 10
+    TUNNEL, HOST_PORT, PROVIDER, FIRST_POD = 1, 2, 3, 10
     ADDRESSES: ClassVar = {"alpha": "172.16.0.1", "beta": "172.16.0.2"}
     # A third host is known to the others, but what they send to it gets no further than their NIC.
     MACS: ClassVar = {f"172.16.0.{number}": f"0a:00:00:00:00:0{number}" for number in (1, 2, 3)}
@@ -323,7 +323,7 @@ class Underlay:
             switch.start()
             switch.add_underlay(self.ADDRESSES[name], self.MACS)
             switch.add_tunnel(self.TUNNEL, self.encapsulation)
-            switch.add_port("gateway", self.GATEWAY)
+            switch.add_port("host_port", self.HOST_PORT)
             switch.add_port("provider", self.PROVIDER)
             for number in range(self.FIRST_POD, self.FIRST_POD + 6):
                 switch.add_port(f"pod{number}", number)

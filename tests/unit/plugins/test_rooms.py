@@ -4,8 +4,6 @@
 
 from __future__ import annotations
 
-import ast
-import functools
 import graphlib
 import json
 import os
@@ -15,6 +13,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.imports import imports
 
 PLUGINS = Path(__file__).resolve().parents[3] / "plugins"
 PREFIX = "ansible_collections.cloudbang.platform.plugins."
@@ -64,20 +63,6 @@ def plugins(tmp_path: Path) -> Path:
     copy = tmp_path.joinpath(*PREFIX.rstrip(".").split("."))
     shutil.copytree(PLUGINS, copy, ignore=shutil.ignore_patterns("__pycache__"))
     return copy
-
-
-@functools.cache
-def imports(text: str, package: str) -> tuple[str, ...]:
-    """Return the full names of the modules, or of things in modules, that a file of a package imports anywhere."""
-    found: list[str] = []
-    for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.Import):
-            found += (entry.name for entry in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            base = package.split(".")[: 1 - node.level or None] if node.level else []
-            start = ".".join([*base, *([node.module] if node.module else [])])
-            found += (f"{start}.{entry.name}" for entry in node.names)
-    return tuple(found)
 
 
 def room(module: str) -> str | None:

@@ -4,11 +4,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import yaml
 
 from ansible_collections.cloudbang.platform.plugins.action import converge
 from ansible_collections.cloudbang.platform.plugins.modules import converge as module
 from ansible_collections.cloudbang.platform.plugins.plugin_utils import kubeconfig
+from ansible_collections.cloudbang.platform.plugins.plugin_utils.sending import inline
 
 
 def test_documented_options_are_those_that_are_taken() -> None:
@@ -19,3 +22,13 @@ def test_documented_options_are_those_that_are_taken() -> None:
     assert set(files) == converge.KEYS
     assert set(config) == kubeconfig.OPTIONS
     assert {name for name, option in config.items() if option.get("required")} == kubeconfig.REQUIRED
+
+
+def test_a_tree_is_sent_without_what_is_hidden_or_compiled(tmp_path: Path) -> None:
+    for name in ("a.py", "inside/b.py", ".hidden", "inside/__pycache__/b.pyc", ".cache/c.py"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True, parents=True)
+        path.write_text("x\n")
+    (tmp_path / "empty").mkdir()
+    content = inline(b"x\n")
+    assert converge.tree_of(tmp_path) == {"a.py": content, "inside/b.py": content}

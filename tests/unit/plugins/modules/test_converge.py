@@ -144,6 +144,38 @@ def test_links_and_directories(tmp_path: Path) -> None:
     assert link.readlink() == Path("/elsewhere") and not directory.exists()
 
 
+def tree(path: Path, contents: dict[str, str], **more: Any) -> dict[str, Any]:
+    inside = {name: entry(path, content)["content"] for name, content in contents.items()}
+    return {**entry(path, state="tree", **more), "content": {"files": inside}}
+
+
+def test_a_tree_has_its_files_and_no_others(tmp_path: Path) -> None:
+    root = tmp_path / "lib" / "demo"
+    old = {"__init__.py": "", "cni.py": "old\n", "gone/__init__.py": "", "same.py": "x\n"}
+    files(tmp_path, Fake()).converge(tree(root, old))
+    (root / "__pycache__").mkdir()
+    (root / "__pycache__" / "cni.pyc").write_text("compiled")
+    inode = (root / "same.py").stat().st_ino
+    new = {"__init__.py": "", "cni/__init__.py": "", "cni/plugin.py": "new\n", "same.py": "x\n"}
+    changed = ["cni", "cni/__init__.py", "cni/plugin.py", "cni.py", "gone"]
+    checking = files(tmp_path, Fake(check=True))
+    checking.converge(tree(root, new))
+    assert sorted(checking.changed) == sorted(str(root / name) for name in changed)
+    assert (root / "cni.py").read_text() == "old\n" and not (root / "cni").exists()
+    run = files(tmp_path, Fake())
+    run.converge(tree(root, new))
+    assert run.changed == [str(root / name) for name in changed]
+    found = {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}
+    assert found == {*new, "__pycache__/cni.pyc"} and not (root / "gone").exists()
+    assert (root / "same.py").stat().st_ino == inode
+    assert [mode(root / name) for name in ("", "cni", "cni/plugin.py")] == [0o755, 0o755, 0o644]
+    again = files(tmp_path, Fake())
+    again.converge(tree(root, new))
+    assert again.changed == []
+    again.converge(tree(root, new, mode="0600"))
+    assert len(again.changed) == 6 and [mode(root / name) for name in ("cni", "same.py")] == [0o700, 0o600]
+
+
 def test_what_stands_in_the_way_is_not_removed(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     (tmp_path / "directory").mkdir()
@@ -239,6 +271,11 @@ def test_what_is_put_on_a_host_is_recorded(tmp_path: Path) -> None:
     # Another task adds to it, and takes out what it removes.
     module.record([entry(file, state="absent"), entry(tmp_path / "etc/b.conf", "x")], store)
     assert str(file) not in module.installed(store) and len(module.installed(store)) == 6
+    # A tree is removed with all that it ever had.
+    module.record([entry(tmp_path / "etc/old/a.py", "x")], store)
+    module.record([tree(tmp_path / "etc/old", {"b.py": "x"})], store)
+    known = module.installed(store)
+    assert known[str(tmp_path / "etc/old")] == "tree" and len(known) == 7
     Path(store).write_text("[")
     with pytest.raises(module.Problem, match="found no JSON"):
         module.record(wanted, store)
@@ -345,6 +382,22 @@ def test_a_unit_that_runs_with_an_old_file(
     host.used.write_text("two\n")
     services, seen = host.converge(**more)
     assert (seen, services.changed, services.stale) == (verbs, changed, stale)
+
+
+def test_a_unit_that_uses_a_directory_runs_with_all_files_in_it(host: Host) -> None:
+    package = host.root / "package"
+    (package / "inside" / "__pycache__").mkdir(parents=True)
+    (package / "inside" / "one.py").write_text("1\n")
+    uses = {"uses": [str(package)]}
+    host.converge(**uses)
+    host.start()
+    (package / "inside" / "__pycache__" / "one.pyc").write_text("compiled")
+    assert host.converge(**uses)[1] == []
+    changed = (str(package / "inside" / "one.py"),)
+    assert host.converge(check=True, changed=changed, **uses)[0].changed == ["demo"]
+    assert host.converge(check=True, changed=(str(host.root / "package.conf"),), **uses)[0].changed == []
+    (package / "inside" / "two.py").write_text("2\n")
+    assert host.converge(**uses)[1] == ["restart"]
 
 
 @pytest.mark.parametrize(
