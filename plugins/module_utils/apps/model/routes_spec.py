@@ -162,7 +162,7 @@ def _ports(checker: AppChecker, values: dict[str, Any]) -> tuple[Port, ...]:
         if isinstance(target, bool) or not isinstance(target, (int, str, type(None))):
             checker.wrong(option + ".target", target, "the number or the name of a port of the app")
             target = None
-        ports.append(Port(port, given["protocol"] or "TCP", target))
+        ports.append(Port(port, given.get("protocol") or "TCP", target))
     return tuple(ports)
 
 

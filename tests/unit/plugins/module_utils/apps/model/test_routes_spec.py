@@ -113,6 +113,7 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
     (route(tls="passthrough", sticky=True), "sticky", "does not look into"),
     (route(sticky="yes please"), "sticky", "{cookie: NAME}"),
     (route(sticky={"cookie": "a b"}), "sticky", "{cookie: NAME}"),
+    (route(domains=[], ports=["web"]), "ports[0]", "a mapping"),
     (route(domains=[], ports=[{"port": 0}]), "ports[0].port", "1 to 65535"),
     (route(domains=[], ports=[{"port": 5}, {"port": 5}]), "ports[1].port", "each port once"),
     (route(domains=[], ports=[{"target": [1]}]), "ports[0].target", "number or the name"),
