@@ -80,7 +80,7 @@ class ActionModule(ActionBase):
     def _decide(
         self, directory: Path, wanted: list[dict[str, Any]], found: dict[str, Any]
     ) -> tuple[dict[str, str], list[dict[str, Any]]]:
-        """Return the reasons by path, and the entries for the module converge that put everything right."""
+        """Return the reasons by path, and the entries for the module converge that put right what is wrong."""
         authorities: dict[str, Authority] = {}
         issued: dict[str, str] = {}
         files: list[dict[str, Any]] = []
@@ -107,7 +107,8 @@ class ActionModule(ActionBase):
             if reason:
                 issued[entry["path"]] = reason
                 pem = authority.issue(state["public_key"], leaf)
-            files.append(self._file(entry, pem))
+            if reason or not state["readable"]:
+                files.append(self._file(entry, pem))
         return issued, files
 
     def _file(self, entry: dict[str, Any], pem: str) -> dict[str, Any]:

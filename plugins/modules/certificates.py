@@ -123,8 +123,11 @@ def read(path: str) -> str | None:
 
 
 def public_half(module: AnsibleModule, path: str) -> str | None:
-    """Return the public key's PEM of a private key file, None when there is none or it is damaged."""
-    if not os.path.exists(path):
+    """Return the public key's PEM of a private key file, None when there is none or it is damaged.
+
+    A link is none: its target would be given away with it.
+    """
+    if os.path.islink(path) or not os.path.exists(path):
         return None
     code, out, _err = module.run_command(["openssl", "pkey", "-in", path, "-pubout"])
     return None if code else str(out)
@@ -140,12 +143,29 @@ def make_key(module: AnsibleModule, path: str) -> None:
             module.fail_json(msg=f"{path}: no key could be made: {err.strip() or 'it cannot be read again'}")
 
 
+def holder(owner: str, group: str) -> tuple[int, int]:
+    """Return the IDs of who is to own a file: only root can give it away. Raises KeyError for an unknown name."""
+    if os.geteuid():
+        return os.geteuid(), os.getegid()
+    return pwd.getpwnam(owner).pw_uid, grp.getgrnam(group).gr_gid
+
+
+def readable(path: str, owner: str, group: str) -> bool:
+    """Return whether a certificate is a regular file with the permissions that M(cloudbang.platform.converge) sets."""
+    try:
+        info = os.lstat(path)
+        return stat.S_ISREG(info.st_mode) and (info.st_uid, info.st_gid, stat.S_IMODE(info.st_mode)) == (
+            *holder(owner, group),
+            0o644,
+        )
+    except (KeyError, OSError):
+        return False
+
+
 def own(module: AnsibleModule, path: str, owner: str, group: str) -> bool:
     """Set the owner of a key; return whether that was, or in check mode would be, a change."""
     try:
-        wanted = (os.geteuid(), os.getegid())
-        if not os.geteuid():
-            wanted = (pwd.getpwnam(owner).pw_uid, grp.getgrnam(group).gr_gid)
+        wanted = holder(owner, group)
         info = os.stat(path)
     except (KeyError, FileNotFoundError) as error:
         if module.check_mode:
@@ -191,7 +211,11 @@ def main() -> None:
                 make_key(module, path + ".key")
                 public = public_half(module, path + ".key")
         changed = own(module, path + ".key", one["owner"], one["group"]) or changed
-        found[path] = {"certificate": read(path + ".crt"), "public_key": public}
+        found[path] = {
+            "certificate": read(path + ".crt"),
+            "public_key": public,
+            "readable": readable(path + ".crt", one["owner"], one["group"]),
+        }
     module.exit_json(changed=changed or bool(made), found=found, made=made)
 
 

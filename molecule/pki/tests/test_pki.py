@@ -99,3 +99,22 @@ def test_a_certificate_that_ends_soon_is_replaced() -> None:
     openssl("x509", "-req", "-in", request, *signer, "-days", "5", "-out", issued)
     assert changes(converge()) == ["controller: Issue certificates"]
     assert run("openssl", "x509", "-in", issued, "-noout", "-checkend", str(330 * 86400)).returncode == 0
+
+
+@pytest.mark.disruptive
+def test_permissions_and_links_are_put_right_and_what_a_link_leads_to_is_left_alone() -> None:
+    """The private key behind a link is not taken over, and a link gives no other file away."""
+    other = STATE / "other"
+    other.write_bytes((HOST / "client.key").read_bytes())
+    other.chmod(0o640)
+    (HOST / "server.crt").chmod(0o600)
+    (HOST / "client.crt").rename(HOST / "moved.crt")
+    (HOST / "client.crt").symlink_to(HOST / "moved.crt")
+    (HOST / "client.key").unlink()
+    (HOST / "client.key").symlink_to(other)
+    assert changes(converge()) == ["controller: Issue certificates"]
+    assert (HOST / "server.crt").stat().st_mode & 0o777 == 0o644
+    assert not (HOST / "client.crt").is_symlink() and not (HOST / "client.key").is_symlink()
+    assert (HOST / "client.key").stat().st_mode & 0o777 == 0o600
+    assert other.stat().st_mode & 0o777 == 0o640 and other.read_bytes() != (HOST / "client.key").read_bytes()
+    assert changes(converge()) == []
