@@ -22,7 +22,7 @@ ARROWS = {
     "common": set(),
     "kube": {"common"},
     "oci": {"common"},
-    "host": set(),
+    "host": {"common"},
     "apps.model": {"common", "kube", "oci"},
     "apps.actions": {"common", "kube", "oci", "apps.model"},
     "apps.runner": {"common", "kube", "apps.model", "apps.actions"},

@@ -16,7 +16,9 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.cloudbang.platform.plugins.modules import converge as module
+from ansible_collections.cloudbang.platform.plugins.module_utils.host import HostError
+from ansible_collections.cloudbang.platform.plugins.module_utils.host import files as host_files
+from ansible_collections.cloudbang.platform.plugins.module_utils.host import services as host_services
 
 OWNER, GROUP = getpass.getuser(), grp.getgrgid(os.getgid()).gr_name
 
@@ -64,8 +66,8 @@ def entry(path: Path, content: str | None = None, **more: Any) -> dict[str, Any]
     return {**plain, **more}
 
 
-def files(tmp_path: Path, fake: Fake) -> module.Files:
-    return module.Files(fake, module.Digests(str(tmp_path / "state" / "digests.json")))  # type: ignore[arg-type]
+def files(tmp_path: Path, fake: Fake) -> host_files.Files:
+    return host_files.Files(fake, host_files.Digests(str(tmp_path / "state" / "digests.json")))  # type: ignore[arg-type]
 
 
 def mode(path: Path) -> int:
@@ -179,9 +181,9 @@ def test_a_tree_has_its_files_and_no_others(tmp_path: Path) -> None:
 def test_what_stands_in_the_way_is_not_removed(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     (tmp_path / "directory").mkdir()
-    with pytest.raises(module.Problem, match="found a file, wanted a directory"):
+    with pytest.raises(HostError, match="found a file, wanted a directory"):
         files(tmp_path, Fake()).converge(entry(tmp_path / "file", state="directory"))
-    with pytest.raises(module.Problem, match="found a directory, wanted a file"):
+    with pytest.raises(HostError, match="found a directory, wanted a file"):
         files(tmp_path, Fake()).converge(entry(tmp_path / "directory", "x"))
     assert (tmp_path / "file").read_text() == "mine"
 
@@ -189,7 +191,7 @@ def test_what_stands_in_the_way_is_not_removed(tmp_path: Path) -> None:
 def test_a_refused_version_keeps_the_old_one(tmp_path: Path) -> None:
     path = tmp_path / "c.conf"
     path.write_text("old\n")
-    with pytest.raises(module.Problem, match="the old one kept"):
+    with pytest.raises(HostError, match="the old one kept"):
         files(tmp_path, Fake()).converge(entry(path, "new\n", validate="grep -q fine %s"))
     assert path.read_text() == "old\n" and sorted(one.name for one in tmp_path.iterdir()) == ["c.conf"]
     files(tmp_path, Fake()).converge(entry(path, "fine\n", validate="grep -q fine %s"))
@@ -198,7 +200,7 @@ def test_a_refused_version_keeps_the_old_one(tmp_path: Path) -> None:
 
 def test_an_unknown_owner_is_named_except_in_check_mode(tmp_path: Path) -> None:
     wanted = entry(tmp_path / "c.conf", "x", owner="no-such-user")
-    with pytest.raises(module.Problem, match="no-such-user"):
+    with pytest.raises(HostError, match="no-such-user"):
         files(tmp_path, Fake()).converge(wanted)
     run = files(tmp_path, Fake(check=True))
     run.converge(wanted)
@@ -220,7 +222,7 @@ def test_large_files_are_asked_for_and_verified(tmp_path: Path) -> None:
     assert path.read_bytes() == b"program" and mode(path) == 0o755 and sent.missing == []
     path.unlink()
     blob.write_bytes(b"damaged")
-    with pytest.raises(module.Problem, match="arrived with sha256"):
+    with pytest.raises(HostError, match="arrived with sha256"):
         files(tmp_path, Fake()).converge({**wanted, "content": {**wanted["content"], "blob": str(blob)}})
     assert not path.exists()
 
@@ -239,12 +241,12 @@ def test_a_diff_never_shows_secrets(tmp_path: Path, more: dict[str, Any], shown:
 
 def test_digests_of_large_files_are_remembered_until_they_change(tmp_path: Path) -> None:
     path, store = tmp_path / "large", tmp_path / "state" / "digests.json"
-    path.write_bytes(b"x" * (module.REMEMBER_ABOVE + 1))
-    digests = module.Digests(str(store))
+    path.write_bytes(b"x" * (host_files.REMEMBER_ABOVE + 1))
+    digests = host_files.Digests(str(store))
     digest = digests.of(str(path))
     digests.known[str(path)][4] = "remembered"
     assert digests.of(str(path)) == "remembered"
-    path.write_bytes(b"y" * (module.REMEMBER_ABOVE + 1))
+    path.write_bytes(b"y" * (host_files.REMEMBER_ABOVE + 1))
     assert digests.of(str(path)) not in ("remembered", digest)
     assert digests.of(str(tmp_path / "none")) is None and digests.of(str(tmp_path)) is None
 
@@ -258,8 +260,8 @@ def test_what_is_put_on_a_host_is_recorded(tmp_path: Path) -> None:
         entry(file, "x"),
         entry(link, state="link"),
     ]
-    module.record(wanted, store)
-    assert module.installed(store) == {
+    host_files.record(wanted, store)
+    assert host_files.installed(store) == {
         str(directory): "tree",
         str(tmp_path / "lib/a"): "parent",
         str(tmp_path / "lib"): "parent",
@@ -269,19 +271,19 @@ def test_what_is_put_on_a_host_is_recorded(tmp_path: Path) -> None:
     }
     assert mode(Path(store)) == 0o600
     # Another task adds to it, and takes out what it removes.
-    module.record([entry(file, state="absent"), entry(tmp_path / "etc/b.conf", "x")], store)
-    assert str(file) not in module.installed(store) and len(module.installed(store)) == 6
+    host_files.record([entry(file, state="absent"), entry(tmp_path / "etc/b.conf", "x")], store)
+    assert str(file) not in host_files.installed(store) and len(host_files.installed(store)) == 6
     # A tree is removed with all that it ever had.
-    module.record([entry(tmp_path / "etc/old/a.py", "x")], store)
-    module.record([tree(tmp_path / "etc/old", {"b.py": "x"})], store)
-    known = module.installed(store)
+    host_files.record([entry(tmp_path / "etc/old/a.py", "x")], store)
+    host_files.record([tree(tmp_path / "etc/old", {"b.py": "x"})], store)
+    known = host_files.installed(store)
     assert known[str(tmp_path / "etc/old")] == "tree" and len(known) == 7
     Path(store).write_text("[")
-    with pytest.raises(module.Problem, match="found no JSON"):
-        module.record(wanted, store)
+    with pytest.raises(HostError, match="found no JSON"):
+        host_files.record(wanted, store)
 
 
-class Units(module.Services):
+class Units(host_services.Services):
     """Services whose drop-ins are in a temporary directory."""
 
     root: Path
@@ -326,7 +328,7 @@ class Host:
     def converge(self, check: bool = False, changed: tuple[str, ...] = (), **more: Any) -> tuple[Units, list[str]]:
         fake = Fake(check)
         fake.units = self.state
-        services = Units(fake, module.Digests(str(self.root / "none")), list(changed))  # type: ignore[arg-type]
+        services = Units(fake, host_files.Digests(str(self.root / "none")), list(changed))  # type: ignore[arg-type]
         services.root = self.root
         services.converge([{**SERVICE, "uses": [str(self.used)], **more}], [])
         return services, fake.verbs
@@ -350,7 +352,7 @@ class Host:
 
 @pytest.fixture()
 def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
-    monkeypatch.setattr(module, "RELOADED", str(tmp_path / "run"))
+    monkeypatch.setattr(host_services, "RELOADED", str(tmp_path / "run"))
     one = Host(tmp_path)
     yield one
     one.stop()
@@ -425,7 +427,7 @@ def test_a_unit_whose_effect_is_gone_is_stale(
 
 
 def test_a_unit_that_has_no_effect_after_its_restart_says_so(host: Host) -> None:
-    with pytest.raises(module.Problem, match=r"not healthy after 0 s: `test -e /no/such/place` says"):
+    with pytest.raises(HostError, match=r"not healthy after 0 s: `test -e /no/such/place` says"):
         host.converge(effect="test -e /no/such/place", health_timeout=0)
 
 
@@ -478,13 +480,13 @@ def test_states(host: Host, state: dict[str, str], more: dict[str, Any], verbs: 
 
 def test_a_unit_without_a_file_is_refused(host: Host) -> None:
     host.state.update(LoadState="not-found", FragmentPath="")
-    with pytest.raises(module.Problem, match="there is no such unit"):
+    with pytest.raises(HostError, match="there is no such unit"):
         host.converge()
     assert host.converge(check=True)[0].changed == ["demo"]
 
 
 def test_a_unit_that_is_not_healthy_says_why(host: Host) -> None:
-    with pytest.raises(module.Problem, match=r"not healthy after 0 s: `ls /no/such/place` says: .*No such file"):
+    with pytest.raises(HostError, match=r"not healthy after 0 s: `ls /no/such/place` says: .*No such file"):
         host.converge(health="ls /no/such/place", health_timeout=0)
     host.state.update(ActiveState="inactive")
     assert host.converge(health="true")[1] == ["restart"]
