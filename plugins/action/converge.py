@@ -1,10 +1,11 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Controller side of M(cloudbang.platform.converge): render everything here, converge it in one round trip."""
+"""Controller side of M(cloudbang.platform.converge): render and sign here, converge there in one round trip."""
 
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.cloudbang.platform.plugins.module_utils import trees
+from ansible_collections.cloudbang.platform.plugins.plugin_utils import certificates
+from ansible_collections.cloudbang.platform.plugins.plugin_utils.authority import AuthorityError, require_libraries
 from ansible_collections.cloudbang.platform.plugins.plugin_utils.kubeconfig import KubeconfigError, kubeconfig
 from ansible_collections.cloudbang.platform.plugins.plugin_utils.sending import (
     artifacts_of,
@@ -21,10 +24,14 @@ from ansible_collections.cloudbang.platform.plugins.plugin_utils.sending import 
     send_blobs,
 )
 
-OPTIONS = {"files", "services", "record"}
-SOURCES = ("template", "src", "content", "kubeconfig", "artifact", "link", "tree")
+OPTIONS = {"files", "services", "authorities", "record"}
+SOURCES = ("template", "src", "content", "kubeconfig", "certificate", "artifact", "link", "tree")
 MODES = {"artifact": "0755", "kubeconfig": "0600"}
 KEYS = {*SOURCES, "path", "state", "mode", "owner", "group", "validate", "secret"}
+# Of an entry with a certificate: the rest is the same for all.
+CERTIFICATE_KEYS = {"path", "certificate", "owner", "group"}
+# Content that is known later, and differs from that of the host.
+UNKNOWN = {"sha256": ""}
 # Of every kubeconfig.
 CLUSTER = ("cloudbang_cluster_name", "cloudbang_api_url")
 
@@ -32,6 +39,23 @@ CLUSTER = ("cloudbang_cluster_name", "cloudbang_api_url")
 def text_of(value: Any) -> str:
     """Return the text of a file whose content the task has: a mapping or a list as JSON, all else as it is."""
     return f"{json.dumps(value, indent=2)}\n" if isinstance(value, (dict, list)) else str(value)
+
+
+def embedded(options: Any) -> str | None:
+    """Return the path of the certificate that a kubeconfig embeds, None when it embeds none."""
+    return options.get("certificate") if isinstance(options, dict) and options.get("embed") else None
+
+
+def merged(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+    """Return the result of two runs of the module."""
+    lists = {key: [*first[key], *second.get(key, [])] for key in ("changed_files", "restarted", "diff")}
+    return {
+        **second,
+        "changed": bool(first["changed"] or second.get("changed")),
+        "changed_files": list(dict.fromkeys(lists["changed_files"])),
+        "restarted": lists["restarted"],
+        "diff": lists["diff"],
+    }
 
 
 def tree_of(root: Path) -> dict[str, dict[str, str]]:
@@ -57,36 +81,47 @@ class ActionModule(ActionBase):
             raise AnsibleActionFail(
                 f"converge: unknown options {sorted(unknown)}; wanted: {', '.join(sorted(OPTIONS))}"
             )
-        blobs: dict[str, str] = {}
-        files = [self._entry(dict(entry), blobs) for entry in self._task.args.get("files") or []]
+        entries = [dict(entry) for entry in self._task.args.get("files") or []]
+        entries.sort(key=lambda entry: entry.get("certificate") is None)
+        self._blobs: dict[str, str] = {}
+        self._certificates = {
+            str(entry.get("path")): self._wanted(entry) for entry in entries if entry.get("certificate") is not None
+        }
+        # By path without extension, once it is known; None for those that check mode does not issue.
+        self._signed: dict[str, str | None] = {}
+        directory = self._authorities() if self._certificates else Path()
+        files = [self._entry(entry) for entry in entries]
         arguments = {
             "files": files,
             "services": self._task.args.get("services") or [],
             # What a task delegates, to the controller, is not part of the host.
             "record": self._task.args.get("record", not self._task.delegate_to),
         }
-        answer = self._converge(arguments)
-        if answer.get("missing") and not answer.get("failed") and not self._task.check_mode:
-            first = answer
-            contents = {entry["path"]: entry["content"] for entry in files if "content" in entry}
-            wanted = [contents[path]["sha256"] for path in first["missing"] if path in contents]
-            sent = send_blobs(self, wanted, blobs)
-            for content in contents.values():
-                content["blob"] = sent.get(content["sha256"])
-            try:
-                answer = self._converge(arguments)
-            finally:
-                self._remove_tmp_path(self._connection._shell.tmpdir)
-            if not answer.get("failed"):
-                answer["changed"] = True
-                answer["changed_files"] = [
-                    *first["changed_files"],
-                    *(path for path in answer["changed_files"] if path not in first["changed_files"]),
-                ]
-                answer["diff"] = [*first.get("diff", []), *answer.get("diff", [])]
-        answer.pop("invocation", None)
-        result.update(answer)
+        answer = first = self._converge(arguments)
+        issued: dict[str, str] = {}
+        if not first.get("failed"):
+            issued = self._sign(directory, first["found"])
+            large = bool(first["missing"]) and not self._task.check_mode
+            if issued or first["due"] or large:
+                files[:] = [self._entry(entry) if self._depends(entry) else made for entry, made in zip(entries, files)]
+                answer = merged(first, self._again(arguments, first["missing"] if large else []))
+        for key in ("invocation", "found", "due"):
+            answer.pop(key, None)
+        result.update(answer, issued=issued)
         return result
+
+    def _again(self, arguments: dict[str, Any], missing: list[str]) -> dict[str, Any]:
+        """Run the module again, after sending the large files that the host lacks."""
+        contents = {entry["path"]: entry["content"] for entry in arguments["files"] if "content" in entry}
+        large = [contents[path] for path in missing if path in contents and "data" not in contents[path]]
+        sent = send_blobs(self, [content["sha256"] for content in large], self._blobs) if large else {}
+        for content in large:
+            content["blob"] = sent[content["sha256"]]
+        try:
+            return self._converge(arguments)
+        finally:
+            if sent:
+                self._remove_tmp_path(self._connection._shell.tmpdir)
 
     def _converge(self, arguments: dict[str, Any]) -> dict[str, Any]:
         answer: dict[str, Any] = self._execute_module(
@@ -94,7 +129,7 @@ class ActionModule(ActionBase):
         )
         return answer
 
-    def _entry(self, entry: dict[str, Any], blobs: dict[str, str]) -> dict[str, Any]:
+    def _entry(self, entry: dict[str, Any]) -> dict[str, Any]:
         """Return the module's form of one entry: content here, or a digest whose blob is sent when it is missing."""
         where = entry.get("path", "an entry without path")
         unknown = set(entry) - KEYS
@@ -111,13 +146,17 @@ class ActionModule(ActionBase):
             plain.setdefault("mode", "0755")
             return plain
         source = given[0]
+        if source == "certificate":
+            return self._certificate(entry)
         if source == "link":
             return {**plain, "state": "link", "link": entry["link"]}
         plain.setdefault("mode", MODES.get(source, "0644"))
         if source == "kubeconfig":
             plain["secret"] = True
+            if self._unsigned(entry[source]):
+                return {**plain, "content": UNKNOWN}
         if source == "artifact":
-            return {**plain, "content": {"sha256": self._artifact(entry["artifact"], blobs)}}
+            return {**plain, "content": {"sha256": self._artifact(entry["artifact"])}}
         try:
             if source == "tree":
                 files = tree_of(Path(self._find_needle("files", entry[source])))
@@ -125,7 +164,7 @@ class ActionModule(ActionBase):
             data = self._content(source, entry[source])
         except (AnsibleError, OSError) as error:
             if not_made_yet(self, self._variables):
-                return {**plain, "content": {"sha256": ""}}
+                return {**plain, "content": UNKNOWN}
             raise AnsibleActionFail(f"{where}: {source}: {error}") from error
         return {**plain, "content": inline(data)}
 
@@ -144,15 +183,70 @@ class ActionModule(ActionBase):
         cluster, server = (self._templar.template(self._variables.get(name)) for name in CLUSTER)
         if not cluster or not server:
             raise AnsibleActionFail(f"kubeconfig: wanted the variables {' and '.join(CLUSTER)} of the role cluster")
+        contents = {f"{path}.crt": pem.encode() for path, pem in self._signed.items() if pem}
         try:
-            return kubeconfig(str(cluster), str(server), options)
+            return kubeconfig(str(cluster), str(server), options, contents)
         except KubeconfigError as error:
             raise AnsibleActionFail(str(error)) from error
 
-    def _artifact(self, name: str, blobs: dict[str, str]) -> str:
+    def _authorities(self) -> Path:
+        """Return the directory of the authorities, once it is sure that certificates can be signed."""
+        given = self._task.args.get("authorities") or self._templar.template(self._variables.get("cloudbang_pki_dir"))
+        if not given:
+            raise AnsibleActionFail(
+                "converge: certificates without authorities; wanted the option authorities or cloudbang_pki_dir"
+            )
+        try:
+            require_libraries()
+        except AuthorityError as error:
+            raise AnsibleActionFail(str(error)) from error
+        return Path(given).expanduser()
+
+    def _wanted(self, entry: dict[str, Any]) -> dict[str, Any]:
+        """Return the options of a certificate with types and defaults."""
+        where, others = entry.get("path", "an entry without path"), set(entry) - CERTIFICATE_KEYS
+        if others:
+            raise AnsibleActionFail(
+                f"{where}: found {', '.join(sorted(others))}, wanted only {', '.join(sorted(CERTIFICATE_KEYS))}"
+            )
+        try:
+            return certificates.checked(entry["certificate"])
+        except AuthorityError as error:
+            raise AnsibleActionFail(f"{where}: {error}") from error
+
+    def _sign(self, directory: Path, found: list[dict[str, Any]]) -> dict[str, str]:
+        """Sign for the keys that the host has; return the reasons by path."""
+        try:
+            self._signed, issued = certificates.sign(directory, self._certificates, found, bool(self._task.check_mode))
+        except AuthorityError as error:
+            raise AnsibleActionFail(str(error)) from error
+        return issued
+
+    def _certificate(self, entry: dict[str, Any]) -> dict[str, Any]:
+        path = str(entry.get("path"))
+        owners: dict[str, Any] = {key: entry[key] for key in ("owner", "group") if key in entry}
+        if path not in self._signed:
+            return {**owners, "path": path, "certificate": self._certificates[path]}
+        pem = self._signed[path]
+        return {**owners, "path": f"{path}.crt", "mode": "0644", "content": inline(pem.encode()) if pem else UNKNOWN}
+
+    def _depends(self, entry: dict[str, Any]) -> bool:
+        """Return whether an entry has a certificate of this task as its content, or embeds it."""
+        return entry.get("path") in self._certificates or embedded(entry.get("kubeconfig")) in self._certificates
+
+    def _unsigned(self, options: Any) -> bool:
+        """Return whether a kubeconfig embeds a certificate of this task that is not there yet."""
+        path = embedded(options)
+        if path not in self._certificates:
+            return False
+        if path in self._signed:
+            return self._signed[path] is None
+        return not all(os.path.exists(os.path.expanduser(f"{path}{suffix}")) for suffix in (".crt", ".key"))
+
+    def _artifact(self, name: str) -> str:
         """Return the digest of an artifact; in check mode an empty one when it is not cached."""
         artifact = artifacts_of(self, [name], self._variables).get(name)
         if artifact is None:
             return ""
-        blobs[artifact.sha256] = str(artifact.path)
+        self._blobs[artifact.sha256] = str(artifact.path)
         return str(artifact.sha256)

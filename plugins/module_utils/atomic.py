@@ -22,19 +22,25 @@ def staged(path: str | os.PathLike[str], mode: int = 0o600, ids: tuple[int, int]
     Raises OSError.
     """
     handle, temporary = tempfile.mkstemp(prefix=".cloudbang-", dir=os.path.dirname(os.path.abspath(path)))
-    os.close(handle)
     try:
         yield temporary
-        with open(temporary, "rb") as stream:
-            os.fsync(stream.fileno())
+        # By number: whoever owns the directory can put a link in the place of the name.
+        os.fsync(handle)
         if ids is not None:
-            os.chown(temporary, *ids)
-        os.chmod(temporary, mode)
+            os.fchown(handle, *ids)
+        os.fchmod(handle, mode)
         os.rename(temporary, path)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
         raise
+    finally:
+        os.close(handle)
+
+
+def no_link(path: str, flags: int) -> int:
+    """Open a file for the function open, as its opener. Raises OSError for a link."""
+    return os.open(path, flags | os.O_NOFOLLOW, 0o600)
 
 
 def write(
@@ -42,5 +48,5 @@ def write(
 ) -> None:
     """Write a file, text as UTF-8, as `staged` does."""
     data = content.encode() if isinstance(content, str) else content
-    with staged(path, mode, ids) as temporary, open(temporary, "wb") as stream:
+    with staged(path, mode, ids) as temporary, open(temporary, "wb", opener=no_link) as stream:
         stream.write(data)

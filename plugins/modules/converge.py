@@ -7,18 +7,24 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: converge
-short_description: Converge a list of files and the services that use them
+short_description: Converge files, certificates and the services that use them
 version_added: 0.1.0
 author: Cloudbang Team (@cloudbang)
 description:
   - Renders templates and kubeconfigs, collects copies, artifacts, directories and links on the controller, and
     converges all of them on the host in one round trip. Large files are sent only when the host does not have them
     already.
+  - Creates EC P-256 keys on the host, has them signed by authorities on the controller, and renews certificates that
+    expire soon or no longer match the options. A key never leaves its host. If something has to change, a task with
+    certificates takes another round trip, in which the certificates are files like all others; a unit is not restarted
+    between a new key and its certificate.
   - A unit is restarted if the files that it uses differ from those that it was started with, or if its effect is gone.
     Since this is compared at each run, a run repairs an earlier one that stopped after a file had changed.
 options:
   files:
-    description: Files, directories and links on the host, in order. A file has exactly one source.
+    description:
+      - Files, directories and links on the host, in order. A file has exactly one source.
+      - Certificates come first, wherever they are in the list, so that commands that check other files find them.
     type: list
     elements: dict
     default: []
@@ -65,9 +71,49 @@ options:
             type: str
             default: default
           embed:
-            description: Whether the kubeconfig contains these files instead of their paths.
+            description:
+              - Whether the kubeconfig contains these files instead of their paths.
+              - If the task runs on the controller, the certificate can be one of the same task.
             type: bool
             default: false
+      certificate:
+        description:
+          - Content of a certificate. The host has the key in O(files[].path) with the extension C(.key) and the mode
+            V(0600), and the certificate with the extension C(.crt) and the mode V(0644).
+        type: dict
+        suboptions:
+          authority:
+            description: Name of the authority in O(authorities) that signs the certificate.
+            type: str
+            required: true
+          common_name:
+            description: Common name, the user that Kubernetes sees.
+            type: str
+            required: true
+          organizations:
+            description: Organizations, the groups that Kubernetes sees.
+            type: list
+            elements: str
+            default: []
+          names:
+            description: DNS names and addresses in the certificate.
+            type: list
+            elements: str
+            default: []
+          usages:
+            description: Allowed uses of the certificate.
+            type: list
+            elements: str
+            choices: [server, client]
+            default: [client]
+          days:
+            description: Lifetime in days.
+            type: int
+            default: 365
+          renew_before:
+            description: Replace the certificate when it has fewer days left.
+            type: int
+            default: 30
       artifact:
         description: Name of an artifact, fetched or built by M(cloudbang.platform.artifacts) when it is not cached.
         type: str
@@ -124,7 +170,8 @@ options:
         description:
           - Files that the running process depends on, besides its unit file. A directory means all files in it, except
             those that Python compiles.
-          - The default is all of O(files) that are regular files or trees.
+          - The default is all of O(files) that are regular files or trees, and of certificates those with the extension
+            C(.crt).
         type: list
         elements: path
       reload:
@@ -151,6 +198,12 @@ options:
         description: Seconds to wait for O(services[].health).
         type: int
         default: 60
+  authorities:
+    description:
+      - Directory on the controller with the authorities of O(files[].certificate), as
+        M(cloudbang.platform.authorities) creates them.
+      - The default is the variable C(cloudbang_pki_dir).
+    type: path
   record:
     description:
       - Whether M(cloudbang.platform.node_reset) removes O(files) from the host; directories with their content.
@@ -162,7 +215,10 @@ attributes:
     description: Returns what would change, and changes nothing.
   diff_mode:
     support: full
-    description: Shows text files, except secret ones.
+    description: Shows text files, except secret ones. Keys are never shown.
+requirements:
+  - openssl on the host, for certificates
+  - cryptography >= 42 on the controller, for certificates
 """
 
 EXAMPLES = r"""
@@ -171,6 +227,14 @@ EXAMPLES = r"""
     files:
       - path: /usr/local/bin/etcd
         artifact: etcd
+      - path: /etc/etcd/pki/server
+        certificate:
+          authority: etcd-ca
+          common_name: "{{ inventory_hostname }}"
+          names: ["{{ inventory_hostname }}", "{{ ansible_host }}", 127.0.0.1]
+          usages: [server, client]
+        owner: etcd
+        group: etcd
       - path: /etc/systemd/system/etcd.service
         template: etcd.service.j2
         mode: "0600"
@@ -205,6 +269,10 @@ stale:
   type: list
   elements: str
   returned: always
+issued:
+  description: Reasons for which certificates were, or in check mode would be, issued, by path without extension.
+  type: dict
+  returned: success
 missing:
   description: Paths of the files whose content the host does not have yet. Empty in the result of a task.
   type: list
@@ -217,6 +285,7 @@ import os
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.cloudbang.platform.plugins.module_utils.host import HostError
+from ansible_collections.cloudbang.platform.plugins.module_utils.host.certificates import Certificates, pair
 from ansible_collections.cloudbang.platform.plugins.module_utils.host.files import Digests, Files, record
 from ansible_collections.cloudbang.platform.plugins.module_utils.host.services import Services
 
@@ -229,6 +298,15 @@ def main() -> None:
         "context": {"type": "str", "default": "default"},
         "embed": {"type": "bool", "default": False},
     }
+    certificate_spec = {
+        "authority": {"type": "str", "required": True},
+        "common_name": {"type": "str", "required": True},
+        "organizations": {"type": "list", "elements": "str", "default": []},
+        "names": {"type": "list", "elements": "str", "default": []},
+        "usages": {"type": "list", "elements": "str", "choices": ["server", "client"], "default": ["client"]},
+        "days": {"type": "int", "default": 365},
+        "renew_before": {"type": "int", "default": 30},
+    }
     # The action plugin makes every source a content: its digest; its bytes in base64, compressed by zlib, when it is
     # small; otherwise its path on the host, once it was sent. That of a tree is such contents by relative path.
     file_spec = {
@@ -238,6 +316,7 @@ def main() -> None:
         "tree": {"type": "str"},
         "content": {"type": "raw", "no_log": True},
         "kubeconfig": {"type": "dict", "options": kubeconfig_spec},
+        "certificate": {"type": "dict", "options": certificate_spec},
         "artifact": {"type": "str"},
         "state": {"type": "str", "choices": ["file", "directory", "link", "tree", "absent"], "default": "file"},
         "link": {"type": "str"},
@@ -262,38 +341,52 @@ def main() -> None:
         argument_spec={
             "files": {"type": "list", "elements": "dict", "default": [], "options": file_spec},
             "services": {"type": "list", "elements": "dict", "default": [], "options": service_spec},
+            "authorities": {"type": "path"},
             "record": {"type": "bool"},
         },
         supports_check_mode=True,
     )
+    entries = [entry for entry in module.params["files"] if not entry["certificate"]]
+    pairs = [pair(entry) for entry in module.params["files"] if entry["certificate"]]
+    # The controller signs with what this run finds, and until then all but keys is only compared: no service restarts
+    # with a new key and the old certificate, or waits for its health with one that has expired.
+    check = module.check_mode or bool(pairs)
     digests = Digests()
-    files = Files(module, digests)
-    services = Services(module, digests, files.changed)
+    done = Files(module, digests, module.check_mode)
+    files = Files(module, digests, check) if pairs else done
+    services = Services(module, digests, files.changed, check)
+    restarted: list[str] = [] if pairs else services.changed
+    certificates = Certificates(module, done, files)
+    found = []
     try:
         if module.params["record"] and not module.check_mode and os.geteuid() == 0:
-            record(module.params["files"])
-        for entry in module.params["files"]:
+            record([*(one for both in pairs for one in both), *entries])
+        for key, certificate in pairs:
+            found.append(certificates.find(key, certificate))
+        for entry in entries:
             files.converge(entry)
-        if not files.missing or module.check_mode:
-            services.converge(module.params["services"], module.params["files"])
+        if not files.missing or check:
+            services.converge(module.params["services"], [*(certificate for _key, certificate in pairs), *entries])
         if not module.check_mode:
             digests.save()
     except (HostError, OSError) as error:
         module.fail_json(
             msg=str(error),
-            changed=bool(files.changed),
-            changed_files=files.changed,
-            restarted=services.changed,
+            changed=bool(done.changed),
+            changed_files=done.changed,
+            restarted=restarted,
             stale=[],
             missing=files.missing,
         )
     module.exit_json(
-        changed=bool(files.changed or services.changed),
-        changed_files=files.changed,
-        restarted=services.changed,
+        changed=bool(done.changed or restarted),
+        changed_files=done.changed,
+        restarted=restarted,
         stale=services.stale,
         missing=files.missing,
-        diff=files.diff,
+        diff=done.diff,
+        found=found,
+        due=bool(pairs and (files.changed or services.changed or services.due)),
     )
 
 

@@ -21,13 +21,16 @@ class KubeconfigError(ValueError):
     """An error in the options of a kubeconfig."""
 
 
-def kubeconfig(cluster: str, server: str, options: Mapping[str, Any]) -> str:
+def kubeconfig(
+    cluster: str, server: str, options: Mapping[str, Any], contents: Mapping[str, bytes] | None = None
+) -> str:
     """Return the text of a kubeconfig with one user and one context.
 
     cluster, server: the cluster's name, and the URL of its API server.
     options: `user`, the user's name; `certificate`, the path of its certificate and its key without .crt and .key;
     `authority`, the path of the certificate that the API server is known by; `context`, the context's name, `default`
     by default; `embed`, whether the text has what these files hold here instead of their paths on the host.
+    contents: what files to embed are to have, by path; the others are read.
     Raises KubeconfigError; OSError when a file to embed cannot be read.
     """
     # Ansible's marked strings are none that YAML knows.
@@ -42,7 +45,8 @@ def kubeconfig(cluster: str, server: str, options: Mapping[str, Any]) -> str:
     def file(key: str, path: str) -> dict[str, str]:
         if not embed:
             return {key: path}
-        return {f"{key}-data": base64.b64encode(Path(path).expanduser().read_bytes()).decode()}
+        content = (contents or {}).get(path) or Path(path).expanduser().read_bytes()
+        return {f"{key}-data": base64.b64encode(content).decode()}
 
     user, context = str(options["user"]), str(options.get("context", "default"))
     certificate = str(options["certificate"])

@@ -408,18 +408,17 @@ def kubelet_status(authority: Path) -> str:
 @pytest.mark.disruptive
 def test_what_was_changed_or_stopped_or_is_of_an_older_version_is_put_right(pods: dict[str, dict[str, Any]]) -> None:
     """In an older version root had all files, and the cluster's authority signed for kubelets and the gateway."""
+    path = "/etc/kubernetes/pki/kubelet-server"
     older = {
-        "path": "/etc/kubernetes/pki/kubelet-server",
         "authority": "kubernetes-ca",
         "common_name": "system:node:compute1",
         "organizations": ["system:nodes"],
         "names": ["compute1", ADDRESSES["compute1"]],
         "usages": ["server"],
     }
-    made = module(
-        "compute1", "cloudbang.platform.certificates", authorities=str(STATE / "pki"), certificates=[older]
-    )  # fmt: skip
-    assert made["issued"] == {older["path"]: "another authority signed it"}
+    files = [{"path": path, "certificate": older}]
+    made = module("compute1", "cloudbang.platform.converge", authorities=str(STATE / "pki"), files=files)
+    assert made["issued"] == {path: "another authority signed it"}
     wait_for(lambda: kubelet_status(CA) == "401", 90)
     assert "CoreDNS" in kubectl("logs", "a", NAMESPACE)
     node("management1").check_output("chown --recursive root:root /etc/kubernetes /var/log/kubernetes")

@@ -110,12 +110,22 @@ def owner_ids(entry: dict[str, Any], lenient: bool) -> tuple[int, int] | None:
         raise HostError(f"{entry['path']}: no such user or group: {entry['owner']}:{entry['group']}") from error
 
 
-class Files:
-    """Brings the files of one task to the wanted state."""
+def read(path: str) -> bytes | None:
+    """Return the content of a file, None when there is none. What a link leads to is not read."""
+    try:
+        with open(path, "rb", opener=atomic.no_link) as stream:
+            return stream.read()
+    except OSError:
+        return None
 
-    def __init__(self, module: AnsibleModule, digests: Digests) -> None:
+
+class Files:
+    """Brings the files of one task to the wanted state, or with `check` finds out what that would change."""
+
+    def __init__(self, module: AnsibleModule, digests: Digests, check: bool) -> None:
         self.module = module
         self.digests = digests
+        self.check = check
         self.changed: list[str] = []
         self.missing: list[str] = []
         self.diff: list[dict[str, str]] = []
@@ -126,31 +136,39 @@ class Files:
         except OSError as error:
             raise HostError(f"{entry['path']}: {error.strerror or error}; what was there before is kept") from error
 
-    def _change(self, path: str) -> bool:
+    def change(self, path: str) -> bool:
         """Record a change; return whether to make it."""
         if path not in self.changed:
             self.changed.append(path)
-        return not self.module.check_mode
+        return not self.check
 
-    def _parents(self, path: str) -> None:
+    def parents(self, path: str) -> None:
         os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
 
-    def _attributes(self, entry: dict[str, Any]) -> None:
-        path, mode = entry["path"], int(entry["mode"], 8)
+    def attributes(self, entry: dict[str, Any], target: str = "") -> None:
+        """Set mode and owner of the file or directory at `target`, by default the entry's path, if it exists."""
+        target, mode = target or entry["path"], int(entry["mode"], 8)
         ids = owner_ids(entry, self.module.check_mode)
         try:
-            info = os.stat(path)
+            info = os.lstat(target)
         except OSError:
             return
-        if stat.S_IMODE(info.st_mode) != mode and self._change(path):
-            os.chmod(path, mode)
-        if ids and (info.st_uid, info.st_gid) != ids and self._change(path):
-            os.chown(path, *ids)
-            os.chmod(path, mode)
+        if stat.S_IMODE(info.st_mode) == mode and ids in (None, (info.st_uid, info.st_gid)):
+            return
+        if not self.change(entry["path"]):
+            return
+        # A service's user may put a link there meanwhile.
+        handle = os.open(target, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        try:
+            if ids:
+                os.fchown(handle, *ids)
+            os.fchmod(handle, mode)
+        finally:
+            os.close(handle)
 
     def _absent(self, entry: dict[str, Any]) -> None:
         path = entry["path"]
-        if os.path.lexists(path) and self._change(path):
+        if os.path.lexists(path) and self.change(path):
             if os.path.isdir(path) and not os.path.islink(path):
                 shutil.rmtree(path)
             else:
@@ -161,11 +179,15 @@ class Files:
         if os.path.lexists(path) and not os.path.isdir(path):
             raise HostError(f"{path}: found a file, wanted a directory; move it away and run again")
         if not os.path.isdir(path):
-            if not self._change(path):
+            if not self.change(path):
                 return
-            self._parents(path)
+            self.parents(path)
             os.mkdir(path, int(entry["mode"], 8))
-        self._attributes(entry)
+        # An administrator may have moved it to another disk; others do not choose what is given away.
+        owner = os.lstat(path).st_uid
+        if os.path.islink(path) and owner not in (0, os.geteuid()):
+            raise HostError(f"{path}: found a link that user {owner} made, wanted a directory; remove it and run again")
+        self.attributes(entry, os.path.realpath(path))
 
     def _tree(self, entry: dict[str, Any]) -> None:
         root, files, mode = entry["path"], entry["content"]["files"], int(entry["mode"], 8)
@@ -189,8 +211,8 @@ class Files:
         path, target = entry["path"], entry["link"]
         if os.path.islink(path) and os.readlink(path) == target:
             return
-        if self._change(path):
-            self._parents(path)
+        if self.change(path):
+            self.parents(path)
             temporary = path + ".cloudbang"
             if os.path.lexists(temporary):
                 os.unlink(temporary)
@@ -202,22 +224,22 @@ class Files:
         if os.path.isdir(path):
             raise HostError(f"{path}: found a directory, wanted a file; move it away and run again")
         content = entry["content"]
-        if self.digests.of(path) == content["sha256"]:
-            self._attributes(entry)
+        if not os.path.islink(path) and self.digests.of(path) == content["sha256"]:
+            self.attributes(entry)
             return
         inline = content.get("data") is not None
         if not inline and not content.get("blob"):
             self.missing.append(path)
         if self.missing and (not inline or entry["validate"]):
             # What a command has to check may need the program that is still to come.
-            self._change(path)
+            self.change(path)
             return
         data = zlib.decompress(base64.b64decode(content["data"])) if inline else None
         self._show(entry, data)
-        if not self._change(path):
+        if not self.change(path):
             return
         ids = owner_ids(entry, False) or (0, 0)
-        self._parents(path)
+        self.parents(path)
         with atomic.staged(path, int(entry["mode"], 8), ids) as source:
             self._fill(source, entry, data)
             self._validate(entry, source)
@@ -225,7 +247,7 @@ class Files:
     def _fill(self, source: str, entry: dict[str, Any], data: bytes | None) -> None:
         """Write the new content, from the message or from the cache of what was sent, and verify it."""
         path, content, digest = entry["path"], entry["content"], hashlib.sha256()
-        with open(source, "wb") as target:
+        with open(source, "wb", opener=atomic.no_link) as target:
             if data is not None:
                 target.write(data)
                 digest.update(data)
@@ -255,10 +277,6 @@ class Files:
         if entry["secret"] or not int(entry["mode"], 8) & 0o007:
             before, after = "(secret)\n", "(another secret)\n"
         else:
-            try:
-                with open(path, encoding="utf-8", errors="replace") as stream:
-                    before = stream.read()
-            except OSError:
-                before = ""
+            before = (read(path) or b"").decode("utf-8", errors="replace")
             after = data.decode("utf-8", errors="replace")
         self.diff.append({"before_header": path, "after_header": path, "before": before, "after": after})

@@ -42,12 +42,18 @@ def succeeds(command: list[str]) -> tuple[bool, str]:
 
 
 class Services:
-    """Brings systemd units to the wanted state by comparing running processes with files on disk."""
+    """Brings systemd units to the wanted state by comparing running processes with files on disk.
 
-    def __init__(self, module: AnsibleModule, digests: Digests, changed_files: list[str]) -> None:
+    With `check` it only finds out what that would change. `due` is then whether a run without it does anything, also
+    what is no change of a unit, such as marking it.
+    """
+
+    def __init__(self, module: AnsibleModule, digests: Digests, changed_files: list[str], check: bool) -> None:
         self.module = module
         self.digests = digests
         self.changed_files = changed_files
+        self.check = check
+        self.due = False
         self.changed: list[str] = []
         self.stale: list[str] = []
 
@@ -75,11 +81,11 @@ class Services:
             self._stop(unit, name, status)
             return
         if status.get("LoadState") == "not-found" and not os.path.exists(f"/etc/systemd/system/{unit}"):
-            if self.module.check_mode:
+            if self.check:
                 self.changed.append(name)
                 return
             raise HostError(f"{unit}: there is no such unit on this host; its files must come before it")
-        if self.module.check_mode and any(
+        if self.check and any(
             changed == path or changed.startswith(f"{path}/") for changed in self.changed_files for path in uses
         ):
             self.changed.append(name)
@@ -109,7 +115,7 @@ class Services:
         if not running and not enabled:
             return
         self.changed.append(name)
-        if not self.module.check_mode:
+        if not self.check:
             self.systemctl("disable", "--now", unit)
 
     def _wanted(self, fragment: str, uses: list[str]) -> str:
@@ -166,7 +172,9 @@ class Services:
                 same = stream.read() == text
         except OSError:
             same = False
-        if self.module.check_mode:
+        reload = not same or status.get("NeedDaemonReload") == "yes" or status.get("LoadState") == "not-found"
+        if self.check:
+            self.due = self.due or reload
             return
         if not same:
             # A oneshot's earlier run is known only by its mark, so the record of that run must not outlive it.
@@ -174,7 +182,7 @@ class Services:
                 self._record(unit, status.get("InvocationID", ""), self._marked(unit) or "none")
             os.makedirs(os.path.dirname(drop_in), mode=0o755, exist_ok=True)
             atomic.write(drop_in, text)
-        if not same or status.get("NeedDaemonReload") == "yes" or status.get("LoadState") == "not-found":
+        if reload:
             self.systemctl("daemon-reload")
 
     def _record(self, unit: str, invocation: str, digest: str) -> None:
@@ -187,14 +195,14 @@ class Services:
         if not wrong:
             return
         self.changed.append(name)
-        if not self.module.check_mode:
+        if not self.check:
             self.systemctl("enable" if service["enabled"] else "disable", unit)
 
     def _act(self, verb: str, unit: str, service: dict[str, Any], wanted: str, uses: list[str]) -> None:
         name = service["name"]
         if name not in self.changed:
             self.changed.append(name)
-        if self.module.check_mode:
+        if self.check:
             return
         self.systemctl("reset-failed", unit, check=False)
         code, _out, err = self.module.run_command(["systemctl", verb, unit])

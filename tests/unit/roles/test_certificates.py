@@ -38,10 +38,10 @@ class Certificate(NamedTuple):
 
 
 def entries(content: Any) -> Iterator[dict[str, Any]]:
-    """Yield all mappings that say which authority signs a path, wherever they are."""
+    """Yield the options and the path of all certificates, wherever they are."""
     if isinstance(content, dict):
-        if {"path", "authority"} <= set(content):
-            yield content
+        if "path" in content and isinstance(content.get("certificate"), dict):
+            yield {**content["certificate"], "path": content["path"]}
         content = list(content.values())
     if isinstance(content, list):
         for one in content:

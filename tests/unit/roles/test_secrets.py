@@ -29,14 +29,9 @@ COPIES = ["kubernetes-ca.key", "service-account.key", "registry-push.password", 
 def play(place: Path) -> list[dict[str, Any]]:
     """Return a play that makes the secrets of a cluster and writes those that hosts get, as the roles do."""
     tasks = yaml.safe_load((ROLES / "pki/tasks/main.yml").read_text("utf-8"))
-    certificate = {"path": f"{place}/pki/admin", "authority": "kubernetes-ca", "common_name": "cloudbang-admin"}
-    tasks.append(
-        {
-            "name": "Issue",
-            "cloudbang.platform.certificates": {"authorities": f"{place}/pki", "certificates": [certificate]},
-        }
-    )
-    files = [
+    certificate = {"authority": "kubernetes-ca", "common_name": "cloudbang-admin"}
+    files: list[dict[str, Any]] = [{"path": f"{place}/pki/admin", "certificate": certificate}]
+    files += [
         {"path": f"{place}/host/{Path(one).stem}", "template": str(ROLES / one), "mode": "0600"} for one in TEMPLATES
     ]
     files += [{"path": f"{place}/host/{one}", "src": f"{place}/pki/{one}", "mode": "0600"} for one in COPIES]

@@ -4,13 +4,20 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
+import pytest
 import yaml
 
 from ansible_collections.cloudbang.platform.plugins.action import converge
 from ansible_collections.cloudbang.platform.plugins.modules import converge as module
-from ansible_collections.cloudbang.platform.plugins.plugin_utils import kubeconfig
+from ansible_collections.cloudbang.platform.plugins.plugin_utils import certificates, kubeconfig
+from ansible_collections.cloudbang.platform.plugins.plugin_utils.authority import Authority
 from ansible_collections.cloudbang.platform.plugins.plugin_utils.sending import inline
 
 
@@ -18,9 +25,14 @@ def test_documented_options_are_those_that_are_taken() -> None:
     options = yaml.safe_load(module.DOCUMENTATION)["options"]
     files = options["files"]["suboptions"]
     config = files["kubeconfig"]["suboptions"]
+    certificate = files["certificate"]["suboptions"]
     assert set(options) == converge.OPTIONS
     assert set(files) == converge.KEYS
     assert set(config) == kubeconfig.OPTIONS
+    documented = {
+        name: {key: option[key] for key in option if key != "description"} for name, option in certificate.items()
+    }
+    assert documented == certificates.OPTIONS
     assert {name for name, option in config.items() if option.get("required")} == kubeconfig.REQUIRED
 
 
@@ -32,3 +44,89 @@ def test_a_tree_is_sent_without_what_is_hidden_or_compiled(tmp_path: Path) -> No
     (tmp_path / "empty").mkdir()
     content = inline(b"x\n")
     assert converge.tree_of(tmp_path) == {"a.py": content, "inside/b.py": content}
+
+
+class Machine:
+    """This machine as host and controller, with authorities below a directory of its own."""
+
+    def __init__(self, root: Path) -> None:
+        self.root, self.pki, self.path = root, root / "pki", root / "host" / "server"
+        self.pki.mkdir()
+        Authority.ensure(self.pki, "demo-ca", "demo")
+        self.wanted: dict[str, Any] = {"authority": "demo-ca", "common_name": "demo", "names": ["demo.example.org"]}
+
+    def run(self, *files: dict[str, Any], check: bool = False, **wanted: Any) -> dict[str, Any]:
+        """Return the result of the task, and as `runs` how often the module was run on the host."""
+        certificate = {"path": str(self.path), "certificate": {**self.wanted, **wanted}}
+        options = {"files": [*files, certificate], "authorities": str(self.pki), "record": False}
+        variables = {"cloudbang_cluster_name": "demo", "cloudbang_api_url": "https://192.0.2.1:6443"}
+        command = [str(Path(sys.executable).with_name("ansible")), "--inventory=localhost,", "--connection=local"]
+        command += ["--module-name=cloudbang.platform.converge", f"--args={json.dumps(options)}", "--diff", "-vvv"]
+        command += [f"--extra-vars={json.dumps({**variables, 'ansible_python_interpreter': sys.executable})}"]
+        command += ["--check"] if check else []
+        environment = {"ANSIBLE_HOME": str(self.root / "home"), "ANSIBLE_LOCAL_TEMP": str(self.root / "tmp")}
+        environment |= {"ANSIBLE_REMOTE_TMP": str(self.root / "tmp"), "ANSIBLE_NOCOLOR": "1"}
+        environment |= {"ANSIBLE_CALLBACK_RESULT_FORMAT": "json"}
+        done = subprocess.run(
+            [*command, "localhost"],
+            cwd=Path(__file__).resolve().parents[4],
+            env={**os.environ, **environment},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert "PRIVATE KEY" not in done.stdout
+        answer: dict[str, Any] = json.loads(done.stdout[done.stdout.index("=> {") + 3 :])
+        answer["runs"] = done.stdout.count("Using module file")
+        return answer
+
+    def file(self, suffix: str) -> Path:
+        return self.path.with_name(f"server{suffix}")
+
+
+@pytest.fixture()
+def machine(tmp_path: Path) -> Machine:
+    return Machine(tmp_path)
+
+
+def test_a_certificate_is_issued_in_two_runs_and_left_alone_in_one(machine: Machine) -> None:
+    config = machine.root / "host" / "admin.conf"
+    options = {"user": "demo", "certificate": str(machine.path), "authority": str(machine.pki / "demo-ca.crt")}
+    embedding = {"path": str(config), "kubeconfig": {**options, "embed": True}}
+    both = [str(machine.file(".key")), str(machine.file(".crt"))]
+    answer = machine.run(embedding, check=True)
+    assert answer["issued"] == {str(machine.path): "there is no key"}
+    assert answer["changed_files"] == [*both, str(config)] and not machine.path.parent.exists()
+    answer = machine.run(embedding)
+    assert answer["issued"] == {str(machine.path): "there is none"}
+    assert (answer["changed_files"], answer["runs"]) == ([*both, str(config)], 2)
+    answer = machine.run(embedding)
+    assert (answer["changed"], answer["issued"], answer["changed_files"], answer["runs"]) == (False, {}, [], 1)
+    key = machine.file(".key").read_bytes()
+    before = config.read_bytes()
+    for check in (True, False):
+        answer = machine.run(embedding, check=check, names=["other.example.org"])
+        assert "its names differ" in answer["issued"][str(machine.path)]
+        assert answer["changed_files"] == [str(machine.file(".crt")), str(config)]
+        assert (config.read_bytes() == before) is check
+    assert machine.file(".key").read_bytes() == key
+    assert not machine.run(embedding, names=["other.example.org"])["changed"]
+
+
+def test_permissions_of_a_certificate_are_put_right_without_another_one(machine: Machine) -> None:
+    machine.run()
+    before = machine.file(".crt").read_bytes()
+    machine.file(".crt").chmod(0o600)
+    answer = machine.run()
+    assert (answer["changed_files"], answer["issued"], answer["runs"]) == ([str(machine.file(".crt"))], {}, 2)
+    assert machine.file(".crt").read_bytes() == before and machine.file(".crt").stat().st_mode & 0o777 == 0o644
+
+
+def test_what_fails_is_named_before_a_key_is_made(machine: Machine) -> None:
+    assert "common_name" in machine.run(common_name=None)["msg"]
+    assert "value of usages must be one or more of: server, client" in machine.run(usages=["both"])["msg"]
+    assert not machine.path.parent.exists()
+    missing = machine.run(authority="other-ca")
+    assert "other-ca.crt is missing" in missing["msg"]
+    answer = machine.run(check=True, authority="other-ca")
+    assert answer["issued"] == {str(machine.path): "its authority does not exist yet"}

@@ -19,6 +19,7 @@ import pytest
 from ansible_collections.cloudbang.platform.plugins.module_utils.host import HostError
 from ansible_collections.cloudbang.platform.plugins.module_utils.host import files as host_files
 from ansible_collections.cloudbang.platform.plugins.module_utils.host import services as host_services
+from ansible_collections.cloudbang.platform.plugins.module_utils.host.certificates import Certificates, pair
 
 OWNER, GROUP = getpass.getuser(), grp.getgrgid(os.getgid()).gr_name
 
@@ -32,10 +33,10 @@ class Fake:
         self.units: dict[str, str] = {}
         self.calls: list[list[str]] = []
 
-    def run_command(self, command: list[str], **_options: Any) -> tuple[int, str, str]:
+    def run_command(self, command: list[str], data: bytes | None = None, **_options: Any) -> tuple[int, str, str]:
         if command[0] not in ("systemctl", "journalctl"):
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-            return done.returncode, done.stdout, done.stderr
+            done = subprocess.run(command, input=data, capture_output=True, check=False)
+            return done.returncode, done.stdout.decode(), done.stderr.decode()
         if command[1] == "show":
             return 0, "".join(f"{key}={value}\n" for key, value in self.units.items()), ""
         if command[0] == "systemctl":
@@ -67,7 +68,8 @@ def entry(path: Path, content: str | None = None, **more: Any) -> dict[str, Any]
 
 
 def files(tmp_path: Path, fake: Fake) -> host_files.Files:
-    return host_files.Files(fake, host_files.Digests(str(tmp_path / "state" / "digests.json")))  # type: ignore[arg-type]
+    digests = host_files.Digests(str(tmp_path / "state" / "digests.json"))
+    return host_files.Files(fake, digests, fake.check_mode)  # type: ignore[arg-type]
 
 
 def mode(path: Path) -> int:
@@ -239,6 +241,92 @@ def test_a_diff_never_shows_secrets(tmp_path: Path, more: dict[str, Any], shown:
     assert ("hidden" in str(run.diff)) is shown and len(run.diff) == 1
 
 
+def test_what_a_link_leads_to_is_neither_given_away_nor_shown(tmp_path: Path) -> None:
+    other, path = tmp_path / "other", tmp_path / "c.conf"
+    other.write_text("hidden\n")
+    other.chmod(0o640)
+    for content in ("hidden\n", "new\n"):
+        path.unlink(missing_ok=True)
+        path.symlink_to(other)
+        run = files(tmp_path, Fake(diff=True))
+        run.converge(entry(path, content, mode="0600"))
+        assert not path.is_symlink() and (path.read_text(), mode(path)) == (content, 0o600)
+        assert "hidden" not in run.diff[0]["before"]
+    assert other.read_text() == "hidden\n" and mode(other) == 0o640
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a link to another user")
+def test_a_directory_is_moved_by_administrators_only(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir(mode=0o755)
+    link = tmp_path / "data"
+    link.symlink_to(tmp_path / "disk")
+    files(tmp_path, Fake()).converge(entry(link, state="directory", mode="0700"))
+    assert link.is_symlink() and mode(tmp_path / "disk") == 0o700
+    os.chown(link, 12345, 12345, follow_symlinks=False)
+    with pytest.raises(HostError, match="found a link that user 12345 made"):
+        files(tmp_path, Fake()).converge(entry(link, state="directory", mode="0755"))
+    assert mode(tmp_path / "disk") == 0o700
+
+
+class Keys:
+    """The key and certificate at a path."""
+
+    def __init__(self, root: Path) -> None:
+        self.root, self.path = root, root / "pki" / "server"
+        self.key, self.certificate = root / "pki" / "server.key", root / "pki" / "server.crt"
+
+    def find(self, check: bool = False) -> tuple[dict[str, str | None], list[str], list[str]]:
+        """Return what the host has, and the changes of keys and those of certificates' files that are due."""
+        fake = Fake(check)
+        keys, others = files(self.root, fake), files(self.root, Fake(check=True))
+        one = Certificates(fake, keys, others)  # type: ignore[arg-type]
+        found = one.find(*pair(entry(self.path, certificate={})))
+        return found, keys.changed, others.changed
+
+
+def openssl(*arguments: str) -> str:
+    return subprocess.run(["openssl", *arguments], capture_output=True, text=True, check=True).stdout
+
+
+def test_a_key_is_made_once_and_is_its_owner_s_alone(tmp_path: Path) -> None:
+    host = Keys(tmp_path)
+    assert host.find(check=True) == ({"public_key": None, "certificate": None}, [str(host.key)], [])
+    assert not host.key.exists()
+    found, changed, _due = host.find()
+    assert changed == [str(host.key)] and mode(host.key) == 0o600
+    assert found["public_key"] == openssl("pkey", "-in", str(host.key), "-pubout")
+    assert "prime256v1" in openssl("pkey", "-in", str(host.key), "-noout", "-text")
+    before = kept(host.key)
+    assert host.find() == (found, [], []) and kept(host.key) == before
+    host.key.write_text("damaged")
+    assert host.find()[1] == [str(host.key)]
+
+
+def test_permissions_of_keys_are_put_right_and_those_of_certificates_are_due(tmp_path: Path) -> None:
+    host = Keys(tmp_path)
+    host.find()
+    host.key.chmod(0o644)
+    host.certificate.write_text("certificate\n")
+    host.certificate.chmod(0o600)
+    found, changed, due = host.find(check=True)
+    assert (found["certificate"], changed, due) == ("certificate\n", [str(host.key)], [str(host.certificate)])
+    assert mode(host.key) == 0o644
+    assert host.find()[1:] == ([str(host.key)], [str(host.certificate)])
+    assert (mode(host.key), mode(host.certificate)) == (0o600, 0o600)
+
+
+def test_a_key_or_certificate_behind_a_link_is_none(tmp_path: Path) -> None:
+    host = Keys(tmp_path)
+    host.find()
+    other = host.key.rename(tmp_path / "other")
+    other.chmod(0o640)
+    for path in (host.key, host.certificate):
+        path.symlink_to(other)
+    found, changed, _due = host.find()
+    assert found["certificate"] is None and changed == [str(host.key)] and not host.key.is_symlink()
+    assert found["public_key"] != openssl("pkey", "-in", str(other), "-pubout") and mode(other) == 0o640
+
+
 def test_digests_of_large_files_are_remembered_until_they_change(tmp_path: Path) -> None:
     path, store = tmp_path / "large", tmp_path / "state" / "digests.json"
     path.write_bytes(b"x" * (host_files.REMEMBER_ABOVE + 1))
@@ -328,7 +416,7 @@ class Host:
     def converge(self, check: bool = False, changed: tuple[str, ...] = (), **more: Any) -> tuple[Units, list[str]]:
         fake = Fake(check)
         fake.units = self.state
-        services = Units(fake, host_files.Digests(str(self.root / "none")), list(changed))  # type: ignore[arg-type]
+        services = Units(fake, host_files.Digests(str(self.root / "none")), list(changed), check)  # type: ignore[arg-type]
         services.root = self.root
         services.converge([{**SERVICE, "uses": [str(self.used)], **more}], [])
         return services, fake.verbs
@@ -384,6 +472,16 @@ def test_a_unit_that_runs_with_an_old_file(
     host.used.write_text("two\n")
     services, seen = host.converge(**more)
     assert (seen, services.changed, services.stale) == (verbs, changed, stale)
+
+
+def test_a_mark_that_is_wrong_is_due(host: Host) -> None:
+    assert host.converge(check=True)[0].due
+    host.converge()
+    host.start()
+    assert not host.converge(check=True)[0].due
+    (host.root / "demo.service.d" / "cloudbang.conf").unlink()
+    services, _verbs = host.converge(check=True)
+    assert services.due and services.changed == []
 
 
 def test_a_unit_that_uses_a_directory_runs_with_all_files_in_it(host: Host) -> None:
