@@ -24,7 +24,7 @@ from ansible_collections.cloudbang.platform.plugins.plugin_utils.sending import 
     send_blobs,
 )
 
-OPTIONS = {"files", "services", "authorities", "record"}
+OPTIONS = {"users", "files", "services", "authorities", "record"}
 SOURCES = ("template", "src", "content", "kubeconfig", "certificate", "artifact", "link", "tree")
 MODES = {"artifact": "0755", "kubeconfig": "0600"}
 KEYS = {*SOURCES, "path", "state", "mode", "owner", "group", "validate", "secret"}
@@ -48,14 +48,12 @@ def embedded(options: Any) -> str | None:
 
 def merged(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
     """Return the result of two runs of the module."""
-    lists = {key: [*first[key], *second.get(key, [])] for key in ("changed_files", "restarted", "diff")}
-    return {
-        **second,
-        "changed": bool(first["changed"] or second.get("changed")),
-        "changed_files": list(dict.fromkeys(lists["changed_files"])),
-        "restarted": lists["restarted"],
-        "diff": lists["diff"],
+    names = {
+        key: list(dict.fromkeys([*first[key], *second.get(key, [])]))
+        for key in ("changed_users", "changed_files", "restarted")
     }
+    changed = bool(first["changed"] or second.get("changed"))
+    return {**second, **names, "changed": changed, "diff": [*first["diff"], *second.get("diff", [])]}
 
 
 def tree_of(root: Path) -> dict[str, dict[str, str]]:
@@ -92,6 +90,7 @@ class ActionModule(ActionBase):
         directory = self._authorities() if self._certificates else Path()
         files = [self._entry(entry) for entry in entries]
         arguments = {
+            "users": self._task.args.get("users") or [],
             "files": files,
             "services": self._task.args.get("services") or [],
             # What a task delegates, to the controller, is not part of the host.

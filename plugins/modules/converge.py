@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: converge
-short_description: Converge files, certificates and the services that use them
+short_description: Converge users, files, certificates and the services that use them
 version_added: 0.1.0
 author: Cloudbang Team (@cloudbang)
 description:
@@ -21,6 +21,25 @@ description:
   - A unit is restarted if the files that it uses differ from those that it was started with, or if its effect is gone.
     Since this is compared at each run, a run repairs an earlier one that stopped after a file had changed.
 options:
+  users:
+    description: System users without a login, created before all files.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description: Name of the user.
+        type: str
+        required: true
+      home:
+        description: Home directory in the user database. It is not created.
+        type: path
+        default: /nonexistent
+      group:
+        description:
+          - Name of the primary group, which must exist or be that of a user before it.
+          - Without it a new user gets a group of its own name, and another one keeps its group.
+        type: str
   files:
     description:
       - Files, directories and links on the host, in order. A file has exactly one source.
@@ -224,6 +243,9 @@ requirements:
 EXAMPLES = r"""
 - name: Configure and run etcd
   cloudbang.platform.converge:
+    users:
+      - name: etcd
+        home: /var/lib/etcd
     files:
       - path: /usr/local/bin/etcd
         artifact: etcd
@@ -254,6 +276,11 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+changed_users:
+  description: Users that were, or in check mode would be, created or changed.
+  type: list
+  elements: str
+  returned: always
 changed_files:
   description: Paths that were, or in check mode would be, changed.
   type: list
@@ -284,7 +311,7 @@ import os
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.cloudbang.platform.plugins.module_utils.host import HostError
+from ansible_collections.cloudbang.platform.plugins.module_utils.host import HostError, users
 from ansible_collections.cloudbang.platform.plugins.module_utils.host.certificates import Certificates, pair
 from ansible_collections.cloudbang.platform.plugins.module_utils.host.files import Digests, Files, record
 from ansible_collections.cloudbang.platform.plugins.module_utils.host.services import Services
@@ -337,8 +364,14 @@ def main() -> None:
         "health": {"type": "str"},
         "health_timeout": {"type": "int", "default": 60},
     }
+    user_spec = {
+        "name": {"type": "str", "required": True},
+        "home": {"type": "path", "default": "/nonexistent"},
+        "group": {"type": "str"},
+    }
     module = AnsibleModule(
         argument_spec={
+            "users": {"type": "list", "elements": "dict", "default": [], "options": user_spec},
             "files": {"type": "list", "elements": "dict", "default": [], "options": file_spec},
             "services": {"type": "list", "elements": "dict", "default": [], "options": service_spec},
             "authorities": {"type": "path"},
@@ -348,8 +381,8 @@ def main() -> None:
     )
     entries = [entry for entry in module.params["files"] if not entry["certificate"]]
     pairs = [pair(entry) for entry in module.params["files"] if entry["certificate"]]
-    # The controller signs with what this run finds, and until then all but keys is only compared: no service restarts
-    # with a new key and the old certificate, or waits for its health with one that has expired.
+    # The controller signs with what this run finds, and until then all but users and keys is only compared: no service
+    # restarts with a new key and the old certificate, or waits for its health with one that has expired.
     check = module.check_mode or bool(pairs)
     digests = Digests()
     done = Files(module, digests, module.check_mode)
@@ -357,8 +390,10 @@ def main() -> None:
     services = Services(module, digests, files.changed, check)
     restarted: list[str] = [] if pairs else services.changed
     certificates = Certificates(module, done, files)
+    changed_users: list[str] = []
     found = []
     try:
+        changed_users += users.create(module, module.params["users"])
         if module.params["record"] and not module.check_mode and os.geteuid() == 0:
             record([*(one for both in pairs for one in both), *entries])
         for key, certificate in pairs:
@@ -372,14 +407,16 @@ def main() -> None:
     except (HostError, OSError) as error:
         module.fail_json(
             msg=str(error),
-            changed=bool(done.changed),
+            changed=bool(changed_users or done.changed),
+            changed_users=changed_users,
             changed_files=done.changed,
             restarted=restarted,
             stale=[],
             missing=files.missing,
         )
     module.exit_json(
-        changed=bool(done.changed or restarted),
+        changed=bool(changed_users or done.changed or restarted),
+        changed_users=changed_users,
         changed_files=done.changed,
         restarted=restarted,
         stale=services.stale,
