@@ -24,7 +24,7 @@ from ansible_collections.cloudbang.platform.plugins.plugin_utils.sending import 
     send_blobs,
 )
 
-OPTIONS = {"users", "files", "services", "authorities", "record"}
+OPTIONS = {"packages", "users", "files", "services", "authorities", "record"}
 SOURCES = ("template", "src", "content", "kubeconfig", "certificate", "artifact", "link", "tree")
 MODES = {"artifact": "0755", "kubeconfig": "0600"}
 KEYS = {*SOURCES, "path", "state", "mode", "owner", "group", "validate", "secret"}
@@ -50,7 +50,7 @@ def merged(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
     """Return the result of two runs of the module."""
     names = {
         key: list(dict.fromkeys([*first[key], *second.get(key, [])]))
-        for key in ("changed_users", "changed_files", "restarted")
+        for key in ("installed", "changed_users", "changed_files", "restarted")
     }
     changed = bool(first["changed"] or second.get("changed"))
     return {**second, **names, "changed": changed, "diff": [*first["diff"], *second.get("diff", [])]}
@@ -90,6 +90,7 @@ class ActionModule(ActionBase):
         directory = self._authorities() if self._certificates else Path()
         files = [self._entry(entry) for entry in entries]
         arguments = {
+            "packages": self._task.args.get("packages") or [],
             "users": self._task.args.get("users") or [],
             "files": files,
             "services": self._task.args.get("services") or [],

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: converge
-short_description: Converge users, files, certificates and the services that use them
+short_description: Converge packages, users, files, certificates and the services that use them
 version_added: 0.1.0
 author: Cloudbang Team (@cloudbang)
 description:
@@ -21,6 +21,13 @@ description:
   - A unit is restarted if the files that it uses differ from those that it was started with, or if its effect is gone.
     Since this is compared at each run, a run repairs an earlier one that stopped after a file had changed.
 options:
+  packages:
+    description:
+      - Names of Debian packages, installed before all else. dpkg is asked, and apt only if one is missing, so that a
+        host that has them needs neither the network nor C(python3-apt).
+    type: list
+    elements: str
+    default: []
   users:
     description: System users without a login, created before all files.
     type: list
@@ -276,6 +283,11 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+installed:
+  description: Packages that were, or in check mode would be, installed.
+  type: list
+  elements: str
+  returned: always
 changed_users:
   description: Users that were, or in check mode would be, created or changed.
   type: list
@@ -311,7 +323,7 @@ import os
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.cloudbang.platform.plugins.module_utils.host import HostError, users
+from ansible_collections.cloudbang.platform.plugins.module_utils.host import HostError, packages, users
 from ansible_collections.cloudbang.platform.plugins.module_utils.host.certificates import Certificates, pair
 from ansible_collections.cloudbang.platform.plugins.module_utils.host.files import Digests, Files, record
 from ansible_collections.cloudbang.platform.plugins.module_utils.host.services import Services
@@ -371,6 +383,7 @@ def main() -> None:
     }
     module = AnsibleModule(
         argument_spec={
+            "packages": {"type": "list", "elements": "str", "default": []},
             "users": {"type": "list", "elements": "dict", "default": [], "options": user_spec},
             "files": {"type": "list", "elements": "dict", "default": [], "options": file_spec},
             "services": {"type": "list", "elements": "dict", "default": [], "options": service_spec},
@@ -381,8 +394,8 @@ def main() -> None:
     )
     entries = [entry for entry in module.params["files"] if not entry["certificate"]]
     pairs = [pair(entry) for entry in module.params["files"] if entry["certificate"]]
-    # The controller signs with what this run finds, and until then all but users and keys is only compared: no service
-    # restarts with a new key and the old certificate, or waits for its health with one that has expired.
+    # The controller signs with what this run finds. Until then all but packages, users and keys is only compared: no
+    # service restarts with a new key and the old certificate, or waits for its health with one that has expired.
     check = module.check_mode or bool(pairs)
     digests = Digests()
     done = Files(module, digests, module.check_mode)
@@ -390,9 +403,11 @@ def main() -> None:
     services = Services(module, digests, files.changed, check)
     restarted: list[str] = [] if pairs else services.changed
     certificates = Certificates(module, done, files)
+    installed: list[str] = []
     changed_users: list[str] = []
     found = []
     try:
+        installed += packages.install(module, module.params["packages"])
         changed_users += users.create(module, module.params["users"])
         if module.params["record"] and not module.check_mode and os.geteuid() == 0:
             record([*(one for both in pairs for one in both), *entries])
@@ -407,7 +422,8 @@ def main() -> None:
     except (HostError, OSError) as error:
         module.fail_json(
             msg=str(error),
-            changed=bool(changed_users or done.changed),
+            changed=bool(installed or changed_users or done.changed),
+            installed=installed,
             changed_users=changed_users,
             changed_files=done.changed,
             restarted=restarted,
@@ -415,7 +431,8 @@ def main() -> None:
             missing=files.missing,
         )
     module.exit_json(
-        changed=bool(changed_users or done.changed or restarted),
+        changed=bool(installed or changed_users or done.changed or restarted),
+        installed=installed,
         changed_users=changed_users,
         changed_files=done.changed,
         restarted=restarted,
