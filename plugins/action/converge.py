@@ -35,11 +35,19 @@ def text_of(value: Any) -> str:
 
 
 def tree_of(root: Path) -> dict[str, dict[str, str]]:
-    """Return the contents of all files below a directory by relative path, but for what a module ignores there."""
-    names = {path.relative_to(root): path for path in sorted(root.rglob("*")) if path.is_file()}
-    return {
-        str(name): inline(path.read_bytes()) for name, path in names.items() if not any(map(trees.ignored, name.parts))
-    }
+    """Return the contents of all files below a directory by relative path, but for what a module ignores there.
+
+    Raises AnsibleActionFail when there are none, as the host would lose what it has, and for a link, which would be
+    left out.
+    """
+    names = {path.relative_to(root): path for path in sorted(root.rglob("*"))}
+    found = {name: path for name, path in names.items() if not any(map(trees.ignored, name.parts))}
+    links = [str(name) for name, path in found.items() if path.is_symlink()]
+    files = {str(name): inline(path.read_bytes()) for name, path in found.items() if path.is_file()}
+    if links or not files:
+        what = f"the links {', '.join(links)}" if links else "no files"
+        raise AnsibleActionFail(f"tree {root}: found {what}, wanted a directory of regular files")
+    return files
 
 
 class ActionModule(ActionBase):
@@ -71,7 +79,7 @@ class ActionModule(ActionBase):
             contents = {entry["path"]: entry["content"] for entry in files if "content" in entry}
             wanted = [contents[path]["sha256"] for path in first["missing"] if path in contents]
             sent = send_blobs(self, wanted, blobs)
-            for content in contents.values():
+            for content in (one for one in contents.values() if "sha256" in one):
                 content["blob"] = sent.get(content["sha256"])
             try:
                 answer = self._converge(arguments)
@@ -106,11 +114,13 @@ class ActionModule(ActionBase):
         plain = {key: value for key, value in entry.items() if key not in SOURCES}
         state = entry.get("state", "file")
         if not given:
-            if state == "file":
+            if state not in ("directory", "absent"):
                 raise AnsibleActionFail(f"{where}: wanted one of {', '.join(SOURCES)}, or state directory or absent")
             plain.setdefault("mode", "0755")
             return plain
         source = given[0]
+        if state not in ("file", {"link": "link", "tree": "tree"}.get(source)):
+            raise AnsibleActionFail(f"{where}: found state {state} beside {source}, wanted one of them")
         if source == "link":
             return {**plain, "state": "link", "link": entry["link"]}
         plain.setdefault("mode", MODES.get(source, "0644"))
@@ -118,10 +128,10 @@ class ActionModule(ActionBase):
             plain["secret"] = True
         if source == "artifact":
             return {**plain, "content": {"sha256": self._artifact(entry["artifact"], blobs)}}
+        if source == "tree":
+            files = tree_of(Path(self._find_needle("files", entry[source])))
+            return {**plain, "state": "tree", "content": {"files": files}}
         try:
-            if source == "tree":
-                files = tree_of(Path(self._find_needle("files", entry[source])))
-                return {**plain, "state": "tree", "content": {"files": files}}
             data = self._content(source, entry[source])
         except (AnsibleError, OSError) as error:
             if not_made_yet(self, self._variables):
