@@ -326,10 +326,7 @@ class Kube:
         return response
 
     def _refusal(self, status: int, data: bytes, verb: str, what: str) -> KubeError:
-        try:
-            answer = json.loads(data)
-        except ValueError:
-            answer = {}
+        answer = _status(data)
         message = answer.get("message") or data[:300].decode("utf-8", "replace").strip() or "no reason given"
         if status == 401:
             return ConfigError(
@@ -385,16 +382,22 @@ def _unknown(method: str, where: str, why: str) -> Unknown:
     return Unknown(f"{why}; it is unknown whether {method} {where} was done, run the task again")
 
 
+def _status(data: bytes) -> dict[str, Any]:
+    """Return the Status object with which the API refused a request, or {} when the answer is something else."""
+    try:
+        answer = json.loads(data)
+    except ValueError:
+        return {}
+    return answer if isinstance(answer, dict) else {}
+
+
 def _quota_moved(data: bytes, where: str) -> bool:
     """Return whether a request was refused only because another one was counted in the quota meanwhile.
 
     It is counted before anything is stored, so that even a POST can be sent again.
     """
-    try:
-        details = json.loads(data).get("details") or {}
-    except (ValueError, AttributeError):
-        return False
-    return bool(details.get("kind") == "resourcequotas") and "/resourcequotas" not in where
+    details = _status(data).get("details") or {}
+    return details.get("kind") == "resourcequotas" and "/resourcequotas" not in where
 
 
 def _retry_after(response: Any) -> float:

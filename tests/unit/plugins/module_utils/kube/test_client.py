@@ -131,3 +131,11 @@ def test_a_request_is_sent_again_when_the_quota_was_in_use(balancer: Any, kind: 
     else:
         kube.request("POST", where, {}, {})
     assert len(made.requests) == sent
+
+
+def test_a_quota_that_stays_in_use_ends_the_request(balancer: Any) -> None:
+    made, kube = balancer(0)
+    made.first = [conflict("resourcequotas")] * 1000
+    with pytest.raises(client.ApiError):
+        kube.request("POST", WHERE, {}, {}, patience=0.1)
+    assert len(made.requests) < 50
