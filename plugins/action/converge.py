@@ -119,7 +119,8 @@ class ActionModule(ActionBase):
             plain.setdefault("mode", "0755")
             return plain
         source = given[0]
-        if state not in ("file", {"link": "link", "tree": "tree"}.get(source)):
+        # A link and a tree are states too.
+        if state not in ("file", source):
             raise AnsibleActionFail(f"{where}: found state {state} beside {source}, wanted one of them")
         if source == "link":
             return {**plain, "state": "link", "link": entry["link"]}
