@@ -32,6 +32,8 @@ BUILD = ROOT / "build" / "molecule"
 # Those that take long start first.
 FIRST = ["goodnet", "nodes", "single", "kube_control_plane", "etcd", "lab", "api_loadbalancer"]
 TAIL = 60
+# What molecule itself remembers of a scenario, such as that its nodes were created. A killed run leaves it wrong.
+EPHEMERAL = "molecule"
 
 
 @dataclass
@@ -53,9 +55,10 @@ def scenarios() -> list[str]:
     return sorted(found, key=lambda name: FIRST.index(name) if name in FIRST else len(FIRST))
 
 
-def call(log: Path, *command: str, seconds: int = 1800) -> int:
+def call(log: Path, *command: str, seconds: int = 1800, variables: dict[str, str] | None = None) -> int:
     """Run a command with its output in a file. Return its exit code, or 124 when it took too long."""
     environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "NO_COLOR": "1", "PYTHONUNBUFFERED": "1"}
+    environment.update(variables or {})
     with log.open("ab") as stream:
         try:
             return subprocess.run(
@@ -120,28 +123,36 @@ class Steps:
                 self.seconds[step] = now - begun
 
 
-def remove_leftovers(name: str) -> None:
-    """Remove the nodes that a scenario left behind when it was killed, and what the controller had of their cluster."""
+def left_behind(name: str) -> bool:
+    """Return whether an earlier run was killed before it removed the nodes of a scenario, or their cluster's state."""
     label = f"label=cloudbang.lab=molecule-{name.replace('_', '-')}"
-    found = subprocess.run(
-        ["docker", "ps", "--all", "--quiet", "--filter", label], capture_output=True, text=True, check=True
-    ).stdout.split()
-    if found:
-        subprocess.run(["docker", "rm", "--force", "--volumes", *found], stdout=subprocess.DEVNULL, check=True)
-    shutil.rmtree(BUILD / name / "state", ignore_errors=True)
+    nodes = subprocess.run(["docker", "ps", "--all", "--quiet", "--filter", label], capture_output=True, check=False)
+    return bool(nodes.stdout.strip()) or (BUILD / name / "state").exists()
+
+
+def molecule(log: Path, command: str, name: str, *more: str, **limit: int) -> int:
+    """Run a command of molecule for a scenario."""
+    directory = {"MOLECULE_EPHEMERAL_DIRECTORY": str(BUILD / name / EPHEMERAL)}
+    return call(log, "molecule", command, "--scenario-name", name, *more, **limit, variables=directory)
+
+
+def destroy(name: str) -> None:
+    molecule(BUILD / f"{name}-destroy.log", "destroy", name, seconds=180)
 
 
 def run(name: str) -> Outcome:
     log, report = BUILD / f"{name}.log", BUILD / f"{name}.xml"
-    remove_leftovers(name)
     log.write_bytes(b"")
     report.unlink(missing_ok=True)
     started = time.monotonic()
+    if left_behind(name):
+        destroy(name)
+    shutil.rmtree(BUILD / name / EPHEMERAL, ignore_errors=True)
     with Steps(log) as steps:
-        code = call(log, "molecule", "test", "--scenario-name", name, "--destroy", "always")
+        code = molecule(log, "test", name, "--destroy", "always")
     if code:
         # A scenario that was stopped half way has not removed its nodes.
-        call(BUILD / f"{name}-destroy.log", "molecule", "destroy", "--scenario-name", name, seconds=180)
+        destroy(name)
     tests, failures = counts(report)
     step = failed_step(log) if code else ""
     return Outcome(name, time.monotonic() - started, code == 0, tests, failures, step, log, steps)

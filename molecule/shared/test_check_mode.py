@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""For roles that the end-to-end tests do not run: check mode on a converged host finds nothing to change."""
+"""For what the end-to-end tests do not have: check mode on a converged host finds nothing to change."""
 
 from __future__ import annotations
 

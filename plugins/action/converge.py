@@ -57,11 +57,19 @@ def merged(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
 
 
 def tree_of(root: Path) -> dict[str, dict[str, str]]:
-    """Return the contents of all files below a directory by relative path, but for what a module ignores there."""
-    names = {path.relative_to(root): path for path in sorted(root.rglob("*")) if path.is_file()}
-    return {
-        str(name): inline(path.read_bytes()) for name, path in names.items() if not any(map(trees.ignored, name.parts))
-    }
+    """Return the contents of all files below a directory by relative path, but for what a module ignores there.
+
+    Raises AnsibleActionFail when there are none, as the host would lose what it has, and for a link, which would be
+    left out.
+    """
+    names = {path.relative_to(root): path for path in sorted(root.rglob("*"))}
+    found = {name: path for name, path in names.items() if not any(map(trees.ignored, name.parts))}
+    links = [str(name) for name, path in found.items() if path.is_symlink()]
+    files = {str(name): inline(path.read_bytes()) for name, path in found.items() if path.is_file()}
+    if links or not files:
+        what = f"the links {', '.join(links)}" if links else "no files"
+        raise AnsibleActionFail(f"tree {root}: found {what}, wanted a directory of regular files")
+    return files
 
 
 class ActionModule(ActionBase):
@@ -141,11 +149,14 @@ class ActionModule(ActionBase):
         plain = {key: value for key, value in entry.items() if key not in SOURCES}
         state = entry.get("state", "file")
         if not given:
-            if state == "file":
+            if state not in ("directory", "absent"):
                 raise AnsibleActionFail(f"{where}: wanted one of {', '.join(SOURCES)}, or state directory or absent")
             plain.setdefault("mode", "0755")
             return plain
         source = given[0]
+        # A link and a tree are states too.
+        if state not in ("file", source):
+            raise AnsibleActionFail(f"{where}: found state {state} beside {source}, wanted one of them")
         if source == "certificate":
             return self._certificate(entry)
         if source == "link":
@@ -157,10 +168,10 @@ class ActionModule(ActionBase):
                 return {**plain, "content": UNKNOWN}
         if source == "artifact":
             return {**plain, "content": {"sha256": self._artifact(entry["artifact"])}}
+        if source == "tree":
+            files = tree_of(Path(self._find_needle("files", entry[source])))
+            return {**plain, "state": "tree", "content": {"files": files}}
         try:
-            if source == "tree":
-                files = tree_of(Path(self._find_needle("files", entry[source])))
-                return {**plain, "state": "tree", "content": {"files": files}}
             data = self._content(source, entry[source])
         except (AnsibleError, OSError) as error:
             if not_made_yet(self, self._variables):

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -44,12 +45,15 @@ def pods(lab: Lab, tenant: str) -> list[Any]:
 
 def reaches(lab: Lab, tenant: str, other: str) -> bool:
     """Return whether each pod of a tenant reaches each pod of another; fail when only some do."""
-    answers = {
-        lab.python(tenant, source.metadata.name, ASK.format(address=target.status.pod_ip)).startswith("200")
-        for source in pods(lab, tenant)
-        for target in pods(lab, other)
-        if source.metadata.name != target.metadata.name
-    }
+    targets = pods(lab, other)
+    ways = [(one, two) for one in pods(lab, tenant) for two in targets if one.metadata.name != two.metadata.name]
+
+    def ask(way: tuple[Any, Any]) -> bool:
+        source, target = way
+        return lab.python(tenant, source.metadata.name, ASK.format(address=target.status.pod_ip)).startswith("200")
+
+    with ThreadPoolExecutor(len(ways)) as pool:
+        answers = set(pool.map(ask, ways))
     assert len(answers) == 1, f"{tenant} reaches only some pods of {other}"
     return answers.pop()
 

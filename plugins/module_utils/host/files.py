@@ -195,12 +195,21 @@ class Files:
         for name in files:
             while (name := os.path.dirname(name)) and os.path.join(root, name) not in directories:
                 directories.add(os.path.join(root, name))
-        for path in sorted(directories):
-            self._directory({**entry, "path": path, "mode": oct(mode | (mode & 0o444) >> 2)})
         wanted = {os.path.join(root, name): content for name, content in files.items()}
+        for path in sorted(directories):
+            # What the tree had there before was another kind of thing. Nothing is written through a link.
+            if path != root and os.path.lexists(path) and (os.path.islink(path) or not os.path.isdir(path)):
+                self._absent({"path": path})
+                if self.check:
+                    continue
+            self._directory({**entry, "path": path, "mode": oct(mode | (mode & 0o444) >> 2)})
         for path in sorted(wanted):
+            if os.path.isdir(path) and not os.path.islink(path):
+                self._absent({"path": path})
+                if self.check:
+                    continue
             self._file({**entry, "path": path, "content": wanted[path]})
-        # Last: until the new files are there, programs find the old ones.
+        # Last: what needs an old file finds it until the new ones are there.
         for top, inside, names in os.walk(root):
             found = {os.path.join(top, name) for name in (*inside, *names) if not trees.ignored(name)}
             for path in sorted(found - directories - wanted.keys()):

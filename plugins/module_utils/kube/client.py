@@ -251,7 +251,7 @@ class Kube:
         """Send a request and return the answer's JSON.
 
         Requests except a POST that was sent are retried for some seconds (PATIENCE) while the API does not answer or is
-        busy.
+        busy. Each is while others use the quota of the namespace at the same time.
         """
         headers = {"Content-Type": content_type} if body is not None else {}
         if accept:
@@ -272,6 +272,9 @@ class Kube:
                 raise
             if response.status in BUSY and method != "POST" and time.monotonic() < end:
                 time.sleep(_retry_after(response))
+                continue
+            if response.status == 409 and _quota_moved(response.data, where) and time.monotonic() < end:
+                time.sleep(PAUSE)
                 continue
             if response.status in (502, 504) and method != "GET":
                 raise _unknown(method, where, f"{self.described} answered {response.status}")
@@ -323,10 +326,7 @@ class Kube:
         return response
 
     def _refusal(self, status: int, data: bytes, verb: str, what: str) -> KubeError:
-        try:
-            answer = json.loads(data)
-        except ValueError:
-            answer = {}
+        answer = _status(data)
         message = answer.get("message") or data[:300].decode("utf-8", "replace").strip() or "no reason given"
         if status == 401:
             return ConfigError(
@@ -380,6 +380,24 @@ class _AnswerLost(Unreachable):
 
 def _unknown(method: str, where: str, why: str) -> Unknown:
     return Unknown(f"{why}; it is unknown whether {method} {where} was done, run the task again")
+
+
+def _status(data: bytes) -> dict[str, Any]:
+    """Return the Status object with which the API refused a request, or {} when the answer is something else."""
+    try:
+        answer = json.loads(data)
+    except ValueError:
+        return {}
+    return answer if isinstance(answer, dict) else {}
+
+
+def _quota_moved(data: bytes, where: str) -> bool:
+    """Return whether a request was refused only because another one was counted in the quota meanwhile.
+
+    It is counted before anything is stored, so that even a POST can be sent again.
+    """
+    details = _status(data).get("details") or {}
+    return details.get("kind") == "resourcequotas" and "/resourcequotas" not in where
 
 
 def _retry_after(response: Any) -> float:

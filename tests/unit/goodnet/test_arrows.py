@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import graphlib
+import importlib
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -86,7 +88,7 @@ def test_an_import_the_other_way_is_found(tmp_path: Path, file: str, line: str, 
 
 
 def test_the_project_names_its_packages_and_programs() -> None:
-    tomllib = pytest.importorskip("tomllib", reason="Python 3.11 has it")
+    tomllib = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
     found = tomllib.loads((PROJECT / "pyproject.toml").read_text("utf-8"))
     packages = {".".join(path.parent.relative_to(PROJECT).parts) for path in PACKAGE.rglob("__init__.py")}
     assert set(found["tool"]["setuptools"]["packages"]) == packages

@@ -204,6 +204,13 @@ def test_nodes_have_no_credentials_that_push(cluster: tuple[Path, dict[str, str]
         assert push not in texts[name] and base64.b64encode(f"cloudbang:{push}".encode()).decode() not in texts[name]
 
 
+def test_nodes_look_for_images_nowhere_else(cluster: tuple[Path, dict[str, str]]) -> None:
+    """A missing image is known at once: without a server of its own, containerd asks for the name's in DNS."""
+    text = cluster[1][HOSTS]
+    servers = re.findall(r'^(?:server = |\[host\.)"(https://[^"]+)"\]?$', text, re.M)
+    assert text.startswith("server = ") and servers == ["https://10.0.0.4:5000"]
+
+
 def test_users_that_push_are_those_of_the_list(cluster: tuple[Path, dict[str, str]]) -> None:
     place, texts = cluster
     first = texts[CLIENTS[0]].splitlines()

@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import fields
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ansible_collections.cloudbang.platform.plugins.module_utils.texts import shown
 
@@ -38,7 +38,10 @@ from .template_spec import parse_template
 from .tenant_spec import info_problems, kubeconfig_problems, tenant_problems
 
 Values = dict[str, Any]
-Request = TypeVar("Request")
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Request = TypeVar("Request", bound="DataclassInstance")
 
 
 def parse(module: str, given: dict[str, Any]) -> Any:
@@ -177,7 +180,7 @@ def _reported(problem: Problem, problems: list[Problem]) -> bool:
 
 def _filled(kind: type[Request], values: Values, **more: Any) -> Request:
     """Return a request with the options that have the names of its fields, and with more."""
-    known = {entry.name: values.get(entry.name) for entry in fields(kind)}  # type: ignore[arg-type]
+    known = {entry.name: values.get(entry.name) for entry in fields(kind)}
     return kind(**{**known, **more})
 
 

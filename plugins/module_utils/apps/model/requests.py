@@ -137,7 +137,7 @@ class RegistryLogin:
 class TemplateRequest:
     """Bring a version of a template to its state: present, exported, imported or absent.
 
-    A template that is to be present is `template`, or in `file`, or made from the stack `stack` with `parameters`.
+    A present template comes from `template`, from `file`, or from the stack `stack` with `parameters`.
     `registry` is None when images are left out.
     """
 

@@ -175,8 +175,9 @@ def parameter_problems(parameters: list[dict[str, Any]], where: str) -> list[Pro
             checker.wrong(place + ".choices", entry.get("choices"), wanted)
         if entry.get("generate") and kind != "secret":
             checker.wrong(place + ".generate", True, f"false, because type is {kind}: only secrets are generated")
-        if not 8 <= entry.get("length", 32) <= 1024:
-            checker.wrong(place + ".length", entry["length"], "8 to 1024")
+        length = entry.get("length")
+        if length is not None and not 8 <= length <= 1024:
+            checker.wrong(place + ".length", length, "8 to 1024")
         if kind == "secret" and default is not None:
             checker.wrong(place + ".default", default, "none, for everybody could read it: use generate", True)
         elif default is not None:

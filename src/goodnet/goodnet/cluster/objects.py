@@ -84,7 +84,7 @@ def reduce_lease(lease: Object) -> Object:
 
 
 def reduce_service(service: Object) -> Object | None:
-    """Return ports and address of a Service of type LoadBalancer; None when it is to be served by somebody else."""
+    """Return ports and address of a Service of type LoadBalancer; None when another program serves it."""
     meta, spec = service["metadata"], service.get("spec") or {}
     if spec.get("loadBalancerClass"):
         return None

@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 
 _APISERVER = "metadata.name=kubernetes"
 _PAGE = 200
-# A watch is ended by the API after a time between these, so that not all hosts come back at once.
+# A watch is ended by the API after a time between these, so that hosts do not reconnect all at once.
 _WATCH_SECONDS = (240, 360)
 _FIRST_PAUSE = 0.5
 _LONGEST_PAUSE = 30.0
@@ -134,7 +134,7 @@ class Watch(threading.Thread):
                 self._version = None
             except (ApiError, Unreachable) as error:
                 self._lost(error)
-                # Full jitter: hosts that lost the API together do not come back together.
+                # Full jitter: hosts that lost the API together do not reconnect together.
                 self.stopping.wait(random.uniform(0, min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**self._failures)))
                 self._failures = min(self._failures + 1, 10)
             except Exception:

@@ -2,7 +2,7 @@
 """The CNI plugin.
 
 The container runtime starts the plugin for every pod, so the plugin only hands what it was given to the agent of this
-host, one line of JSON over its Unix socket, and prints what comes back. Without the modules json and socket, which it
+host, one line of JSON over its Unix socket, and prints the answer. Without the modules json and socket, which it
 needs in trouble only, it takes half of the time. The rest of it, `requests`, runs in the agent.
 """
 

@@ -27,7 +27,7 @@ def answer(environment: Mapping[str, str], text: str, agent: Ask) -> dict[str, A
 
 
 def run(environment: Mapping[str, str], config: dict[str, Any], agent: Ask) -> dict[str, Any] | None:
-    """Carry out CNI_COMMAND and give what is to be printed."""
+    """Carry out CNI_COMMAND and return the text to print."""
     command = environment.get("CNI_COMMAND", "")
     if command not in COMMANDS:
         raise Problem(BAD_ENVIRONMENT, f"CNI_COMMAND is {command!r}", f"It can be {', '.join(COMMANDS)} or VERSION.")

@@ -8,6 +8,7 @@ import getpass
 import grp
 import hashlib
 import os
+import shutil
 import subprocess
 import zlib
 from collections.abc import Iterator
@@ -178,6 +179,27 @@ def test_a_tree_has_its_files_and_no_others(tmp_path: Path) -> None:
     assert again.changed == []
     again.converge(tree(root, new, mode="0600"))
     assert len(again.changed) == 6 and [mode(root / name) for name in ("cni", "same.py")] == [0o700, 0o600]
+
+
+def test_a_tree_changes_the_kind_of_what_it_has_and_writes_through_no_link(tmp_path: Path) -> None:
+    root, elsewhere = tmp_path / "tree", tmp_path / "elsewhere"
+    files(tmp_path, Fake()).converge(tree(root, {"a": "x\n", "b/c": "x\n", "d/e": "x\n"}))
+    elsewhere.mkdir()
+    (elsewhere / "mine").write_text("mine")
+    shutil.rmtree(root / "d")
+    (root / "d").symlink_to(elsewhere)
+    new = tree(root, {"a/inside": "y\n", "b": "y\n", "d/e": "x\n"})
+    checking = files(tmp_path, Fake(check=True))
+    checking.converge(new)
+    assert (root / "a").is_file() and (root / "b").is_dir() and (root / "d").is_symlink()
+    run = files(tmp_path, Fake())
+    run.converge(new)
+    assert set(checking.changed) <= set(run.changed)
+    assert (root / "a/inside").read_text() == (root / "b").read_text() == "y\n"
+    assert not (root / "d").is_symlink() and sorted(path.name for path in elsewhere.iterdir()) == ["mine"]
+    again = files(tmp_path, Fake())
+    again.converge(new)
+    assert again.changed == []
 
 
 def test_what_stands_in_the_way_is_not_removed(tmp_path: Path) -> None:

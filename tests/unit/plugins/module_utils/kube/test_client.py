@@ -35,6 +35,8 @@ class Balancer(threading.Thread):
         self._ended, self._how = ended, how
         self.connections = 0
         self.requests: list[bytes] = []
+        # Answers to the first requests.
+        self.first: list[bytes] = []
         self.url = f"https://127.0.0.1:{self._listener.getsockname()[1]}"
 
     def run(self) -> None:
@@ -53,7 +55,7 @@ class Balancer(threading.Thread):
                     while not data.endswith(b"{}" if b"Content-Type" in data else b"\r\n\r\n"):
                         data += secure.recv(65536)
                     self.requests.append(data.split(b"\r\n")[0])
-                    secure.sendall(ANSWER)
+                    secure.sendall(self.first.pop(0) if self.first else ANSWER)
 
 
 @pytest.fixture(params=["end", "reset"])
@@ -106,3 +108,34 @@ def test_what_changes_something(balancer: Any, method: str, where: str, query: d
     _server, kube = balancer(0)
     kube.request(method, where, query, {} if method in ("POST", "PATCH") else None)
     assert kube.changed is changed
+
+
+def conflict(kind: str) -> bytes:
+    body = b'{"kind": "Status", "reason": "Conflict", "details": {"name": "a", "kind": "%s"}}' % kind.encode()
+    head = ANSWER.replace(b"200 OK", b"409 Conflict").replace(b"Length: 2", b"Length: %d" % len(body))
+    return head.removesuffix(b"{}") + body
+
+
+@pytest.mark.parametrize(
+    ("kind", "where", "sent"),
+    [("resourcequotas", WHERE, 3), ("configmaps", WHERE, 1), ("resourcequotas", f"{WHERE[:-10]}resourcequotas/a", 1)],
+)
+def test_a_request_is_sent_again_when_the_quota_was_in_use(balancer: Any, kind: str, where: str, sent: int) -> None:
+    """Also a POST: it was refused before anything was stored."""
+    made, kube = balancer(0)
+    made.first = [conflict(kind), conflict(kind)]
+    if sent == 1:
+        with pytest.raises(client.ApiError) as error:
+            kube.request("POST", where, {}, {})
+        assert error.value.status == 409
+    else:
+        kube.request("POST", where, {}, {})
+    assert len(made.requests) == sent
+
+
+def test_a_quota_that_stays_in_use_ends_the_request(balancer: Any) -> None:
+    made, kube = balancer(0)
+    made.first = [conflict("resourcequotas")] * 1000
+    with pytest.raises(client.ApiError):
+        kube.request("POST", WHERE, {}, {}, patience=0.1)
+    assert len(made.requests) < 50

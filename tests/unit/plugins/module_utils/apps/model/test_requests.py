@@ -67,7 +67,7 @@ def test_a_request_has_what_the_task_asks_for(
     module: str, options: dict[str, Any], kind: type, has: dict[str, Any]
 ) -> None:
     request = parse(module, {**options, "api_key": "hunter2", "host": "https://api.example.org"})
-    assert type(request) is kind
+    assert isinstance(request, kind)
     assert {name: getattr(request, name) for name in has} == has
     assert not {entry.name for entry in dataclasses.fields(request)} & set(AUTH)
     with pytest.raises(dataclasses.FrozenInstanceError):

@@ -193,6 +193,7 @@ def with_env(value: str, *parameters: dict[str, Any], option: str = "env") -> di
 
 TOKEN = {"name": "token", "type": "secret", "generate": True}
 NUMBER = {"name": "number", "type": "int", "default": 1}
+SECRET = {"name": "password", "type": "secret", "generate": True}
 
 
 @pytest.mark.parametrize(
@@ -213,6 +214,8 @@ NUMBER = {"name": "number", "type": "int", "default": 1}
         ),
         (template(parameters=[NUMBER, NUMBER]), "definition.parameters[1].name", "each parameter once"),
         (template(parameters=[{**NUMBER, "default": "x"}]), "definition.parameters[0].default", "a whole number"),
+        (template(parameters=[{**SECRET, "length": 7}]), "definition.parameters[0].length", "8 to 1024"),
+        (template(parameters=[{**SECRET, "length": "x"}]), "definition.parameters[0].length", "a whole number"),
         (template(parameters=[{**NUMBER, "generate": True}]), "definition.parameters[0].generate", "only secrets"),
         (
             template(parameters=[{"name": "a", "type": "secret", "default": "canary"}]),
