@@ -90,9 +90,13 @@ class ActionModule(ActionBase):
         entries = [dict(entry) for entry in self._task.args.get("files") or []]
         entries.sort(key=lambda entry: entry.get("certificate") is None)
         self._blobs: dict[str, str] = {}
-        self._certificates = {
-            str(entry.get("path")): self._wanted(entry) for entry in entries if entry.get("certificate") is not None
-        }
+        self._certificates: dict[str, dict[str, Any]] = {}
+        for entry in entries:
+            if entry.get("certificate") is not None:
+                path = str(entry.get("path"))
+                if path in self._certificates:
+                    raise AnsibleActionFail(f"{path}: found two certificates, wanted a path for each")
+                self._certificates[path] = self._wanted(entry)
         # By path without extension, once it is known; None for those that check mode does not issue.
         self._signed: dict[str, str | None] = {}
         directory = self._authorities() if self._certificates else Path()
@@ -105,18 +109,46 @@ class ActionModule(ActionBase):
             # What a task delegates, to the controller, is not part of the host.
             "record": self._task.args.get("record", not self._task.delegate_to),
         }
-        answer = first = self._converge(arguments)
+        answer = self._converge(arguments)
         issued: dict[str, str] = {}
-        if not first.get("failed"):
-            issued = self._sign(directory, first["found"])
-            large = bool(first["missing"]) and not self._task.check_mode
-            if issued or first["due"] or large:
-                files[:] = [self._entry(entry) if self._depends(entry) else made for entry, made in zip(entries, files)]
-                answer = merged(first, self._again(arguments, first["missing"] if large else []))
+        try:
+            if not answer.get("failed"):
+                found, due = answer["found"], answer["due"]
+                issued = self._sign(directory, found)
+                if issued or due:
+                    pairs = list(zip(entries, files))
+                    files[:] = [self._entry(entry) if self._depends(entry) else made for entry, made in pairs]
+                own = [file for entry, file in zip(entries, files) if entry.get("path") in issued]
+                replaced = any(found[path]["certificate"] for path in issued)
+                answer = self._finish(answer, arguments, bool(issued or due), own if replaced else [])
+        except AnsibleError as error:
+            answer = {**answer, "failed": True, "msg": str(error)}
         for key in ("invocation", "found", "due"):
             answer.pop(key, None)
         result.update(answer, issued=issued)
         return result
+
+    def _finish(
+        self, answer: dict[str, Any], arguments: dict[str, Any], due: bool, first: list[dict[str, Any]]
+    ) -> dict[str, Any]:
+        """Run the module until the host lacks nothing; return the result of all runs.
+
+        answer: that of the run before; due: whether there is something to do; first: files that do not wait for others.
+        """
+        if first and answer["missing"] and not self._task.check_mode:
+            # Sending takes its time, and may fail. What runs with an old certificate gets the new one before.
+            missing = answer["missing"]
+            answer = {
+                **merged(answer, self._converge({**arguments, "files": first, "services": []})),
+                "missing": missing,
+            }
+        # What stopped a dry run hides what large files come after it, so another round may be needed.
+        for _round in range(2):
+            missing = [] if self._task.check_mode else answer["missing"]
+            if answer.get("failed") or not (due or missing):
+                break
+            answer, due = merged(answer, self._again(arguments, missing)), False
+        return answer
 
     def _again(self, arguments: dict[str, Any], missing: list[str]) -> dict[str, Any]:
         """Run the module again, after sending the large files that the host lacks."""
@@ -225,7 +257,7 @@ class ActionModule(ActionBase):
         except AuthorityError as error:
             raise AnsibleActionFail(f"{where}: {error}") from error
 
-    def _sign(self, directory: Path, found: list[dict[str, Any]]) -> dict[str, str]:
+    def _sign(self, directory: Path, found: dict[str, dict[str, Any]]) -> dict[str, str]:
         """Sign for the keys that the host has; return the reasons by path."""
         try:
             self._signed, issued = certificates.sign(directory, self._certificates, found, bool(self._task.check_mode))
@@ -252,7 +284,8 @@ class ActionModule(ActionBase):
             return False
         if path in self._signed:
             return self._signed[path] is None
-        return not all(os.path.exists(os.path.expanduser(f"{path}{suffix}")) for suffix in (".crt", ".key"))
+        # One that cannot be read is replaced before it is embedded.
+        return not all(os.access(os.path.expanduser(f"{path}{suffix}"), os.R_OK) for suffix in (".crt", ".key"))
 
     def _artifact(self, name: str) -> str:
         """Return the digest of an artifact; in check mode an empty one when it is not cached."""

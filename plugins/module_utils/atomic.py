@@ -29,13 +29,22 @@ def staged(path: str | os.PathLike[str], mode: int = 0o600, ids: tuple[int, int]
         if ids is not None:
             os.fchown(handle, *ids)
         os.fchmod(handle, mode)
-        os.rename(temporary, path)
     except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
+        _removed(temporary)
         raise
     finally:
         os.close(handle)
+    # Not before it is closed: a program that is open for writing cannot be executed.
+    try:
+        os.rename(temporary, path)
+    except BaseException:
+        _removed(temporary)
+        raise
+
+
+def _removed(path: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
 
 
 def no_link(path: str, flags: int) -> int:

@@ -405,18 +405,30 @@ def main() -> None:
     certificates = Certificates(module, done, files)
     installed: list[str] = []
     changed_users: list[str] = []
-    found = []
+    found: dict[str, dict[str, str | None]] = {}
+    # A dry run that finds an error leaves it to the second run, which writes the certificates before it fails.
+    dry, blocked = bool(pairs) and not module.check_mode, False
     try:
         installed += packages.install(module, module.params["packages"])
         changed_users += users.create(module, module.params["users"])
         if module.params["record"] and not module.check_mode and os.geteuid() == 0:
             record([*(one for both in pairs for one in both), *entries])
         for key, certificate in pairs:
-            found.append(certificates.find(key, certificate))
+            found[key["path"].removesuffix(".key")] = certificates.find(key, certificate)
         for entry in entries:
-            files.converge(entry)
-        if not files.missing or check:
-            services.converge(module.params["services"], [*(certificate for _key, certificate in pairs), *entries])
+            try:
+                files.converge(entry)
+            except HostError:
+                if not dry:
+                    raise
+                blocked = True
+        if (not files.missing or check) and not blocked:
+            try:
+                services.converge(module.params["services"], [*(certificate for _key, certificate in pairs), *entries])
+            except HostError:
+                if not dry:
+                    raise
+                blocked = True
         if not module.check_mode:
             digests.save()
     except (HostError, OSError) as error:
@@ -440,7 +452,7 @@ def main() -> None:
         missing=files.missing,
         diff=done.diff,
         found=found,
-        due=bool(pairs and (files.changed or services.changed or services.due)),
+        due=bool(pairs and (blocked or files.changed or services.changed or services.due)),
     )
 
 

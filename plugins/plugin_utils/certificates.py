@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,22 +39,22 @@ def checked(options: Any) -> dict[str, Any]:
 def sign(
     directory: Path,
     wanted: Mapping[str, Mapping[str, Any]],
-    found: Iterable[Mapping[str, str | None]],
+    found: Mapping[str, Mapping[str, str | None]],
     check_mode: bool,
 ) -> tuple[dict[str, str | None], dict[str, str]]:
     """Issue the certificates that do not match their options.
 
     directory: the authorities on the controller.
     wanted: what `checked` returned, by path without extension.
-    found: `public_key` and `certificate` of each on the host as PEM, None when there is none, in the same order.
+    found: `public_key` and `certificate` of each on the host as PEM, None when there is none, by the same paths.
     Returns all certificates as PEM, None for those that would be issued in check mode, and the reasons for those that
     are issued, both by path. Raises AuthorityError.
     """
     authorities: dict[str, Authority] = {}
     signed: dict[str, str | None] = {}
     issued: dict[str, str] = {}
-    for (path, options), state in zip(wanted.items(), found):
-        name, public_key, certificate = options["authority"], state["public_key"], state["certificate"]
+    for path, options in wanted.items():
+        name, public_key, certificate = options["authority"], found[path]["public_key"], found[path]["certificate"]
         leaf = Wanted(
             options["common_name"],
             tuple(options["organizations"]),

@@ -29,7 +29,8 @@ def public_key(module: AnsibleModule, path: str) -> str | None:
     A link is none: its target would be given away with it.
     """
     private = read(path)
-    if private is None:
+    if not private:
+        # Without data openssl would read the standard input of the module, which may be a terminal.
         return None
     command = ["openssl", "pkey", "-pubout", "-passin", "pass:"]
     code, out, _err = module.run_command(command, data=private, binary_data=True)

@@ -203,9 +203,7 @@ def _from_compose(given: Compose, warnings: list[str]) -> dict[str, Any]:
     return {**spec, "bindings": given.bindings, "routes": given.routes}
 
 
-def _bound(
-    kube: Kube, stack: Stack, name: str, tenant: str, lives: dict[str, Live], record: Record
-) -> tuple[App, ...]:
+def _bound(kube: Kube, stack: Stack, name: str, tenant: str, lives: dict[str, Live], record: Record) -> tuple[App, ...]:
     """Return the apps with their stack and bindings. Bindings that no run of this stack has made stay."""
     problems = [
         Problem(f"app {tenant}/{app.name}", f"a member of the stack {other}", "an app of no other stack")

@@ -260,9 +260,7 @@ def _mapped(
     return (None if checker.problems else binding), checker.problems
 
 
-def _service(
-    checker: Checker, binding: WantedBinding, spec: Mapping[str, Any]
-) -> tuple[dict[str, Any] | None, str]:
+def _service(checker: Checker, binding: WantedBinding, spec: Mapping[str, Any]) -> tuple[dict[str, Any] | None, str]:
     """Return the process of the target that is meant, and its Service."""
     routed = main_process(spec["type"], spec["processes"])
     listening = {entry["name"]: entry for entry in spec["processes"] if entry["ports"]}

@@ -101,15 +101,61 @@ def test_a_source_goes_with_its_state(entry: dict[str, Any], found: str) -> None
 def test_a_tree_and_a_file_that_is_sent_go_in_one_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a.py").write_text("x\n")
     entries = [{"path": "/opt/tree", "tree": str(tmp_path)}, {"path": "/opt/large", "artifact": "large"}]
-    nothing: dict[str, Any] = {"installed": [], "changed_users": [], "restarted": [], "diff": [], "found": []}
+    nothing: dict[str, Any] = {"installed": [], "changed_users": [], "restarted": [], "diff": [], "found": {}}
     first = {**nothing, "changed": True, "changed_files": ["/opt/tree/a.py"], "missing": ["/opt/large"], "due": False}
-    action = Action({"files": entries}, [first, {"changed": True, "changed_files": ["/opt/large"]}])
+    second = {"changed": True, "changed_files": ["/opt/large"], "missing": []}
+    action = Action({"files": entries}, [first, second])
     monkeypatch.setattr(action, "_artifact", lambda name: "digest", raising=False)
     monkeypatch.setattr(converge, "send_blobs", lambda _action, missing, _paths: dict.fromkeys(missing, "/tmp/x/blob"))
     monkeypatch.setattr(converge.ActionBase, "run", lambda *_arguments: {})
     result = action.run(None, {})
     assert result["changed_files"] == ["/opt/tree/a.py", "/opt/large"]
     assert [file["content"].get("blob") for file in action.asked[1]["files"]] == [None, "/tmp/x/blob"]
+
+
+def test_a_certificate_is_replaced_before_large_files_are_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which takes its time, and may fail. Nothing has to wait for a certificate that is new."""
+    entries = [{"path": "/opt/large", "artifact": "large"}, {"path": "/pki/server", "certificate": {}}]
+    nothing: dict[str, Any] = {"installed": [], "changed_users": [], "restarted": [], "diff": [], "changed_files": []}
+    ran = {**nothing, "changed": True, "missing": [], "due": False}
+    monkeypatch.setattr(converge.ActionBase, "run", lambda *_arguments: {})
+    monkeypatch.setattr(Action, "_artifact", lambda self, name: "digest", raising=False)
+    monkeypatch.setattr(Action, "_wanted", lambda self, entry: {})
+    monkeypatch.setattr(Action, "_authorities", lambda self: Path("/pki"))
+    monkeypatch.setattr(
+        converge.certificates, "sign", lambda *_arguments: ({"/pki/server": "new"}, {"/pki/server": "x"})
+    )
+    for before, last in (("old", ["/pki/server.crt"]), (None, ["/pki/server", "/opt/large"])):
+        found = {"/pki/server": {"public_key": "key", "certificate": before}}
+        action = Action({"files": entries}, [{**ran, "missing": ["/opt/large"], "found": found}, ran, ran])
+
+        def send(*_arguments: Any) -> dict[str, str]:
+            raise AnsibleActionFail("the disk is full")
+
+        monkeypatch.setattr(converge, "send_blobs", send)
+        result = action.run(None, {})
+        assert [file["path"] for file in action.asked[-1]["files"]] == last
+        assert (result["failed"], result["msg"], result["changed"]) == (True, "the disk is full", True)
+
+
+def test_each_certificate_has_a_path_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(converge.ActionBase, "run", lambda *_arguments: {})
+    entry = {"path": "/pki/server", "certificate": {"authority": "a", "common_name": "b"}}
+    with pytest.raises(AnsibleActionFail, match="/pki/server: found two certificates, wanted a path for each"):
+        Action({"files": [entry, entry]}, []).run(None, {})
+
+
+def test_a_key_that_cannot_be_read_is_not_embedded_before_it_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for suffix in (".key", ".crt"):
+        (tmp_path / f"admin{suffix}").write_text("x")
+    path = str(tmp_path / "admin")
+    action = Action({"files": []}, [])
+    action._certificates, action._signed = {path: {}}, {}
+    for readable in (True, False):
+        monkeypatch.setattr("os.access", lambda name, _mode, may=readable: may or not name.endswith(".key"))
+        assert action._unsigned({"certificate": path, "embed": True}) is not readable
 
 
 class Machine:
@@ -194,5 +240,25 @@ def test_what_fails_is_named_before_a_key_is_made(machine: Machine) -> None:
     assert not machine.path.parent.exists()
     missing = machine.run(authority="other-ca")
     assert "other-ca.crt is missing" in missing["msg"]
+    # What was done before is told all the same.
+    assert (missing["changed"], missing["changed_files"]) == (True, [str(machine.file(".key"))])
     answer = machine.run(check=True, authority="other-ca")
     assert answer["issued"] == {str(machine.path): "its authority does not exist yet"}
+
+
+def test_an_error_elsewhere_in_the_task_does_not_keep_a_certificate_from_its_host(machine: Machine) -> None:
+    taken = machine.root / "taken"
+    taken.write_text("x")
+    for more in ({}, {"names": ["other.example.org"]}):
+        answer = machine.run({"path": str(taken), "state": "directory"}, **more)
+        assert "found a file, wanted a directory" in answer["msg"] and list(answer["issued"]) == [str(machine.path)]
+        assert str(machine.file(".crt")) in answer["changed_files"]
+    assert not machine.run(names=["other.example.org"])["changed"]
+
+
+def test_another_kind_of_thing_takes_a_path_beside_a_certificate(machine: Machine) -> None:
+    moved = machine.root / "moved"
+    moved.write_text("x")
+    absent = {"path": str(moved), "state": "absent"}
+    answer = machine.run(absent, {"path": str(moved), "state": "directory"})
+    assert moved.is_dir() and machine.file(".crt").exists() and "failed" not in answer

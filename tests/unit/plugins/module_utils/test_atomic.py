@@ -55,3 +55,24 @@ def test_a_path_without_a_directory_is_in_the_current_one(tmp_path: Path, monkey
     monkeypatch.chdir(tmp_path)
     atomic.write("here", "text")
     assert (tmp_path / "here").read_text("utf-8") == "text"
+
+
+def test_a_program_can_be_executed_as_soon_as_it_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel refuses to execute a file that somebody has open for writing."""
+    moved: list[bool] = []
+
+    def rename(source: str, target: Path) -> None:
+        handles = [os.path.realpath(f"/proc/self/fd/{number}") for number in os.listdir("/proc/self/fd")]
+        moved.append(os.path.realpath(source) in handles)
+        os.replace(source, target)
+
+    monkeypatch.setattr("os.rename", rename)
+    atomic.write(tmp_path / "program", "#!/bin/sh\n", 0o755)
+    assert moved == [False] and os.access(tmp_path / "program", os.X_OK)
+
+
+def test_a_file_that_cannot_be_moved_leaves_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "directory").mkdir()
+    with pytest.raises(OSError):
+        atomic.write(tmp_path / "directory", "x")
+    assert os.listdir(tmp_path) == ["directory"]
