@@ -6,19 +6,15 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.bindings import (
     Binding,
-    Node,
     WantedBinding,
-    edges_of,
-    key_of,
     resolve,
-    summary,
 )
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.options import Invalid, Problem
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.plan import plan_bindings
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.release_spec import Node, ReleaseSpec
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.releases import Release
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.requests import BindRequest
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube.client import ApiError, Kube
@@ -37,8 +33,7 @@ def run(context: Context, request: BindRequest) -> Outcome:
         raise Invalid([Problem("name", f"no app {name} in tenant {tenant}", "an app that was deployed")])
     unbind = [entry.key for entry in request.bindings if entry.state == "absent"]
     present = [entry for entry in request.bindings if entry.state == "present"]
-    kept = [edge for edge in edges_of(newest.spec) if key_of(edge) not in unbind]
-    wanted = {(edge["target"], edge["tenant"]) for edge in kept}
+    wanted = {edge.node for edge in newest.spec.bindings if edge.key not in unbind}
     wanted |= {entry.node for entry in present}
     graph = Graph(kube, {(name, tenant): wanted})
     bindings, problems = resolve_all(kube, graph, present)
@@ -52,7 +47,7 @@ def run(context: Context, request: BindRequest) -> Outcome:
     if problems:
         raise Invalid(problems)
     outcome = deploy_one(context, plan, request.rollout)
-    outcome.values["app"]["bindings"] = [summary(edge) for edge in edges_of(plan.spec)]
+    outcome.values["app"]["bindings"] = [edge.summary() for edge in plan.spec.bindings]
     return outcome
 
 
@@ -60,7 +55,7 @@ def resolve_all(
     kube: Kube,
     graph: Graph,
     wanted: Iterable[WantedBinding],
-    planned: Mapping[Node, tuple[dict[str, Any], dict[str, str]]] | None = None,
+    planned: Mapping[Node, tuple[ReleaseSpec, dict[str, str]]] | None = None,
 ) -> tuple[list[Binding], list[Problem]]:
     """Return the bindings that are wanted, and what keeps them from being made.
 
@@ -90,7 +85,7 @@ def resolve_all(
 
 def _environment(kube: Kube, release: Release) -> dict[str, str]:
     """Return the environment that a release gives itself."""
-    name = release.spec.get("env_secret")
+    name = release.spec.env_secret
     secret = kube.get("Secret", release.tenant, name) if name else None
     if name and secret is None:
         raise ApiError(404, f"app {release.tenant}/{release.app}: its Secret {name} is gone; deploy it again")

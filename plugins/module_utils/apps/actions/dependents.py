@@ -7,15 +7,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model import releases
-from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.bindings import (
-    Node,
-    cycle,
-    described,
-    edges_of,
-)
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.bindings import cycle, described
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.labels import KIND, TENANT
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.options import Problem
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.plan import Live
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.release_spec import Node
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.releases import BOUND, Release
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.routes_render import summaries
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.tenant_objects import PEERS
@@ -68,12 +64,12 @@ def left_behind(kube: Kube, removed: set[Node], going: set[Node], warnings: list
         warnings.append("bindings of other tenants cannot be seen with these credentials: not checked before removing")
         found = [entry for tenant in sorted({tenant for _name, tenant in removed}) for entry in _own(kube, tenant)]
     hits = {
-        (release.app, release.tenant, (edge["target"], edge["tenant"]))
+        (release.app, release.tenant, edge.node)
         for entry in found
         for release in [releases.read(entry, kube.warn)]
         if release is not None and (release.app, release.tenant) not in going
-        for edge in edges_of(release.spec)
-        if (edge["target"], edge["tenant"]) in removed
+        for edge in release.spec.bindings
+        if edge.node in removed
     }
     peers = Peers(kube)
     problems = []
@@ -83,7 +79,7 @@ def left_behind(kube: Kube, removed: set[Node], going: set[Node], warnings: list
             strangers.setdefault(target, []).append((app, tenant))
             continue
         theirs = releases.releases(kube.find("Secret", tenant, releases.selector([app], "release")), app, kube.warn)
-        now = {(edge["target"], edge["tenant"]) for edge in edges_of(theirs[-1].spec)} if theirs else set()
+        now = {edge.node for edge in theirs[-1].spec.bindings} if theirs else set()
         if target in now:
             wanted = "to remove that binding (app_binding), or that app, first, or force: true"
             problems.append(Problem(f"app {described([target])}", f"{described([(app, tenant)])} bound to it", wanted))
@@ -140,8 +136,8 @@ class Graph:
             return self._wanted[node]
         release = if_allowed(lambda: self.release(node))
         found: set[Node] = set()
-        for edge in edges_of(release.spec) if release else ():
-            target = (edge["target"], edge["tenant"])
+        for edge in release.spec.bindings if release else ():
+            target = edge.node
             if self._peers.lets_in(target[1], node[1]):
                 found.add(target)
             elif target in self._wanted:

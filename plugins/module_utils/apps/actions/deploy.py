@@ -8,7 +8,6 @@ import contextlib
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model import releases, render
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.bindings import clashes
@@ -49,7 +48,6 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.roll
 )
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.routes_render import Claim, routes_of
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.spec import App
-from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.types import TYPES
 from ansible_collections.cloudbang.platform.plugins.module_utils.errors import PlatformError
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube import objects
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube.client import (
@@ -92,7 +90,7 @@ def run(context: Context, request: DeployRequest) -> Outcome:
     for tenant, members in tenants.items():
         found = load(kube, tenant, [app.name for app in members])
         lives.update({f"{tenant}/{name}": live for name, live in found.items()})
-    if any(process.get("host_network") for app in apps for process in app.processes):
+    if any(process.host_network for app in apps for process in app.processes):
         share_ports(kube, lives.values())
     warnings: list[str] = []
     problems, absent = namespaces(kube, lives.values())
@@ -141,7 +139,7 @@ def load(kube: Kube, tenant: str, names: Iterable[str]) -> dict[str, Live]:
     for kind in possible_kinds(lives.values()):
         place(lives, kind, kube.find(kind, tenant, chosen, after=now))
     place(lives, "content", kube.find("Secret", tenant, releases.selector(names, "content"), metadata=True, after=now))
-    if any(on_hosts(release.spec) for live in lives.values() for release in live.releases):
+    if any(release.spec.on_hosts for live in lives.values() for release in live.releases):
         share_ports(kube, lives.values())
     return lives
 
@@ -153,14 +151,9 @@ def possible_kinds(lives: Iterable[Live]) -> list[str]:
     """
     workloads: set[str] = set()
     for live in lives:
-        ran = [render.workload_kind(release.spec) for release in live.releases]
+        ran = [release.spec.row.workload for release in live.releases]
         workloads.update(ran or WORKLOADS)
     return [kind for kind in KINDS if kind not in WORKLOADS or kind in workloads]
-
-
-def on_hosts(content: dict[str, Any]) -> bool:
-    """Say whether a release has processes in the hosts' network."""
-    return any(process.get("host_network") for process in content.get("processes", []))
 
 
 def share_ports(kube: Kube, lives: Iterable[Live]) -> None:
@@ -211,7 +204,7 @@ def _collect(apps: Sequence[App], act: Callable[[App], Outcome], warnings: list[
 
 def _admitted(kube: Kube, plan: Plan, absent: set[str]) -> list[Problem]:
     """Return what keeps the processes in the hosts' network out of the namespace."""
-    processes = [process["name"] for process in plan.spec["processes"] if process.get("host_network")]
+    processes = [process.name for process in plan.spec.on_hosts]
     if not processes:
         return []
     level = "baseline"
@@ -317,7 +310,7 @@ def deploy(context: Context, plan: Plan, rollout: Rollout) -> Outcome:
         "release": plan.version,
         "previous_release": newest.version if newest else None,
         "digest": plan.digest,
-        "image": plan.spec["image"],
+        "image": plan.spec.image,
         "drift": plan.drift,
         "replicas": plan.counts(),
     }
@@ -344,7 +337,7 @@ def deploy(context: Context, plan: Plan, rollout: Rollout) -> Outcome:
         release_store.mark(kube, release, "good")
         outcome.changed = True
     if plan.blue_green and not plan.stopped and any(kind in WORKLOADS for kind, _name in plan.prunes):
-        time.sleep(plan.spec["drain"])
+        time.sleep(plan.spec.drain)
     _prune(kube, plan)
     _tidy(kube, plan)
     return outcome
@@ -503,7 +496,7 @@ def _wait(kube: Kube, plan: Plan, release: Release, seconds: float, timeout: flo
             pods = watcher.of("Pod")
             waited = time.monotonic() - started
             verdict = judge([found[key] for key in keys], pods, plan.digest, waited)
-            if verdict.done and plan.stopped and pods and TYPES[plan.spec["type"]].lasting:
+            if verdict.done and plan.stopped and pods and plan.spec.row.lasting:
                 verdict = Verdict(False, False, f"{len(pods)} pods are still ending")
             elif not verdict.done and blocked:
                 reason = next(iter(blocked.values()))
@@ -572,7 +565,7 @@ def _failed(
     message = f"{where}: release v{release.version} failed: {verdict.reason}"
     if release.status == "good":
         message = f"{where}: release v{release.version} does not run: {verdict.reason}"
-    elif TYPES[plan.spec["type"]].once:
+    elif plan.spec.row.once:
         message += ". " + _end_job(kube, plan, release, verdict, rollout)
     else:
         with contextlib.suppress(KubeError):

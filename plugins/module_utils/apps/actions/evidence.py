@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterable
 
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model import labels
-from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.bindings import edges_of
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.labels import APP
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.plan import Plan
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.rollout import Verdict
@@ -60,9 +59,9 @@ def _log_tail(kube: Kube, tenant: str, pod: str) -> str:
 def secrets_in(kube: Kube, plan: Plan) -> list[str]:
     """Return the secrets in the content of a plan, as far as they can be read: a log may show them."""
     spec = plan.spec
-    keys = {spec["env_secret"]: list(spec["secret_env"])}
-    keys[spec["files_secret"]] = [entry["key"] for entry in spec["files"] if entry["secret"]]
-    keys.update({edge["secret"]: list(edge["secret_env"]) for edge in edges_of(spec)})
+    keys = {spec.env_secret: list(spec.secret_env)}
+    keys[spec.files_secret] = [entry.key for entry in spec.files if entry.secret]
+    keys.update({edge.secret: list(edge.secret_env) for edge in spec.bindings})
     made = {content.name: content.data for content in plan.contents}
     found: list[str] = []
     for name, wanted in keys.items():

@@ -8,7 +8,6 @@ import contextlib
 from typing import Any
 
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model import labels, releases
-from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.bindings import edges_of, summary
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.history import history
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.labels import APP, KIND, PROCESS
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.plan import (
@@ -122,13 +121,13 @@ def _describe(
         "tenant": tenant,
         "status": _status(live, own["Pod"]),
         "release": newest.version if newest else None,
-        "image": newest.spec["image"] if newest else None,
+        "image": newest.spec.image if newest else None,
         "digest": newest.digest if newest else None,
         "releases": history(live.releases),
         "processes": _processes(live),
         "domains": list(live.route.domains),
         "stack": live.stack,
-        "bindings": [summary(edge) for edge in edges_of(newest.spec)] if newest else [],
+        "bindings": [edge.summary() for edge in newest.spec.bindings] if newest else [],
         "services": {
             service["metadata"]["name"]: {
                 "address": service["spec"].get("clusterIP"),

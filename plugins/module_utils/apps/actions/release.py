@@ -5,15 +5,10 @@
 from __future__ import annotations
 
 import base64
-from typing import Any
+from dataclasses import replace
 
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model import releases
-from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.bindings import (
-    Binding,
-    Edge,
-    edges_of,
-    with_bindings,
-)
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.bindings import Binding, with_bindings
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.options import Invalid, Problem
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.plan import (
     Live,
@@ -21,6 +16,7 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.plan
     plan_promotion,
     plan_release,
 )
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.release_spec import Edge, ReleaseSpec
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.releases import Release, ReleaseError
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.requests import ReleaseRequest
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.spec import Content
@@ -28,7 +24,7 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.kube.client imp
 
 from .context import Context, Outcome
 from .dependents import Graph
-from .deploy import conflicts, deploy_one, load, namespaces, on_hosts, share_ports
+from .deploy import conflicts, deploy_one, load, namespaces, share_ports
 from .tenant import make as make_tenant
 
 
@@ -42,7 +38,7 @@ def run(context: Context, request: ReleaseRequest) -> Outcome:
     if request.state == "promote":
         problems, absent = namespaces(kube, [live])
         source, plan = _promotion(kube, live, request)
-        targets = {(edge["target"], edge["tenant"]) for edge in edges_of(plan.spec)}
+        targets = {edge.node for edge in plan.spec.bindings}
         problems += Graph(kube, {(name, tenant): targets}).cycles() if targets else []
         unbound = ", ".join(sorted(_targets(source.spec) - _targets(plan.spec)))
         if unbound and request.scope == "all":
@@ -90,31 +86,36 @@ def _promotion(kube: Kube, live: Live, request: ReleaseRequest) -> tuple[Release
         if live.newest is None:
             found = f"image, and no release of app {live.tenant}/{name}"
             raise Invalid([Problem("scope", found, "all, or an app that was deployed")])
-        spec, salt = {**live.newest.spec, "image": source.spec["image"]}, live.newest.salt
+        spec, salt = replace(live.newest.spec, image=source.spec.image), live.newest.salt
         contents: list[Content] = []
     else:
         salt = source.salt
         if origin == live.tenant:
-            bindings = [_binding(kube, origin, there, edge) for edge in edges_of(source.spec)]
+            bindings = [_binding(kube, origin, there, edge) for edge in source.spec.bindings]
             spec, contents = with_bindings(source.spec, [], name, salt, bindings)
         else:
-            edges = edges_of(live.newest.spec) if live.newest else []
+            edges = live.newest.spec.bindings if live.newest else ()
             same_key = live.newest is not None and live.newest.salt == salt
             bindings = [] if same_key else [_binding(kube, live.tenant, name, edge) for edge in edges]
             spec, contents = with_bindings(source.spec, edges, name, salt, bindings)
-        for key in ("env_secret", "files_secret"):
-            called = source.spec[key]
-            if called:
-                spec[key] = name + called.removeprefix(there)
-                if spec[key] not in live.contents:
-                    contents.append(_content(kube, origin, there, called)._replace(name=spec[key]))
-    if on_hosts(spec):
+
+        def moved(called: str | None) -> str | None:
+            """Return the name of a Secret here, which is to have what one of the other app has."""
+            if not called:
+                return None
+            own = name + called.removeprefix(there)
+            if own not in live.contents:
+                contents.append(_content(kube, origin, there, called)._replace(name=own))
+            return own
+
+        spec = replace(spec, env_secret=moved(source.spec.env_secret), files_secret=moved(source.spec.files_secret))
+    if spec.on_hosts:
         share_ports(kube, [live])
     return source, plan_promotion(live, source, spec, salt, contents, request.keep_releases)
 
 
-def _targets(spec: dict[str, Any]) -> set[str]:
-    return {edge["target"] for edge in edges_of(spec)}
+def _targets(spec: ReleaseSpec) -> set[str]:
+    return {edge.target for edge in spec.bindings}
 
 
 def _content(kube: Kube, tenant: str, app: str, name: str) -> Content:
@@ -127,10 +128,10 @@ def _content(kube: Kube, tenant: str, app: str, name: str) -> Content:
 
 def _binding(kube: Kube, tenant: str, app: str, edge: Edge) -> Binding:
     """Return the binding that made an edge of an app."""
-    data = _content(kube, tenant, app, edge["secret"]).data
-    gone = sorted(set(edge["secret_env"]) - set(data))
+    data = _content(kube, tenant, app, edge.secret).data
+    gone = sorted(set(edge.secret_env) - set(data))
     if gone:
-        found = f"no {gone[0]} in Secret {edge['secret']}, which its release refers to"
+        found = f"no {gone[0]} in Secret {edge.secret}, which its release refers to"
         raise Invalid([Problem(f"app {tenant}/{app}", found, "it there: bind the app again")])
-    secret_env = {name: data[name].decode("utf-8", "replace") for name in edge["secret_env"]}
-    return Binding(edge["kind"], edge["tenant"], edge["target"], edge["env"], secret_env)
+    secret_env = {name: data[name].decode("utf-8", "replace") for name in edge.secret_env}
+    return Binding(*edge.key, dict(edge.env), secret_env)

@@ -8,9 +8,9 @@ import base64
 import getpass
 import secrets
 import socket
-from typing import Any
 
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.labels import DIGEST, KIND, PREFIX, labels
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.release_spec import ReleaseSpec, recorded
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.releases import (
     BOUND,
     HEARTBEAT,
@@ -48,7 +48,7 @@ def create(
     version: int,
     digest: str,
     salt: str,
-    spec: dict[str, Any],
+    spec: ReleaseSpec,
     replicas: dict[str, int],
     action: str = "deploy",
     source: int | None = None,
@@ -61,7 +61,7 @@ def create(
         "version": version,
         "digest": digest,
         "salt": salt,
-        "spec": spec,
+        "spec": recorded(spec),
         "replicas": replicas,
         "action": action,
         "source": source,
@@ -73,7 +73,7 @@ def create(
     }
     secret = head("Secret", f"{app}.v{version}", tenant, labels(app, tenant))
     secret["metadata"]["labels"].update({KIND: "release", VERSION: str(version), DIGEST: digest, STATUS: "pending"})
-    if spec.get("bindings"):
+    if spec.bindings:
         secret["metadata"]["labels"][BOUND] = "true"
     secret["metadata"]["annotations"] = {HEARTBEAT: f"{kube.now():.0f}"}
     secret["type"] = TYPE

@@ -21,9 +21,9 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.plan
     remembered,
     size,
 )
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.release_spec import Resources
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.releases import MANAGER
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.render import (
-    Resources,
     bounds_of,
     scaled_resources,
     without,
@@ -215,9 +215,8 @@ def _problems(kube: Kube, live: Live, step: Step, listed: bool) -> list[Problem]
 
 
 def _released(live: Live, process: str) -> Resources:
-    processes = live.newest.spec["processes"] if live.newest else []
-    found: Resources = next((entry["resources"] for entry in processes if entry["name"] == process), {})
-    return found
+    processes = live.newest.spec.processes if live.newest else ()
+    return next((entry.resources for entry in processes if entry.name == process), {})
 
 
 def _has_metrics(kube: Kube) -> bool:

@@ -11,16 +11,12 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model import compose, releases
-from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.bindings import (
-    Binding,
-    Node,
-    WantedBinding,
-    edges_of,
-)
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.bindings import Binding, WantedBinding
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.labels import APP, STACK
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.options import Invalid, Problem
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.parse import parse
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.plan import Live, build
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.release_spec import Node
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.releases import Release, ReleaseError
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.requests import (
     Compose,
@@ -32,7 +28,6 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.spec
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.stack_spec import Stack, members
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.template_spec import complete, substitute
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.text_files import read_below, unreadable
-from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.types import TYPES
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube.client import Kube, KubeError, Unknown
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube.kinds import WORKLOADS
 
@@ -220,8 +215,7 @@ def _bound(kube: Kube, stack: Stack, name: str, tenant: str, lives: dict[str, Li
     unbind: dict[str, list[tuple[str, str, str]]] = {}
     for app in stack.apps:
         newest = lives[app.name].newest
-        edges = edges_of(newest.spec) if newest else []
-        keys = [(edge["kind"], edge["tenant"], edge["target"]) for edge in edges]
+        keys = [edge.key for edge in newest.spec.bindings] if newest else []
         listed = [entry.key for entry in by_app.get(app.name, [])]
         unbind[app.name] = [key for key in keys if (app.name, key) in made and key not in listed]
         staying = {*keys, *listed} - set(unbind[app.name])
@@ -300,7 +294,7 @@ def _roll_back_app(context: Context, app: App, before: Live, rollout: Rollout, o
         if done.failed:
             raise KubeError(done.message)
         return f"{name} removed"
-    if TYPES[source.spec["type"]].once:
+    if source.spec.row.once:
         return f"{name} is a job, whose run cannot be taken back"
     live = deploy.load(context.kube, tenant, [name])[name]
     plan = build(

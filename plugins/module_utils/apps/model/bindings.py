@@ -10,16 +10,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ansible_collections.cloudbang.platform.plugins.module_utils.texts import shown
 
 from .options import Checker, Problem
-from .spec import ENV_NAME, SERVICE_LABEL, Content, content_of, fingerprint, main_process, names
-
-Node = tuple[str, str]
-Edge = dict[str, Any]
+from .release_spec import Edge, Node, Process, ReleaseSpec
+from .spec import ENV_NAME, SERVICE_LABEL, Content, content_of, fingerprint, names
 
 SOURCES = ("host", "port", "address", "url", "ports.NAME", "credentials.NAME")
 SCHEME = re.compile(r"[a-z][a-z0-9+.-]*\Z")
@@ -66,59 +64,46 @@ class Binding:
         return self.kind, self.tenant, self.target
 
 
-def edges_of(spec: Mapping[str, Any] | None) -> list[Edge]:
-    """Return the edges a release has."""
-    found: list[Edge] = (spec or {}).get("bindings") or []
-    return found
-
-
-def key_of(edge: Edge) -> tuple[str, str, str]:
-    return edge["kind"], edge["tenant"], edge["target"]
-
-
 def with_bindings(
-    spec: dict[str, Any],
-    before: list[Edge],
+    spec: ReleaseSpec,
+    before: Iterable[Edge],
     app: str,
     salt: str,
     bindings: Iterable[Binding],
     unbind: Iterable[tuple[str, str, str]] = (),
-) -> tuple[dict[str, Any], list[Content]]:
+) -> tuple[ReleaseSpec, list[Content]]:
     """Return the spec with the edges there were, without those of unbind and with those of bindings; and the Secrets
     that the latter refer to.
     """
     bindings = list(bindings)
     gone = {*unbind, *(binding.key for binding in bindings)}
-    edges = [edge for edge in before if key_of(edge) not in gone]
+    edges = [edge for edge in before if edge.key not in gone]
     contents = []
     for binding in bindings:
         data = {name: value.encode() for name, value in sorted({**binding.env, **binding.secret_env}.items())}
         contents.append(content_of(app, "bind", data, salt))
         edges.append(
-            {
-                "kind": binding.kind,
-                "tenant": binding.tenant,
-                "target": binding.target,
-                "env": dict(sorted(binding.env.items())),
-                "secret_env": {
+            Edge(
+                kind=binding.kind,
+                tenant=binding.tenant,
+                target=binding.target,
+                env=dict(sorted(binding.env.items())),
+                secret_env={
                     name: fingerprint(salt, value.encode(), 12) for name, value in sorted(binding.secret_env.items())
                 },
-                "secret": contents[-1].name,
-            }
+                secret=contents[-1].name,
+            )
         )
-    result = {key: value for key, value in spec.items() if key != "bindings"}
-    if edges:
-        result["bindings"] = sorted(edges, key=key_of)
-    return result, contents
+    return replace(spec, bindings=tuple(sorted(edges, key=lambda edge: edge.key))), contents
 
 
-def clashes(where: str, spec: Mapping[str, Any]) -> list[Problem]:
+def clashes(where: str, spec: ReleaseSpec) -> list[Problem]:
     """Return the names of environment that a release has from two sources."""
     problems = []
-    sources = dict.fromkeys([*spec["env"], *spec["secret_env"]], "the app's own env")
-    for edge in edges_of(spec):
-        label = f"the binding to {edge['tenant']}/{edge['target']}"
-        for name in sorted({*edge["env"], *edge["secret_env"]}):
+    sources = dict.fromkeys([*spec.env, *spec.secret_env], "the app's own env")
+    for edge in spec.bindings:
+        label = f"the binding to {edge.tenant}/{edge.target}"
+        for name in sorted({*edge.env, *edge.secret_env}):
             if name in sources:
                 found = f"{name} from {label} and from {sources[name]}"
                 problems.append(Problem(where, found, "it from one of them: give the binding another prefix"))
@@ -201,7 +186,7 @@ def parse_binding(values: dict[str, Any], where: str, source: Node) -> tuple[Wan
 
 
 def resolve(
-    wanted: WantedBinding, target_spec: Mapping[str, Any], target_env: Mapping[str, str]
+    wanted: WantedBinding, target_spec: ReleaseSpec, target_env: Mapping[str, str]
 ) -> tuple[Binding | None, list[Problem]]:
     """Return the binding that is wanted of a target, whose spec and environment are given."""
     checker = Checker(wanted.where)
@@ -216,9 +201,9 @@ def resolve(
             checker.wrong(f"credentials_from.{name}", source, known_names)
     if process is None or checker.problems:
         return None, checker.problems
-    ports = {port["name"]: str(port["port"]) for port in process["ports"]}
-    first = next((port for port in process["ports"] if port["protocol"] == "TCP"), process["ports"][0])
-    host, number = f"{service}.{tenant}.svc", str(first["port"])
+    ports = {port.name: str(port.port) for port in process.ports}
+    first = process.tcp or process.ports[0]
+    host, number = f"{service}.{tenant}.svc", str(first.port)
     known = {"host": host, "port": number, "address": f"{host}:{number}"}
     known["url"] = f"{wanted.scheme}://{host}:{number}"
     if wanted.mapping is not None:
@@ -226,7 +211,7 @@ def resolve(
     prefix = wanted.prefix or re.sub(r"[^A-Z0-9]", "_", target.upper())
     env = {f"{prefix}_{name.upper()}": known[name] for name in ("host", "port", "url")}
     for name, port in ports.items():
-        if name != first["name"]:
+        if name != first.name:
             env[f"{prefix}_PORT_{name.upper().replace('-', '_')}"] = port
     secret_env: dict[str, str] = {}
     for name, value in secret.items():
@@ -260,10 +245,10 @@ def _mapped(
     return (None if checker.problems else binding), checker.problems
 
 
-def _service(checker: Checker, binding: WantedBinding, spec: Mapping[str, Any]) -> tuple[dict[str, Any] | None, str]:
+def _service(checker: Checker, binding: WantedBinding, spec: ReleaseSpec) -> tuple[Process | None, str]:
     """Return the process of the target that is meant, and its Service."""
-    routed = main_process(spec["type"], spec["processes"])
-    listening = {entry["name"]: entry for entry in spec["processes"] if entry["ports"]}
+    routed = spec.main
+    listening = {entry.name: entry for entry in spec.processes if entry.ports}
     process = routed
     if binding.process is not None:
         process = listening.get(binding.process)
@@ -277,26 +262,15 @@ def _service(checker: Checker, binding: WantedBinding, spec: Mapping[str, Any]) 
         wanted = f"the process, one of {', '.join(listening)}" if listening else "a target that listens on a port"
         checker.wrong("target", binding.target, wanted)
         return None, ""
-    if process is not routed and process.get("host_network"):
-        checker.wrong("process", process["name"], "a process whose ports are not those of its hosts")
+    if process is not routed and process.host_network:
+        checker.wrong("process", process.name, "a process whose ports are not those of its hosts")
         return None, ""
-    return process, binding.target if process is routed else f"{binding.target}-{process['name']}"
+    return process, binding.target if process is routed else f"{binding.target}-{process.name}"
 
 
 def described(path: Iterable[Node]) -> str:
     """Return how a message shows a path of apps, given as (name, tenant)."""
     return " -> ".join(f"{tenant}/{name}" for name, tenant in path)
-
-
-def summary(edge: Edge) -> dict[str, Any]:
-    """Return what results show of an edge."""
-    return {
-        "kind": edge["kind"],
-        "tenant": edge["tenant"],
-        "target": edge["target"],
-        "env": edge["env"],
-        "secret_env": {name: f"(secret {mark})" for name, mark in edge["secret_env"].items()},
-    }
 
 
 def found_twice(bindings: Iterable[WantedBinding]) -> list[Problem]:

@@ -7,12 +7,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .bindings import edges_of
+from .release_spec import ReleaseSpec
 from .releases import Release
-
-Spec = Mapping[str, Any]
-# Settings of a release that a release may leave out, and what is meant then.
-_DEFAULTS = {"strategy": "rolling"}
 
 
 def history(releases: list[Release]) -> list[dict[str, Any]]:
@@ -21,18 +17,18 @@ def history(releases: list[Release]) -> list[dict[str, Any]]:
     before: Release | None = None
     for release in releases:
         first, follows = release.version == 1, before is not None and before.version == release.version - 1
-        changed = changes(before.spec if before else {}, release.spec) if first or follows else None
+        changed = changes(before.spec if before else None, release.spec) if first or follows else None
         shown.append({**release.summary(), "changes": changed})
         before = release
     return shown
 
 
-def changes(before: Spec, after: Spec) -> dict[str, Any]:
+def changes(before: ReleaseSpec | None, after: ReleaseSpec) -> dict[str, Any]:
     """Return what differs between the specs of two releases; without one before, all that there is."""
-    old, new = _parts(before), _parts(after)
-    images = before.get("image"), after.get("image")
+    old, new = _parts(before) if before else {}, _parts(after)
+    images = before.image if before else None, after.image
     result: dict[str, Any] = {"image": {"before": images[0], "after": images[1]} if images[0] != images[1] else None}
-    result.update({part: _differing(old[part], new[part]) for part in new})
+    result.update({part: _differing(old.get(part, {}), new[part]) for part in new})
     return result
 
 
@@ -40,20 +36,22 @@ def _differing(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     return sorted(name for name in {*old, *new} if name not in old or name not in new or old[name] != new[name])
 
 
-def _parts(spec: Spec) -> dict[str, dict[str, Any]]:
+def _parts(spec: ReleaseSpec) -> dict[str, dict[str, Any]]:
     """Return the parts of a spec whose changes are told by name."""
     # Secrets carry a mark, so a name that becomes secret differs too.
-    secrets = {name: ("secret", mark) for name, mark in (spec.get("secret_env") or {}).items()}
-    settings = ("type", "strategy", "drain", "grace", "image_pull_secrets", "restart_key")
+    secrets = {name: ("secret", mark) for name, mark in spec.secret_env.items()}
+    settings = {
+        "type": spec.type,
+        "strategy": spec.strategy,
+        "drain": spec.drain,
+        "grace": spec.grace,
+        "image_pull_secrets": spec.image_pull_secrets,
+        "restart_key": spec.restart_key,
+    }
     return {
-        "env": {**(spec.get("env") or {}), **secrets},
-        "files": {entry["path"]: entry for entry in spec.get("files") or []},
-        "processes": {process["name"]: process for process in spec.get("processes") or []},
-        "bindings": {f"{edge['tenant']}/{edge['target']}": edge for edge in edges_of(spec)},
-        "settings": {
-            name: value
-            for name in settings
-            for value in [spec.get(name, _DEFAULTS.get(name) if spec else None)]
-            if value not in (None, [], "")
-        },
+        "env": {**spec.env, **secrets},
+        "files": {entry.path: entry for entry in spec.files},
+        "processes": {process.name: process for process in spec.processes},
+        "bindings": {f"{edge.tenant}/{edge.target}": edge for edge in spec.bindings},
+        "settings": {name: value for name, value in settings.items() if value not in (None, (), "")},
     }

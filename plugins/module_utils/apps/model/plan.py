@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube.kinds import SCALED, WORKLOADS, Object
@@ -15,13 +15,14 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.kube.quantities
 from ansible_collections.cloudbang.platform.plugins.module_utils.records import Warn, ignored
 
 from . import render
-from .bindings import Binding, edges_of, summary, with_bindings
+from .bindings import Binding, with_bindings
 from .host_ports import Ports, holder
 from .labels import APP, DIGEST, INSTANCE, PROCESS, RESTART, STACK, STOPPED
 from .options import Problem
-from .releases import Release, contents, digest_of, expired, new_salt, releases, secrets_of
-from .render import Around, Resources, Route, scaled_resources
-from .spec import MAX_REPLICAS, App, Content, release_spec
+from .release_spec import ReleaseSpec, Resources, recorded
+from .releases import Release, expired, new_salt, releases
+from .render import Around, Route, scaled_resources
+from .spec import MAX_REPLICAS, App, Content, digest_of, release_spec
 from .types import TYPES
 
 # The kinds an app consists of besides its Secrets, in the order in which they are made.
@@ -135,7 +136,7 @@ class Plan:
 
     live: Live
     state: str
-    spec: dict[str, Any]
+    spec: ReleaseSpec
     salt: str
     digest: str
     version: int
@@ -171,7 +172,7 @@ class Plan:
     def unsettled(self) -> bool:
         """Whether the newest release has still to be seen running."""
         newest = self.live.newest
-        ended_badly = TYPES[self.spec["type"]].once and newest is not None and newest.status == "failed"
+        ended_badly = self.spec.row.once and newest is not None and newest.status == "failed"
         return newest is not None and newest.status != "good" and not self.stopped and not ended_badly
 
     @property
@@ -181,12 +182,12 @@ class Plan:
 
     @property
     def blue_green(self) -> bool:
-        return self.spec.get("strategy") == "blue_green"
+        return self.spec.strategy == "blue_green"
 
     @property
     def one_by_one(self) -> list[Key]:
         """Return the instances that follow each other, so that the others serve meanwhile."""
-        if self.spec.get("strategy") == "recreate":
+        if self.spec.strategy == "recreate":
             return []
         return [key for key, entry in zip(self.keys, self.wanted) if instance_of(entry) is not None]
 
@@ -279,15 +280,14 @@ def plan_app(app: App, live: Live) -> Plan:
             live, app.state, newest.spec, salt, [], live.route, newest.replicas, app.keep_releases, restart_key=key
         )
     spec, wanted = release_spec(app, salt)
-    before = edges_of(newest.spec) if newest else []
+    before = newest.spec.bindings if newest else ()
     spec, bound = with_bindings(spec, before, app.name, salt, app.bindings, app.unbind)
     wanted += bound
     again = False
     if TYPES[app.type].once:
         # A job that has run is not restarted, it runs again: another key makes another release, and so does a failure.
-        kept = newest.spec.get("restart_key") if newest else None
-        if app.restart_key is not None or kept is not None:
-            spec["restart_key"] = kept if app.restart_key is None else app.restart_key
+        kept = newest.spec.restart_key if newest else None
+        spec = replace(spec, restart_key=kept if app.restart_key is None else app.restart_key)
         again = newest is not None and newest.status == "failed" and app.state != "stopped"
     plan = build(
         live,
@@ -325,7 +325,7 @@ def plan_release(live: Live, source: Release, keep: int) -> Plan:
 
 
 def plan_promotion(
-    live: Live, source: Release, spec: dict[str, Any], salt: str, contents_wanted: list[Content], keep: int
+    live: Live, source: Release, spec: ReleaseSpec, salt: str, contents_wanted: list[Content], keep: int
 ) -> Plan:
     """Return the plan that makes content of another app's or tenant's release the newest release."""
     plan = build(
@@ -350,7 +350,7 @@ def plan_bindings(
     live: Live, newest: Release, bindings: Iterable[Binding], unbind: Iterable[tuple[str, str, str]], keep: int
 ) -> Plan:
     """Return the plan that changes the bindings of an app and nothing else."""
-    spec, wanted = with_bindings(newest.spec, edges_of(newest.spec), live.name, newest.salt, bindings, unbind)
+    spec, wanted = with_bindings(newest.spec, newest.spec.bindings, live.name, newest.salt, bindings, unbind)
     return build(
         live, "present", spec, newest.salt, wanted, live.route, newest.replicas, keep, restart_key=live.restart_key
     )
@@ -376,7 +376,7 @@ def plan_instances(live: Live, newest: Release, counts: dict[str, int], host_por
 def build(
     live: Live,
     state: str,
-    spec: dict[str, Any],
+    spec: ReleaseSpec,
     salt: str,
     contents_wanted: list[Content],
     route: Route,
@@ -401,8 +401,8 @@ def build(
     version = (newest.version if newest else 0) + (1 if new_release else 0)
     held = dict(live.ports.by_holder)
     around = Around(
-        restart_key=None if TYPES[spec["type"]].once else restart_key,
-        resources={} if TYPES[spec["type"]].once else live.resources,
+        restart_key=None if spec.row.once else restart_key,
+        resources={} if spec.row.once else live.resources,
         ports=_ports(live, spec, replicas, instances or {}, host_ports),
         stack=stack or live.stack,
     )
@@ -462,19 +462,17 @@ def _name(entry: Object) -> str:
 
 
 def _ports(
-    live: Live, spec: dict[str, Any], replicas: dict[str, int], instances: dict[str, int], bounds: tuple[int, int]
+    live: Live, spec: ReleaseSpec, replicas: dict[str, int], instances: dict[str, int], bounds: tuple[int, int]
 ) -> dict[str, list[dict[str, int]]]:
     """Return the ports of each instance in the hosts' network, by process: those it has, and new ones."""
     found: dict[str, list[dict[str, int]]] = {}
-    for process in spec["processes"]:
-        if not process.get("host_network"):
-            continue
-        name = process["name"]
+    for process in spec.on_hosts:
+        name = process.name
         count = instances.get(name, len(live.instances(name)) or _present(live, name) or replicas.get(name, 1))
         found[name] = [
             {
-                port["name"]: live.ports.port(holder(live.tenant, live.name, name, number, port["name"]), bounds)
-                for port in process["ports"]
+                port.name: live.ports.port(holder(live.tenant, live.name, name, number, port.name), bounds)
+                for port in process.ports
             }
             for number in range(count)
         ]
@@ -495,7 +493,7 @@ def _present(live: Live, process: str) -> int:
 def _scales(plan: Plan) -> Iterable[Object]:
     live = plan.live
     # A job that failed was stopped by its own deployment: that is not what somebody wanted of the app.
-    given_up = TYPES[plan.spec["type"]].once and live.newest is not None and live.newest.status == "failed"
+    given_up = plan.spec.row.once and live.newest is not None and live.newest.status == "failed"
     resting = plan.state == "stopped" or (
         plan.state == "present"
         and not given_up
@@ -559,27 +557,26 @@ def beyond_limits(plan: Plan) -> list[Problem]:
     where = f"app {plan.tenant}/{plan.name}: resources"
     return [
         problem
-        for process in plan.spec["processes"]
-        if process["name"] in plan.live.resources
+        for process in plan.spec.processes
+        if process.name in plan.live.resources
         for problem in exceeded(
-            effective(process["resources"], plan.live.resources[process["name"]]),
+            effective(process.resources, plan.live.resources[process.name]),
             where,
-            f"process {process['name']}, set by app_scale,",
+            f"process {process.name}, set by app_scale,",
         )
     ]
 
 
 def missing_contents(plan: Plan) -> list[str]:
     """Return the Secrets the plan's content refers to that neither exist nor are made by it."""
-    refers = secrets_of(plan.spec)
     made = {entry.name for entry in plan.contents}
-    return [name for name in refers if name not in plan.live.contents and name not in made]
+    return [name for name in plan.spec.secrets if name not in plan.live.contents and name not in made]
 
 
 def garbage(live: Live, keep: int) -> tuple[list[Release], list[str]]:
     """Return the releases and content Secrets that are not kept."""
     old = expired(live.releases, keep)
-    used = {name for release in live.releases if release not in old for name in contents(release)}
+    used = {name for release in live.releases if release not in old for name in release.spec.secrets}
     return old, sorted(live.contents - used)
 
 
@@ -625,30 +622,28 @@ def _diff(live: Live, before: dict[str, Any], after: dict[str, Any]) -> dict[str
     return {"before_header": header, "after_header": header, "before": before, "after": after}
 
 
-def view(spec: dict[str, Any], route: Route, counts: dict[str, int], version: int) -> dict[str, Any]:
+def view(spec: ReleaseSpec, route: Route, counts: dict[str, int], version: int) -> dict[str, Any]:
     """Return what people are shown of a release's content."""
     return {
         "release": version,
-        "image": spec["image"],
-        "type": spec["type"],
-        "strategy": spec.get("strategy", "rolling"),
-        "env": spec["env"],
-        "secret_env": {name: f"(secret {mark})" for name, mark in spec["secret_env"].items()},
+        "image": spec.image,
+        "type": spec.type,
+        "strategy": spec.strategy,
+        "env": dict(spec.env),
+        "secret_env": {name: f"(secret {mark})" for name, mark in spec.secret_env.items()},
         "files": {
-            entry[
-                "path"
-            ]: f"({'secret' if entry['secret'] else 'content'} {entry['content']}, mode {entry['mode']:04o})"
-            for entry in spec["files"]
+            entry.path: f"({'secret' if entry.secret else 'content'} {entry.content}, mode {entry.mode:04o})"
+            for entry in spec.files
         },
         "processes": {
-            process["name"]: {
-                key: value for key, value in process.items() if key != "name" and value not in (None, [], {})
+            process.name: {
+                key: value for key, value in recorded(process).items() if key != "name" and value not in (None, [], {})
             }
-            for process in spec["processes"]
+            for process in spec.processes
         },
-        "bindings": [summary(edge) for edge in edges_of(spec)],
-        "drain": spec["drain"],
-        "grace": spec["grace"],
+        "bindings": [edge.summary() for edge in spec.bindings],
+        "drain": spec.drain,
+        "grace": spec.grace,
         "domains": list(route.domains),
         "replicas": dict(sorted(counts.items())),
     }

@@ -21,7 +21,7 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.records import 
 
 from .labels import APP, KIND, PREFIX
 from .record_schemas import HEARTBEAT_TEXT, RELEASE, STATUSES
-from .spec import canonical, fingerprint
+from .release_spec import ReleaseSpec, read_spec
 
 STATUS = PREFIX + "status"
 VERSION = PREFIX + "version"
@@ -41,14 +41,14 @@ class ReleaseError(PlatformError):
 
 @dataclass(frozen=True)
 class Release:
-    """One release. `spec` has references instead of secrets; `replicas` are those at the creation of a process."""
+    """One release. `replicas` are those at the creation of a process."""
 
     app: str
     tenant: str
     version: int
     digest: str
     salt: str
-    spec: dict[str, Any]
+    spec: ReleaseSpec
     replicas: dict[str, int]
     action: str
     source: int | None
@@ -69,7 +69,7 @@ class Release:
         return {
             "version": self.version,
             "status": self.status,
-            "image": self.spec.get("image"),
+            "image": self.spec.image,
             "digest": self.digest,
             "action": self.action,
             "from_version": self.source,
@@ -91,11 +91,6 @@ def new_salt() -> str:
     return secrets.token_hex(16)
 
 
-def digest_of(spec: dict[str, Any], salt: str) -> str:
-    """Return the digest that tells releases of different content apart."""
-    return fingerprint(salt, canonical(spec))
-
-
 def read(secret: Object, warn: Warn = ignored) -> Release | None:
     """Return the release a Secret holds. When it holds none that can be used, None, and a warning."""
     return records.read("Secret", secret, _release, warn)
@@ -114,7 +109,7 @@ def _release(secret: Object) -> Release:
         version=kept["version"],
         digest=kept["digest"],
         salt=kept["salt"],
-        spec=kept["spec"],
+        spec=read_spec(kept["spec"]),
         replicas=kept["replicas"],
         action=kept["action"],
         source=kept["source"],
@@ -212,17 +207,6 @@ def expired(history: list[Release], keep: int) -> list[Release]:
     """Return the releases to remove: all but the newest `keep` and the newest that ran."""
     good = [release for release in history if release.status == "good"]
     return [release for release in history[:-keep] if release not in good[-1:]]
-
-
-def contents(release: Release) -> list[str]:
-    """Return the names of the Secrets a release refers to."""
-    return secrets_of(release.spec)
-
-
-def secrets_of(spec: dict[str, Any]) -> list[str]:
-    """Return the names of the Secrets that the spec of a release refers to."""
-    own = [name for name in (spec.get("env_secret"), spec.get("files_secret")) if name]
-    return own + [edge["secret"] for edge in spec.get("bindings") or []]
 
 
 def selector(apps: Iterable[str], kind: str | None = None) -> str:

@@ -17,14 +17,13 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.kube.objects im
 
 from . import record_schemas
 from .labels import APP, DIGEST, INSTANCE, KIND, PROCESS, RELEASE, RESOURCES, RESTART, STACK, STOPPED, labels
-from .spec import Content, main_process, port_variable
-from .types import TYPES
+from .release_spec import Port, Process, ReleaseSpec, Resources
+from .spec import Content
 
 # Rolling back applies a release again and needs no old ReplicaSet, so only the one before is kept.
 HISTORY = 1
 MAX_NOTED = 10_000
 SPREAD = {"hosts": ("kubernetes.io/hostname",), "zones": ("topology.kubernetes.io/zone", "kubernetes.io/hostname")}
-Resources = dict[str, dict[str, str]]
 
 
 @dataclass(frozen=True)
@@ -48,26 +47,21 @@ class Route(NamedTuple):
     ingress_class: str | None = None
 
 
-def workload_kind(spec: dict[str, Any]) -> str:
-    """Return the kind of object that runs the processes of a release."""
-    return TYPES[spec["type"]].workload
-
-
 def render(
-    app: str, tenant: str, spec: dict[str, Any], digest: str, version: int, route: Route, around: Around
+    app: str, tenant: str, spec: ReleaseSpec, digest: str, version: int, route: Route, around: Around
 ) -> list[Object]:
     """Return what a release runs as: per process its workloads and their budget, Services, and an Ingress.
 
-    spec is that of a release (see `spec.release_spec`). The replicas are not in it: they belong to another manager.
+    The replicas are not in it: they belong to another manager.
     """
     objects: list[Object] = []
-    routed = main_process(spec["type"], spec["processes"])
-    for process in spec["processes"]:
-        name = f"{app}-{process['name']}"
-        own_labels = labels(app, tenant, process["name"])
-        selector = {APP: app, PROCESS: process["name"]}
+    routed = spec.main
+    for process in spec.processes:
+        name = f"{app}-{process.name}"
+        own_labels = labels(app, tenant, process.name)
+        selector = {APP: app, PROCESS: process.name}
         objects += _workloads(app, tenant, spec, process, digest, version, around)
-        if workload_kind(spec) not in SCALED:
+        if spec.row.workload not in SCALED:
             continue
         budget = head("PodDisruptionBudget", name, tenant, own_labels)
         budget["spec"] = {
@@ -76,15 +70,15 @@ def render(
             "unhealthyPodEvictionPolicy": "AlwaysAllow",
         }
         objects.append(budget)
-        if spec.get("strategy") == "blue_green":
+        if spec.strategy == "blue_green":
             selector = {**selector, DIGEST: digest}
         ports = [
-            {"name": port["name"], "port": port["port"], "protocol": port["protocol"], "targetPort": port["name"]}
-            for port in process["ports"]
+            {"name": port.name, "port": port.port, "protocol": port.protocol, "targetPort": port.name}
+            for port in process.ports
         ]
         # Instances that are more than replicas of each other are found one by one, behind a Service without address.
-        stateful = workload_kind(spec) == "StatefulSet"
-        single = stateful or bool(process.get("host_network"))
+        stateful = spec.row.workload == "StatefulSet"
+        single = stateful or process.host_network
         if process is routed or (ports and not single):
             service = head("Service", app if process is routed else name, tenant, own_labels)
             service["spec"] = {"selector": selector, "ports": ports}
@@ -98,8 +92,8 @@ def render(
             if ports:
                 service["spec"]["ports"] = copy.deepcopy(ports)
             objects.append(service)
-    if route.domains and routed is not None:
-        objects.append(_ingress(app, tenant, routed, route))
+    if route.domains and routed is not None and routed.tcp is not None:
+        objects.append(_ingress(app, tenant, routed.tcp, route))
     if around.stack is not None:
         for entry in objects:
             entry["metadata"]["labels"] = {**entry["metadata"]["labels"], STACK: around.stack}
@@ -107,18 +101,18 @@ def render(
 
 
 def _workloads(
-    app: str, tenant: str, spec: dict[str, Any], process: dict[str, Any], digest: str, version: int, around: Around
+    app: str, tenant: str, spec: ReleaseSpec, process: Process, digest: str, version: int, around: Around
 ) -> Iterable[Object]:
     """Yield what makes the pods of a process."""
-    kind = workload_kind(spec)
-    name = f"{app}-{process['name']}"
-    own_labels = labels(app, tenant, process["name"])
-    selector = {APP: app, PROCESS: process["name"]}
+    kind = spec.row.workload
+    name = f"{app}-{process.name}"
+    own_labels = labels(app, tenant, process.name)
+    selector = {APP: app, PROCESS: process.name}
 
     def workload(called: str, extra: dict[str, str], numbers: dict[str, int] | None = None) -> Object:
         found = head(kind, called, tenant, {**own_labels, **extra})
         found["metadata"]["annotations"] = {RELEASE: str(version)}
-        scaled = around.resources.get(process["name"], {})
+        scaled = around.resources.get(process.name, {})
         annotations = {RESTART: around.restart_key} if around.restart_key is not None else {}
         template: Object = {
             "metadata": {"labels": {**own_labels, **extra, DIGEST: digest}},
@@ -131,8 +125,8 @@ def _workloads(
 
     if kind in ("CronJob", "Job"):
         made = workload(name if kind == "CronJob" else f"{name}-v{version}", {})
-        run = {**_run(process["run"]), **made["spec"]}
-        made["spec"] = _cron(process["schedule"], run) if kind == "CronJob" else run
+        run = {**_run(process.run), **made["spec"]}
+        made["spec"] = _cron(process.schedule, run) if kind == "CronJob" else run
         yield made
         return
     if kind == "StatefulSet":
@@ -149,16 +143,16 @@ def _workloads(
         yield made
         return
     strategy: Object = {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}}
-    if spec.get("strategy") == "recreate" or process.get("host_network"):
+    if spec.strategy == "recreate" or process.host_network:
         strategy = {"type": "Recreate"}
     made_of: list[tuple[str, dict[str, str], dict[str, int] | None]]
-    if process.get("host_network"):
+    if process.host_network:
         # A host has each port once: the new pod of an instance can only start when the old one has ended.
         made_of = [
             (f"{name}-{number}", {INSTANCE: str(number)}, numbers)
-            for number, numbers in enumerate(around.ports.get(process["name"], []))
+            for number, numbers in enumerate(around.ports.get(process.name, []))
         ]
-    elif spec.get("strategy") == "blue_green":
+    elif spec.strategy == "blue_green":
         made_of = [(f"{name}-{digest[:10]}", {DIGEST: digest}, None)]
     else:
         made_of = [(name, {}, None)]
@@ -174,7 +168,7 @@ def _workloads(
         yield made
 
 
-def _run(run: dict[str, int]) -> Object:
+def _run(run: Mapping[str, int]) -> Object:
     names = (
         ("parallelism", "parallelism"),
         ("completions", "completions"),
@@ -184,7 +178,7 @@ def _run(run: dict[str, int]) -> Object:
     return {theirs: run[ours] for ours, theirs in names if ours in run}
 
 
-def _cron(schedule: dict[str, Any], run: Object) -> Object:
+def _cron(schedule: Mapping[str, Any], run: Object) -> Object:
     rendered: Object = {
         "schedule": schedule["at"],
         "concurrencyPolicy": schedule["concurrency"].capitalize(),
@@ -199,9 +193,8 @@ def _cron(schedule: dict[str, Any], run: Object) -> Object:
     return rendered
 
 
-def _ingress(app: str, tenant: str, process: dict[str, Any], route: Route) -> Object:
-    port = next(port["name"] for port in process["ports"] if port["protocol"] == "TCP")
-    backend = {"service": {"name": app, "port": {"name": port}}}
+def _ingress(app: str, tenant: str, port: Port, route: Route) -> Object:
+    backend = {"service": {"name": app, "port": {"name": port.name}}}
     ingress = head("Ingress", app, tenant, labels(app, tenant))
     ingress["spec"] = {
         "rules": [
@@ -215,55 +208,54 @@ def _ingress(app: str, tenant: str, process: dict[str, Any], route: Route) -> Ob
 
 
 def _pod(
-    spec: dict[str, Any],
-    process: dict[str, Any],
+    spec: ReleaseSpec,
+    process: Process,
     selector: dict[str, str],
     scaled: Resources,
     numbers: dict[str, int] | None,
 ) -> dict[str, Any]:
     """Return a pod's spec; numbers are the real ports, by name, of an instance in its host's network."""
-    serves = bool(process["ports"])
-    placement = process.get("placement", {})
-    kind = workload_kind(spec)
+    serves = bool(process.ports)
+    placement = process.placement
+    kind = spec.row.workload
     container: dict[str, Any] = {
-        "name": process["name"],
-        "image": spec["image"],
+        "name": process.name,
+        "image": spec.image,
         "securityContext": {"allowPrivilegeEscalation": False},
     }
-    for key in ("command", "args"):
-        if process[key]:
-            container[key] = list(process[key])
-    if process["ports"]:
+    for key, texts in (("command", process.command), ("args", process.args)):
+        if texts:
+            container[key] = list(texts)
+    if process.ports:
         container["ports"] = [
             {
-                "name": port["name"],
-                "containerPort": numbers[port["name"]] if numbers else port["port"],
-                "protocol": port["protocol"],
+                "name": port.name,
+                "containerPort": numbers[port.name] if numbers else port.port,
+                "protocol": port.protocol,
             }
-            for port in process["ports"]
+            for port in process.ports
         ]
     if numbers:
-        first = process["ports"][0]["name"]
-        container["env"] = [{"name": "PORT", "value": str(numbers[first])}] + [
-            {"name": port_variable(port), "value": str(numbers[port["name"]])} for port in process["ports"]
+        container["env"] = [{"name": "PORT", "value": str(numbers[process.ports[0].name])}] + [
+            {"name": port.variable, "value": str(numbers[port.name])} for port in process.ports
         ]
-    resources = without(process["resources"], scaled)
+    resources = without(process.resources, scaled)
     if resources:
         container["resources"] = resources
-    for probe in ("readiness", "liveness", "startup"):
-        if process[probe]:
-            container[probe + "Probe"] = _probe(process[probe], process["ports"] if numbers else [])
-    if serves and spec["drain"]:
-        container["lifecycle"] = {"preStop": {"sleep": {"seconds": spec["drain"]}}}
-    if spec["env_secret"]:
-        container["envFrom"] = [{"secretRef": {"name": spec["env_secret"]}}]
-    for edge in spec.get("bindings") or []:
-        container.setdefault("envFrom", []).append({"secretRef": {"name": edge["secret"]}})
+    for name, probe in process.probes.items():
+        if probe:
+            container[name + "Probe"] = _probe(probe, process.ports if numbers else ())
+    if serves and spec.drain:
+        container["lifecycle"] = {"preStop": {"sleep": {"seconds": spec.drain}}}
+    if spec.env_secret:
+        container["envFrom"] = [{"secretRef": {"name": spec.env_secret}}]
+    for edge in spec.bindings:
+        container.setdefault("envFrom", []).append({"secretRef": {"name": edge.secret}})
     pod: dict[str, Any] = {
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}},
-        "terminationGracePeriodSeconds": spec["grace"] + (spec["drain"] if serves else 0),
+        "terminationGracePeriodSeconds": spec.grace + (spec.drain if serves else 0),
         "containers": [container],
     }
     spread = SPREAD.get(placement.get("spread", "hosts"), ())
@@ -290,15 +282,14 @@ def _pod(
     if kind not in SCALED:
         # Each attempt is a pod of its own, so that the log of one that failed stays.
         pod["restartPolicy"] = "Never"
-    if spec["image_pull_secrets"]:
-        pod["imagePullSecrets"] = [{"name": name} for name in spec["image_pull_secrets"]]
-    if spec["files"]:
+    if spec.image_pull_secrets:
+        pod["imagePullSecrets"] = [{"name": name} for name in spec.image_pull_secrets]
+    if spec.files:
         container["volumeMounts"] = [
-            {"name": "files", "mountPath": entry["path"], "subPath": entry["key"], "readOnly": True}
-            for entry in spec["files"]
+            {"name": "files", "mountPath": entry.path, "subPath": entry.key, "readOnly": True} for entry in spec.files
         ]
-        items = [{"key": entry["key"], "path": entry["key"], "mode": entry["mode"]} for entry in spec["files"]]
-        pod["volumes"] = [{"name": "files", "secret": {"secretName": spec["files_secret"], "items": items}}]
+        items = [{"key": entry.key, "path": entry.key, "mode": entry.mode} for entry in spec.files]
+        pod["volumes"] = [{"name": "files", "secret": {"secretName": spec.files_secret, "items": items}}]
     return pod
 
 
@@ -311,9 +302,9 @@ def without(resources: Resources, scaled: Resources) -> Resources:
     return {kind: amounts for kind, amounts in left.items() if amounts}
 
 
-def _probe(probe: dict[str, Any], instance_ports: list[dict[str, Any]]) -> dict[str, Any]:
+def _probe(probe: Mapping[str, Any], instance_ports: Iterable[Port]) -> dict[str, Any]:
     """Return a probe; with the ports of an instance it goes to one by name, for its number is the instance's own."""
-    named = {entry["port"]: entry["name"] for entry in instance_ports if entry["protocol"] == "TCP"}
+    named: dict[Any, str] = {entry.port: entry.name for entry in instance_ports if entry.protocol == "TCP"}
     port = named.get(probe.get("port"), probe.get("port"))
     if probe.get("http"):
         rendered: dict[str, Any] = {"httpGet": {"path": probe["http"], "port": port}}

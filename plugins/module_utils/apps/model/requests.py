@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from .bindings import Node, WantedBinding
-from .render import Resources
+from .bindings import WantedBinding
+from .release_spec import Node, Resources
 from .routes_spec import AppRoute
 from .spec import App
 from .stack_spec import Stack

@@ -9,8 +9,7 @@ import hmac
 import json
 import re
 import shlex
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -24,6 +23,7 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.oci.references 
 
 from .arguments import APP, PORT, RUN, SCHEDULE, Arguments
 from .options import LABEL, Checker, Problem, check, encodable
+from .release_spec import Port, Process, ReleasedFile, ReleaseSpec, Resources, main_process, recorded
 from .schedule import wrong_schedule, wrong_time_zone
 from .types import DEFAULT, ON_HOSTS, TYPES
 
@@ -64,7 +64,7 @@ class App:
     state: str
     image: str | None
     type: str
-    processes: tuple[dict[str, Any], ...]
+    processes: tuple[Process, ...]
     replicas: dict[str, int]
     env: dict[str, str]
     secret_env: dict[str, str] = field(repr=False)
@@ -120,7 +120,7 @@ class AppChecker(Checker):
         elif not at and not allow_latest and tag in (None, "latest"):
             self.wrong("image", image, "a fixed tag or a digest (or allow_latest: true)")
 
-    def arguments(self, option: str, value: Any) -> list[str] | None:
+    def arguments(self, option: str, value: Any) -> tuple[str, ...] | None:
         if value is None:
             return None
         if isinstance(value, str):
@@ -132,7 +132,7 @@ class AppChecker(Checker):
         if isinstance(value, list) and all(
             isinstance(entry, (str, int, float)) and not isinstance(entry, bool) for entry in value
         ):
-            texts = [str(entry) for entry in value]
+            texts = tuple(str(entry) for entry in value)
             if all(encodable(entry) and "\0" not in entry for entry in texts):
                 return texts
             self.wrong(option, value, "UTF-8 texts without NUL characters")
@@ -140,8 +140,8 @@ class AppChecker(Checker):
         self.wrong(option, value, "a command line or a list of texts")
         return None
 
-    def ports(self, option: str, given: list[Any]) -> list[dict[str, Any]]:
-        ports: list[dict[str, Any]] = []
+    def ports(self, option: str, given: list[Any]) -> tuple[Port, ...]:
+        ports: list[Port] = []
         for number, entry in enumerate(given):
             where = f"{option}[{number}]"
             values, found = check(PORT, entry if isinstance(entry, dict) else {"port": entry}, self.where + where)
@@ -152,15 +152,18 @@ class AppChecker(Checker):
             name = values["name"]
             if name is not None and (len(name) > 15 or not PORT_NAME.match(name)):
                 self.wrong(where + ".name", name, "at most 15 lowercase letters, digits and single -, with a letter")
-            ports.append(values)
-        for key in ("port", "name"):
-            seen: set[Any] = set()
-            for number, port in enumerate(ports):
-                mark = (port["port"], port["protocol"]) if key == "port" else port["name"]
-                if mark in seen and port[key] is not None:
-                    self.wrong(f"{option}[{number}]", port[key], f"each {key} once")
-                seen.add(mark)
-        return ports
+            ports.append(Port(**{**values, "name": name or ""}))
+        numbers: set[tuple[int, str]] = set()
+        for number, port in enumerate(ports):
+            if (port.port, port.protocol) in numbers:
+                self.wrong(f"{option}[{number}]", port.port, "each port once")
+            numbers.add((port.port, port.protocol))
+        taken: set[str] = set()
+        for number, port in enumerate(ports):
+            if port.name and port.name in taken:
+                self.wrong(f"{option}[{number}]", port.name, "each name once")
+            taken.add(port.name)
+        return tuple(ports)
 
     def amounts(self, option: str, given: dict[str, Any] | None) -> dict[str, str]:
         amounts: dict[str, str] = {}
@@ -179,7 +182,7 @@ class AppChecker(Checker):
                 amounts[name.replace("_", "-")] = text.strip()
         return amounts
 
-    def resources(self, option: str, given: dict[str, Any] | None) -> dict[str, dict[str, str]]:
+    def resources(self, option: str, given: dict[str, Any] | None) -> Resources:
         requests = self.amounts(option + ".requests", (given or {}).get("requests"))
         limits = self.amounts(option + ".limits", (given or {}).get("limits"))
         for name in sorted(set(requests) & set(limits)):
@@ -187,7 +190,7 @@ class AppChecker(Checker):
                 self.wrong(f"{option}.requests.{name}", requests[name], f"no more than the limit {limits[name]}")
         return {key: value for key, value in (("requests", requests), ("limits", limits)) if value}
 
-    def probe(self, option: str, given: dict[str, Any] | None, ports: list[dict[str, Any]]) -> dict[str, Any] | None:
+    def probe(self, option: str, given: dict[str, Any] | None, ports: tuple[Port, ...]) -> dict[str, Any] | None:
         if given is None:
             return None
         kinds = [kind for kind in ("http", "tcp", "command") if given.get(kind)]
@@ -198,7 +201,7 @@ class AppChecker(Checker):
         if kinds[0] == "http" and not str(given["http"]).startswith("/"):
             self.wrong(option + ".http", given["http"], "a path that starts with /")
         if kinds[0] != "command" and "port" not in probe:
-            tcp = [port["port"] for port in ports if port["protocol"] == "TCP"]
+            tcp = [port.port for port in ports if port.protocol == "TCP"]
             if tcp:
                 probe["port"] = tcp[0]
             else:
@@ -209,7 +212,7 @@ class AppChecker(Checker):
             self.between(f"{option}.{name}", probe.get(name), 1, 3600)
         return probe
 
-    def process(self, option: str, given: dict[str, Any], app: dict[str, Any]) -> dict[str, Any]:
+    def process(self, option: str, given: dict[str, Any], app: dict[str, Any]) -> Process:
         name, kind = given["name"] or "", app["type"]
         longest = TYPES[kind].longest
         if not LABEL.match(name):
@@ -226,25 +229,23 @@ class AppChecker(Checker):
                 if given[part]:
                     self.wrong(f"{option}.{part}", given[part], f"none, because type is {kind}")
         ports = self.ports(option + ".ports", given["ports"] or [])
-        process: dict[str, Any] = {
-            "name": name,
-            "command": self.arguments(option + ".command", given["command"]),
-            "args": self.arguments(option + ".args", given["args"]),
-            "ports": ports,
-            "resources": self.resources(option + ".resources", given["resources"]),
-        }
-        for probe in ("readiness", "liveness", "startup"):
-            process[probe] = self.probe(f"{option}.{probe}", given[probe], ports)
-        # A key is there only when it says something, so that options which come later change no digest.
-        for key, value in (
-            ("placement", self.placement(option + ".placement", given["placement"])),
-            ("host_network", self.host_network(option + ".host_network", given, process, app)),
-            ("schedule", self.schedule(option, given, kind)),
-            ("run", self.run(option, given, kind)),
-        ):
-            if value:
-                process[key] = value
-        return process
+        process = Process(
+            name=name,
+            command=self.arguments(option + ".command", given["command"]),
+            args=self.arguments(option + ".args", given["args"]),
+            ports=ports,
+            resources=self.resources(option + ".resources", given["resources"]),
+            readiness=self.probe(option + ".readiness", given["readiness"], ports),
+            liveness=self.probe(option + ".liveness", given["liveness"], ports),
+            startup=self.probe(option + ".startup", given["startup"], ports),
+            placement=self.placement(option + ".placement", given["placement"]),
+        )
+        return replace(
+            process,
+            host_network=self.host_network(option + ".host_network", given, process, app),
+            schedule=self.schedule(option, given, kind),
+            run=self.run(option, given, kind),
+        )
 
     def port_range(self, option: str, text: str | None) -> tuple[int, int]:
         found = PORT_RANGE.match(text or "")
@@ -280,7 +281,7 @@ class AppChecker(Checker):
                 placement["tolerations"].append(name)
         return placement
 
-    def host_network(self, option: str, given: dict[str, Any], process: dict[str, Any], app: dict[str, Any]) -> bool:
+    def host_network(self, option: str, given: dict[str, Any], process: Process, app: dict[str, Any]) -> bool:
         if not given["host_network"]:
             return False
         if app["type"] not in ON_HOSTS:
@@ -288,15 +289,15 @@ class AppChecker(Checker):
             self.wrong(option, True, f"false, because type is {app['type']}: only {takers} take it")
         if app["strategy"] == "blue_green":
             self.wrong(option, True, "strategy rolling or recreate: an instance has one port, so two of it cannot run")
-        if not process["ports"]:
+        if not process.ports:
             self.wrong(option, True, "ports of the process, for which each instance gets numbers of its own")
         if given["replicas"] is not None and not 1 <= given["replicas"] <= MAX_INSTANCES:
             self.wrong(option, f"{given['replicas']} replicas", f"1 to {MAX_INSTANCES} replicas with host_network")
-        declared = [port["port"] for port in process["ports"] if port["protocol"] == "TCP"]
-        for probe in ("readiness", "liveness", "startup"):
-            port = (process[probe] or {}).get("port")
+        declared = [port.port for port in process.ports if port.protocol == "TCP"]
+        for name, probe in process.probes.items():
+            port = (probe or {}).get("port")
             if port is not None and port not in declared:
-                where = f"{option.rpartition('.')[0]}.{probe}.port"
+                where = f"{option.rpartition('.')[0]}.{name}.port"
                 self.wrong(where, port, "one of the process's own TCP ports, because of host_network")
         return True
 
@@ -341,31 +342,23 @@ class AppChecker(Checker):
         run.update({name: given[name] for name in RUN if given[name] is not None})
         return run
 
-    def processes(self, app: dict[str, Any]) -> tuple[tuple[dict[str, Any], ...], dict[str, int]]:
+    def processes(self, app: dict[str, Any]) -> tuple[tuple[Process, ...], dict[str, int]]:
         given = app["processes"] or [check(_process_options(), {"name": app["type"] or DEFAULT})[0]]
         numbered = [(number, entry) for number, entry in enumerate(given) if entry]
         processes = [self.process(f"processes[{number}]", entry, app) for number, entry in numbered]
-        names = [process["name"] for process in processes]
-        on_hosts = [process["name"] for process in processes if process.get("host_network")]
+        names = [process.name for process in processes]
+        on_hosts = [process.name for process in processes if process.host_network]
         for number, name in enumerate(names):
             if name in names[:number]:
                 self.wrong(f"processes[{number}].name", name, "each process once")
             if re.sub(r"-[0-9]+\Z", "", name) in set(on_hosts) - {name}:
                 self.wrong(f"processes[{number}].name", name, "another name, for an instance of host_network has it")
         routed = main_process(app["type"], processes)
-        if TYPES[app["type"]].listens:
-            if routed is None:
-                self.wrong("processes", ", ".join(names), f"a process with a TCP port, because type is {app['type']}")
-            elif routed["readiness"] is None:
-                first = next(port for port in routed["ports"] if port["protocol"] == "TCP")
-                routed["readiness"] = {"tcp": True, "port": first["port"]}
-        for process in processes:
-            for port in process["ports"]:
-                if port["name"] is None:
-                    first = process is routed and port is next(p for p in process["ports"] if p["protocol"] == "TCP")
-                    taken = any(other["name"] == "http" for other in process["ports"])
-                    port["name"] = "http" if first and not taken else f"{port['protocol'].lower()}-{port['port']}"
-        return tuple(processes), {process["name"]: entry[1]["replicas"] for process, entry in zip(processes, numbered)}
+        listens = TYPES[app["type"]].listens
+        if listens and routed is None:
+            self.wrong("processes", ", ".join(names), f"a process with a TCP port, because type is {app['type']}")
+        replicas = {process.name: entry["replicas"] for process, (_number, entry) in zip(processes, numbered)}
+        return tuple(_completed(process, process is routed, listens) for process in processes), replicas
 
     def environment(self, app: dict[str, Any]) -> tuple[dict[str, str], dict[str, str]]:
         result: list[dict[str, str]] = []
@@ -454,18 +447,17 @@ def _process_options() -> Arguments:
     return options
 
 
-def port_variable(port: dict[str, Any]) -> str:
-    """Return the environment variable that tells an instance in the hosts' network the number of a port."""
-    return "PORT_" + str(port["name"]).upper().replace("-", "_")
-
-
-def main_process(app_type: str, processes: Iterable[dict[str, Any]]) -> dict[str, Any] | None:
-    """Return the process that the app's address and domains lead to: `web`, else the first that has a TCP port."""
-    if not TYPES[app_type].routed:
-        return None
-    listening = [entry for entry in processes if any(port["protocol"] == "TCP" for port in entry["ports"])]
-    named = [entry for entry in listening if entry["name"] == "web"]
-    return next(iter(named or listening), None)
+def _completed(process: Process, routed: bool, listens: bool) -> Process:
+    """Return a process with a name for each port, and a probe of what requests are led to."""
+    first, readiness = process.tcp, process.readiness
+    if routed and listens and readiness is None and first is not None:
+        readiness = {"tcp": True, "port": first.port}
+    http = "" if any(port.name == "http" for port in process.ports) else "http"
+    ports = tuple(
+        replace(port, name=port.name or (routed and port is first and http) or f"{port.protocol.lower()}-{port.port}")
+        for port in process.ports
+    )
+    return replace(process, readiness=readiness, ports=ports)
 
 
 def names(name: str | None, tenant: str | None, where: str = "") -> list[Problem]:
@@ -496,7 +488,7 @@ def parse_app(given: dict[str, Any], where: str = "") -> tuple[App | None, list[
         checker.image(image, given["allow_latest"])
     elif given["state"] == "present":
         checker.wrong("image", None, "the image to run, because state is present")
-    processes: tuple[dict[str, Any], ...] = ()
+    processes: tuple[Process, ...] = ()
     replicas: dict[str, int] = {}
     if image is not None:
         processes, replicas = checker.processes(given)
@@ -512,9 +504,9 @@ def parse_app(given: dict[str, Any], where: str = "") -> tuple[App | None, list[
         checker.wrong("restart_key", given["restart_key"], "a text of 1 to 253 characters")
     env, secret_env = checker.environment(given)
     for process in processes:
-        if process.get("host_network"):
-            for name in sorted({"PORT", *map(port_variable, process["ports"])} & {*env, *secret_env}):
-                checker.wrong(f"env.{name}", "a value", f"none, for host_network of process {process['name']} sets it")
+        if process.host_network:
+            for name in sorted({"PORT", *(port.variable for port in process.ports)} & {*env, *secret_env}):
+                checker.wrong(f"env.{name}", "a value", f"none, for host_network of process {process.name} sets it")
     checker.between("drain", given["drain"], 0, 3600)
     checker.between("grace", given["grace"], 1, 86400)
     checker.between("keep_releases", given["keep_releases"], 1, 1000)
@@ -565,45 +557,56 @@ class Content(NamedTuple):
     data: dict[str, bytes]
 
 
-def release_spec(app: App, salt: str) -> tuple[dict[str, Any], list[Content]]:
-    """Return what a release records of an app, with references instead of secrets, and the Secrets referred to."""
+def digest_of(spec: ReleaseSpec, salt: str) -> str:
+    """Return the digest that tells releases of different content apart."""
+    return fingerprint(salt, canonical(recorded(spec)))
+
+
+def release_spec(app: App, salt: str) -> tuple[ReleaseSpec, list[Content]]:
+    """Return what a release records of an app that has an image, and the Secrets that it refers to."""
+    if app.image is None:
+        raise AssertionError(f"app {app.key} has no image, so it makes no release")
     contents: list[Content] = []
-    spec: dict[str, Any] = {
-        "image": app.image,
-        "type": app.type,
-        "processes": [dict(process) for process in app.processes],
-        "env": dict(sorted(app.env.items())),
-        "secret_env": {name: fingerprint(salt, value.encode(), 12) for name, value in sorted(app.secret_env.items())},
-        "files": [],
-        "image_pull_secrets": list(app.image_pull_secrets),
-        "drain": app.drain,
-        "grace": app.grace,
-        "env_secret": None,
-        "files_secret": None,
-    }
-    if app.strategy != "rolling":
-        spec["strategy"] = app.strategy
+    env_secret = files_secret = None
     if app.env or app.secret_env:
         data = {name: value.encode() for name, value in sorted({**app.env, **app.secret_env}.items())}
         contents.append(content_of(app.name, "env", data, salt))
-        spec["env_secret"] = contents[-1].name
-    if app.files:
-        data = {}
-        for entry in sorted(app.files, key=lambda file: file.path):
-            key = "f" + hashlib.sha256(entry.path.encode()).hexdigest()[:12]
-            data[key] = entry.content
-            spec["files"].append(
-                {
-                    "path": entry.path,
-                    "key": key,
-                    "mode": entry.mode,
-                    "secret": entry.secret,
-                    "content": fingerprint(salt, entry.content, 12),
-                }
-            )
+        env_secret = contents[-1].name
+    ordered = sorted(app.files, key=lambda file: file.path)
+    files = tuple(
+        ReleasedFile(
+            path=entry.path,
+            key=file_key(entry.path),
+            mode=entry.mode,
+            secret=entry.secret,
+            content=fingerprint(salt, entry.content, 12),
+        )
+        for entry in ordered
+    )
+    if files:
+        data = {file_key(entry.path): entry.content for entry in ordered}
         contents.append(content_of(app.name, "files", data, salt))
-        spec["files_secret"] = contents[-1].name
+        files_secret = contents[-1].name
+    spec = ReleaseSpec(
+        image=app.image,
+        type=app.type,
+        processes=app.processes,
+        env=dict(sorted(app.env.items())),
+        secret_env={name: fingerprint(salt, value.encode(), 12) for name, value in sorted(app.secret_env.items())},
+        files=files,
+        image_pull_secrets=app.image_pull_secrets,
+        drain=app.drain,
+        grace=app.grace,
+        env_secret=env_secret,
+        files_secret=files_secret,
+        strategy=app.strategy,
+    )
     return spec, contents
+
+
+def file_key(path: str) -> str:
+    """Return the key that a file has in the Secret of the files."""
+    return "f" + hashlib.sha256(path.encode()).hexdigest()[:12]
 
 
 def content_of(app: str, kind: str, data: dict[str, bytes], salt: str) -> Content:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import base64
 import copy
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -106,7 +107,7 @@ def test_route_and_service() -> None:
 
 def test_digest_follows_content_alone() -> None:
     def digest(salt: str = "salt", **more: Any) -> str:
-        return releases.digest_of(spec.release_spec(wanted(**more), salt)[0], salt)
+        return spec.digest_of(spec.release_spec(wanted(**more), salt)[0], salt)
 
     same = digest()
     assert digest(files=list(reversed(OPTIONS["files"]))) == same
@@ -171,7 +172,7 @@ def release(version: int, status: str = "good", digest: str = "", action: str = 
         version=version,
         digest=digest or f"d{version}",
         salt="salt",
-        spec={"env_secret": f"shop.env.{version}", "files_secret": None},
+        spec=replace(spec.release_spec(wanted(), "salt")[0], env_secret=f"shop.env.{version}", files_secret=None),
         replicas={},
         action=action,
         source=None,

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.arguments import APP, arguments
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.options import Invalid
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.parse import parse
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.release_spec import Port
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.schedule import wrong_schedule
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube.quantities import quantity
 
@@ -306,12 +307,12 @@ def test_normal_form() -> None:
         ),
     ).apps
     process = wanted.processes[0]
-    assert process["command"] == ["gunicorn", "-w", "2", "my app"]
-    assert process["args"] == ["--port", "8000"]
-    assert process["ports"] == [{"port": 8000, "name": "http", "protocol": "TCP"}]
-    assert process["readiness"] == {"tcp": True, "port": 8000}
-    assert process["liveness"] == {"http": "/live", "port": 8000}
-    assert process["resources"] == {"requests": {"cpu": "0.5", "memory": "64Mi"}}
+    assert process.command == ("gunicorn", "-w", "2", "my app")
+    assert process.args == ("--port", "8000")
+    assert process.ports == (Port("http", 8000, "TCP"),)
+    assert process.readiness == {"tcp": True, "port": 8000}
+    assert process.liveness == {"http": "/live", "port": 8000}
+    assert process.resources == {"requests": {"cpu": "0.5", "memory": "64Mi"}}
     assert wanted.replicas == {"web": 3}
 
 

@@ -8,21 +8,30 @@ from typing import Any
 import pytest
 
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.history import changes, history
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.release_spec import read_spec
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.releases import (
     Release,
     ReleaseError,
     promotable,
 )
 
+WEB: dict[str, Any] = {
+    "name": "web", "command": None, "args": None, "ports": [], "resources": {},
+    "readiness": None, "liveness": None, "startup": None,
+}  # fmt: skip
+PORT = {"name": "http", "port": 1, "protocol": "TCP"}
 SPEC: dict[str, Any] = {
     "image": "x/y:1",
     "type": "web",
-    "processes": [{"name": "web", "ports": []}],
+    "processes": [WEB],
     "env": {"MODE": "a"},
     "secret_env": {"KEY": "0123456789ab"},
-    "files": [{"path": "/a", "mode": 292, "secret": False, "content": "0123456789ab"}],
+    "files": [{"path": "/a", "key": "fa", "mode": 292, "secret": False, "content": "0123456789ab"}],
     "drain": 5,
+    "grace": 30,
     "image_pull_secrets": [],
+    "env_secret": "shop.env.1",
+    "files_secret": "shop.files.1",
 }
 EDGE = {"kind": "app", "tenant": "acme", "target": "api", "env": {}, "secret_env": {}, "secret": "shop.bind.1"}
 NONE: dict[str, Any] = {"image": None, "env": [], "files": [], "processes": [], "bindings": [], "settings": []}
@@ -30,7 +39,7 @@ NONE: dict[str, Any] = {"image": None, "env": [], "files": [], "processes": [], 
 
 def release(version: int, status: str = "good", **spec: Any) -> Release:
     origin = {"action": "deploy", "source": None, "created": "", "by": "ann@host", "message": "", "heartbeat": 0.0}
-    return Release("shop", "acme", version, "d", "salt", {**SPEC, **spec}, {}, status=status, **origin)
+    return Release("shop", "acme", version, "d", "salt", read_spec({**SPEC, **spec}), {}, status=status, **origin)
 
 
 @pytest.mark.parametrize(
@@ -43,7 +52,7 @@ def release(version: int, status: str = "good", **spec: Any) -> Release:
         ({"env": {}, "secret_env": {"KEY": "0123456789ab", "MODE": "a"}}, {"env": ["MODE"]}),
         ({"files": [{**SPEC["files"][0], "mode": 256}]}, {"files": ["/a"]}),
         ({"files": []}, {"files": ["/a"]}),
-        ({"processes": [{"name": "web", "ports": [1]}, {"name": "worker"}]}, {"processes": ["web", "worker"]}),
+        ({"processes": [{**WEB, "ports": [PORT]}, {**WEB, "name": "worker"}]}, {"processes": ["web", "worker"]}),
         ({"bindings": [EDGE]}, {"bindings": ["acme/api"]}),
         ({"strategy": "blue_green", "drain": 6}, {"settings": ["drain", "strategy"]}),
         ({"strategy": "rolling"}, {}),
@@ -51,7 +60,7 @@ def release(version: int, status: str = "good", **spec: Any) -> Release:
     ],
 )
 def test_changes(more: dict[str, Any], wanted: dict[str, Any]) -> None:
-    assert changes(SPEC, {**SPEC, **more}) == {**NONE, **wanted}
+    assert changes(read_spec(SPEC), read_spec({**SPEC, **more})) == {**NONE, **wanted}
 
 
 def test_a_release_whose_predecessor_is_gone_has_no_changes() -> None:

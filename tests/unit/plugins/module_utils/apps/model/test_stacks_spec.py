@@ -16,6 +16,7 @@ from hypothesis import strategies as some
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model import bindings, template_spec, topology
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.options import Invalid
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.parse import parse
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.release_spec import ReleaseSpec
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.spec import release_spec
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.stack_spec import levels
 from ansible_collections.cloudbang.platform.plugins.module_utils.oci import references
@@ -25,7 +26,7 @@ ONE = {"name": "web", "tenant": "acme"}
 APP = {"name": "api", "image": "x/y:1", "processes": [{"name": "web", "ports": [8080, {"port": 9, "name": "admin"}]}]}
 
 
-def spec_of(**more: Any) -> dict[str, Any]:
+def spec_of(**more: Any) -> ReleaseSpec:
     return release_spec(parse("app", {"tenant": "acme", **APP, **more}).apps[0], "salt")[0]
 
 
@@ -68,10 +69,10 @@ def test_credentials_are_secret() -> None:
     assert found.secret_env == {"B_KEY": "x", "B_TOKEN": "hidden"} and "hidden" not in repr(found)
     spec, contents = bindings.with_bindings(spec_of(), [], "web", "salt", [found])
     assert "hidden" not in str(spec) and contents[0].data["B_TOKEN"] == b"hidden"
-    assert contents[0].name == spec["bindings"][0]["secret"]
-    again, _contents = bindings.with_bindings(spec_of(), spec["bindings"], "web", "salt", [found])
+    assert contents[0].name == spec.bindings[0].secret
+    again, _contents = bindings.with_bindings(spec_of(), spec.bindings, "web", "salt", [found])
     assert again == spec
-    gone, _contents = bindings.with_bindings(spec, spec["bindings"], "web", "salt", [], [found.key])
+    gone, _contents = bindings.with_bindings(spec, spec.bindings, "web", "salt", [], [found.key])
     assert gone == spec_of()
 
 
