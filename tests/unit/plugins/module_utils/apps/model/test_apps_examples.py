@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
+from support.documentation import documented
 
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.arguments import arguments, from_environment
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.parse import connection, parse
@@ -43,15 +44,10 @@ def test_examples_are_accepted(module: str, options: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("module", MODULES)
 def test_documentation_has_every_option(module: str) -> None:
-    source = (ROOT / "plugins" / "modules" / f"{module}.py").read_text()
-    documented = yaml.safe_load(re.findall(r'DOCUMENTATION = r"""\n(.*?)"""', source, re.DOTALL)[0])["options"]
-    for fragment in ("kubernetes", "rollout", "target"):
-        if f"cloudbang.platform.{fragment}" in source:
-            text = (ROOT / "plugins" / "doc_fragments" / f"{fragment}.py").read_text()
-            documented |= yaml.safe_load(re.findall(r'DOCUMENTATION = r"""\n(.*?)"""', text, re.DOTALL)[0])["options"]
-    assert set(documented) == set(arguments(module))
+    found = documented(module)
+    assert set(found) == set(arguments(module))
     for name, option in arguments(module).items():
-        assert documented[name].get("default") == option.get("default"), name
+        assert found[name].get("default") == option.get("default"), name
 
 
 def test_environment_stands_in_for_options() -> None:

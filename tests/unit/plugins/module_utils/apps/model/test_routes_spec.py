@@ -14,6 +14,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from support.documentation import documented
 
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.arguments import arguments
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.options import Invalid
@@ -341,13 +342,6 @@ def test_who_claims_everything_is_not_in_the_way_of_its_own_tenant() -> None:
     assert in_the_way(wanted._replace(tenant="other"), [other]) is None
 
 
-def documented() -> dict[str, Any]:
-    source = (ROOT / "plugins" / "modules" / "app_route.py").read_text("utf-8")
-    fragment = (ROOT / "plugins" / "doc_fragments" / "kubernetes.py").read_text("utf-8")
-    texts = [re.findall(r'DOCUMENTATION = r"""\n(.*?)"""', text, re.DOTALL)[0] for text in (source, fragment)]
-    return {name: option for text in texts for name, option in yaml.safe_load(text)["options"].items()}
-
-
 def test_documentation_has_every_option() -> None:
     def compare(found: dict[str, Any], table: dict[str, Any]) -> None:
         assert set(found) == set(table)
@@ -357,7 +351,7 @@ def test_documentation_has_every_option() -> None:
             if "options" in option:
                 compare(found[name]["suboptions"], option["options"])
 
-    compare(documented(), arguments("app_route"))
+    compare(documented("app_route"), arguments("app_route"))
 
 
 def examples() -> list[dict[str, Any]]:

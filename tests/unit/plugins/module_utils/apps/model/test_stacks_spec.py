@@ -4,14 +4,13 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from hypothesis import given
 from hypothesis import strategies as some
+from support.documentation import documented
 
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model import bindings, template_spec, topology
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.options import Invalid
@@ -313,15 +312,11 @@ def test_a_label_is_one_line_and_no_markup() -> None:
 
 
 def test_the_options_of_a_member_are_documented_as_those_of_an_app() -> None:
-    def options(module: str) -> dict[str, Any]:
-        source = (MODULES / f"{module}.py").read_text()
-        found = yaml.safe_load(re.findall(r'DOCUMENTATION = r"""\n(.*?)"""', source, re.DOTALL)[0])["options"]
-        return dict(found)
-
     def text_of(value: Any) -> str:
         return json.dumps(value, sort_keys=True)
 
-    app, stack, bound = options("app"), options("app_stack"), options("app_binding")
+    app, stack, bound = documented("app"), documented("app_stack"), documented("app_binding")
+    assert set(app) - set(stack["apps"]["suboptions"]) >= {"apps", "force", "state", "tenant"}
     for name, member in stack["apps"]["suboptions"].items():
         if name not in ("name", "depends_on"):
             assert text_of(member).replace("O(apps[].", "O(") == text_of(app[name]), name

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
+from support.documentation import documented
 
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.actions.tenant_info import describe
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model import tenant_quota
@@ -489,9 +490,4 @@ def compare(documented: dict[str, Any], table: dict[str, Any], where: str) -> No
 
 @pytest.mark.parametrize("module", MODULES)
 def test_documentation_has_every_option(module: str) -> None:
-    sources = [(ROOT / "plugins" / "modules" / f"{module}.py"), (ROOT / "plugins" / "doc_fragments" / "kubernetes.py")]
-    documented: dict[str, Any] = {}
-    for source in sources:
-        text = re.findall(r'DOCUMENTATION = r"""\n(.*?)"""', source.read_text(), re.DOTALL)[0]
-        documented |= yaml.safe_load(text)["options"]
-    compare(documented, arguments(module), "")
+    compare(documented(module), arguments(module), "")
