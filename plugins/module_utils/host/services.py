@@ -11,7 +11,7 @@ import subprocess
 import time
 from typing import TYPE_CHECKING, Any
 
-from ansible_collections.cloudbang.platform.plugins.module_utils import atomic
+from ansible_collections.cloudbang.platform.plugins.module_utils import atomic, trees
 from ansible_collections.cloudbang.platform.plugins.module_utils.host import HostError
 from ansible_collections.cloudbang.platform.plugins.module_utils.host.files import Digests
 
@@ -128,8 +128,10 @@ class Services:
         for path in sorted({fragment, *uses}):
             inside = [path]
             if os.path.isdir(path):
-                walk = ((top, names) for top, _dirs, names in os.walk(path) if os.path.basename(top) != "__pycache__")
-                inside = [os.path.join(top, one) for top, names in walk for one in names]
+                inside = []
+                for top, directories, names in os.walk(path):
+                    directories[:] = [name for name in directories if not trees.ignored(name)]
+                    inside += [os.path.join(top, name) for name in names if not trees.ignored(name)]
             for one in sorted(inside):
                 total.update(f"{one}={self.digests.of(one)} {generation(one)}\n".encode())
         return total.hexdigest()[:32]

@@ -516,6 +516,10 @@ def test_a_unit_that_uses_a_directory_runs_with_all_files_in_it(host: Host) -> N
     host.converge(**uses)
     host.start()
     (package / "inside" / "__pycache__" / "one.pyc").write_text("compiled")
+    # Such as what a killed run left.
+    (package / ".cloudbang-half").write_text("half")
+    (package / ".hidden").mkdir()
+    (package / ".hidden" / "file").write_text("x")
     assert host.converge(**uses)[1] == []
     changed = (str(package / "inside" / "one.py"),)
     assert host.converge(check=True, changed=changed, **uses)[0].changed == ["demo"]
