@@ -33,7 +33,7 @@ def run(context: Context, request: BindRequest) -> Outcome:
         raise Invalid([Problem("name", f"no app {name} in tenant {tenant}", "an app that was deployed")])
     unbind = [entry.key for entry in request.bindings if entry.state == "absent"]
     present = [entry for entry in request.bindings if entry.state == "present"]
-    wanted = {edge.node for edge in newest.spec.bindings if edge.key not in unbind}
+    wanted = {binding.node for binding in newest.spec.bindings if binding.key not in unbind}
     wanted |= {entry.node for entry in present}
     graph = Graph(kube, {(name, tenant): wanted})
     bindings, problems = resolve_all(kube, graph, present)
@@ -47,7 +47,7 @@ def run(context: Context, request: BindRequest) -> Outcome:
     if problems:
         raise Invalid(problems)
     outcome = deploy_one(context, plan, request.rollout)
-    outcome.values["app"]["bindings"] = [edge.summary() for edge in plan.spec.bindings]
+    outcome.values["app"]["bindings"] = [binding.summary() for binding in plan.spec.bindings]
     return outcome
 
 

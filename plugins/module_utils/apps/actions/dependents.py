@@ -64,12 +64,12 @@ def left_behind(kube: Kube, removed: set[Node], going: set[Node], warnings: list
         warnings.append("bindings of other tenants cannot be seen with these credentials: not checked before removing")
         found = [entry for tenant in sorted({tenant for _name, tenant in removed}) for entry in _own(kube, tenant)]
     hits = {
-        (release.app, release.tenant, edge.node)
+        (release.app, release.tenant, binding.node)
         for entry in found
         for release in [releases.read(entry, kube.warn)]
         if release is not None and (release.app, release.tenant) not in going
-        for edge in release.spec.bindings
-        if edge.node in removed
+        for binding in release.spec.bindings
+        if binding.node in removed
     }
     peers = Peers(kube)
     problems = []
@@ -79,7 +79,7 @@ def left_behind(kube: Kube, removed: set[Node], going: set[Node], warnings: list
             strangers.setdefault(target, []).append((app, tenant))
             continue
         theirs = releases.releases(kube.find("Secret", tenant, releases.selector([app], "release")), app, kube.warn)
-        now = {edge.node for edge in theirs[-1].spec.bindings} if theirs else set()
+        now = {binding.node for binding in theirs[-1].spec.bindings} if theirs else set()
         if target in now:
             wanted = "to remove that binding (app_binding), or that app, first, or force: true"
             problems.append(Problem(f"app {described([target])}", f"{described([(app, tenant)])} bound to it", wanted))
@@ -111,7 +111,7 @@ def _own(kube: Kube, tenant: str) -> list[Object]:
 
 
 class Graph:
-    """The edges between apps, read tenant by tenant as they are followed; `wanted` has those that are to be."""
+    """The bindings between apps, read tenant by tenant as they are followed; `wanted` has those that are to be."""
 
     def __init__(self, kube: Kube, wanted: dict[Node, set[Node]]) -> None:
         self._kube = kube
@@ -136,8 +136,8 @@ class Graph:
             return self._wanted[node]
         release = if_allowed(lambda: self.release(node))
         found: set[Node] = set()
-        for edge in release.spec.bindings if release else ():
-            target = edge.node
+        for binding in release.spec.bindings if release else ():
+            target = binding.node
             if self._peers.lets_in(target[1], node[1]):
                 found.add(target)
             elif target in self._wanted:
@@ -148,7 +148,7 @@ class Graph:
         return found
 
     def cycles(self) -> list[Problem]:
-        """Return the cycles that the wanted edges close, each once."""
+        """Return the cycles that the wanted bindings close, each once."""
         problems: list[Problem] = []
         known: set[frozenset[Node]] = set()
         for node in sorted(self._wanted):

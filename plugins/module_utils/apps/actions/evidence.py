@@ -61,7 +61,7 @@ def secrets_in(kube: Kube, plan: Plan) -> list[str]:
     spec = plan.spec
     keys = {spec.env_secret: list(spec.secret_env)}
     keys[spec.files_secret] = [entry.key for entry in spec.files if entry.secret]
-    keys.update({edge.secret: list(edge.secret_env) for edge in spec.bindings})
+    keys.update({binding.secret: list(binding.secret_env) for binding in spec.bindings})
     made = {content.name: content.data for content in plan.contents}
     found: list[str] = []
     for name, wanted in keys.items():

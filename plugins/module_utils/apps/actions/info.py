@@ -127,7 +127,7 @@ def _describe(
         "processes": _processes(live),
         "domains": list(live.route.domains),
         "stack": live.stack,
-        "bindings": [edge.summary() for edge in newest.spec.bindings] if newest else [],
+        "bindings": [binding.summary() for binding in newest.spec.bindings] if newest else [],
         "services": {
             service["metadata"]["name"]: {
                 "address": service["spec"].get("clusterIP"),

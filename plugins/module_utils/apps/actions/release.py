@@ -16,7 +16,10 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.plan
     plan_promotion,
     plan_release,
 )
-from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.release_spec import Edge, ReleaseSpec
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.release_spec import (
+    ReleasedBinding,
+    ReleaseSpec,
+)
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.releases import Release, ReleaseError
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.requests import ReleaseRequest
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.spec import Content
@@ -38,7 +41,7 @@ def run(context: Context, request: ReleaseRequest) -> Outcome:
     if request.state == "promote":
         problems, absent = namespaces(kube, [live])
         source, plan = _promotion(kube, live, request)
-        targets = {edge.node for edge in plan.spec.bindings}
+        targets = {binding.node for binding in plan.spec.bindings}
         problems += Graph(kube, {(name, tenant): targets}).cycles() if targets else []
         unbound = ", ".join(sorted(_targets(source.spec) - _targets(plan.spec)))
         if unbound and request.scope == "all":
@@ -91,13 +94,13 @@ def _promotion(kube: Kube, live: Live, request: ReleaseRequest) -> tuple[Release
     else:
         salt = source.salt
         if origin == live.tenant:
-            bindings = [_binding(kube, origin, there, edge) for edge in source.spec.bindings]
+            bindings = [_binding(kube, origin, there, binding) for binding in source.spec.bindings]
             spec, contents = with_bindings(source.spec, [], name, salt, bindings)
         else:
-            edges = live.newest.spec.bindings if live.newest else ()
+            kept = live.newest.spec.bindings if live.newest else ()
             same_key = live.newest is not None and live.newest.salt == salt
-            bindings = [] if same_key else [_binding(kube, live.tenant, name, edge) for edge in edges]
-            spec, contents = with_bindings(source.spec, edges, name, salt, bindings)
+            bindings = [] if same_key else [_binding(kube, live.tenant, name, binding) for binding in kept]
+            spec, contents = with_bindings(source.spec, kept, name, salt, bindings)
 
         def moved(called: str | None) -> str | None:
             """Return the name of a Secret here, which is to have what one of the other app has."""
@@ -115,7 +118,7 @@ def _promotion(kube: Kube, live: Live, request: ReleaseRequest) -> tuple[Release
 
 
 def _targets(spec: ReleaseSpec) -> set[str]:
-    return {edge.target for edge in spec.bindings}
+    return {binding.target for binding in spec.bindings}
 
 
 def _content(kube: Kube, tenant: str, app: str, name: str) -> Content:
@@ -126,12 +129,12 @@ def _content(kube: Kube, tenant: str, app: str, name: str) -> Content:
     return Content(name, {key: base64.b64decode(value) for key, value in (secret.get("data") or {}).items()})
 
 
-def _binding(kube: Kube, tenant: str, app: str, edge: Edge) -> Binding:
-    """Return the binding that made an edge of an app."""
-    data = _content(kube, tenant, app, edge.secret).data
-    gone = sorted(set(edge.secret_env) - set(data))
+def _binding(kube: Kube, tenant: str, app: str, binding: ReleasedBinding) -> Binding:
+    """Return the binding that made a binding in a release of an app."""
+    data = _content(kube, tenant, app, binding.secret).data
+    gone = sorted(set(binding.secret_env) - set(data))
     if gone:
-        found = f"no {gone[0]} in Secret {edge.secret}, which its release refers to"
+        found = f"no {gone[0]} in Secret {binding.secret}, which its release refers to"
         raise Invalid([Problem(f"app {tenant}/{app}", found, "it there: bind the app again")])
-    secret_env = {name: data[name].decode("utf-8", "replace") for name in edge.secret_env}
-    return Binding(*edge.key, dict(edge.env), secret_env)
+    secret_env = {name: data[name].decode("utf-8", "replace") for name in binding.secret_env}
+    return Binding(*binding.key, dict(binding.env), secret_env)

@@ -215,7 +215,7 @@ def _bound(kube: Kube, stack: Stack, name: str, tenant: str, lives: dict[str, Li
     unbind: dict[str, list[tuple[str, str, str]]] = {}
     for app in stack.apps:
         newest = lives[app.name].newest
-        keys = [edge.key for edge in newest.spec.bindings] if newest else []
+        keys = [binding.key for binding in newest.spec.bindings] if newest else []
         listed = [entry.key for entry in by_app.get(app.name, [])]
         unbind[app.name] = [key for key in keys if (app.name, key) in made and key not in listed]
         staying = {*keys, *listed} - set(unbind[app.name])

@@ -1,8 +1,8 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Bindings: what an app gets of another one as environment, and the edges that makes between apps. Pure.
+"""Bindings: what an app gets of another one as environment. Pure.
 
-An edge is part of the release of the app that it starts from (key `bindings` of its spec), so a release, and rolling
+A binding is part of the release of the app that has it (key `bindings` of its spec), so a release, and rolling
 back to it, has the bindings that belong to it, and there is no second record that could differ.
 """
 
@@ -16,7 +16,7 @@ from typing import Any
 from ansible_collections.cloudbang.platform.plugins.module_utils.texts import shown
 
 from .options import Checker, Problem
-from .release_spec import Edge, Node, Process, ReleaseSpec
+from .release_spec import Node, Process, ReleasedBinding, ReleaseSpec
 from .spec import ENV_NAME, SERVICE_LABEL, Content, content_of, fingerprint, names
 
 SOURCES = ("host", "port", "address", "url", "ports.NAME", "credentials.NAME")
@@ -66,24 +66,25 @@ class Binding:
 
 def with_bindings(
     spec: ReleaseSpec,
-    before: Iterable[Edge],
+    before: Iterable[ReleasedBinding],
     app: str,
     salt: str,
     bindings: Iterable[Binding],
     unbind: Iterable[tuple[str, str, str]] = (),
 ) -> tuple[ReleaseSpec, list[Content]]:
-    """Return the spec with the edges there were, without those of unbind and with those of bindings; and the Secrets
-    that the latter refer to.
+    """Return the spec with other bindings, and the Secrets that the new ones refer to.
+
+    It has those of `before`, without those of `unbind`, and with `bindings`.
     """
     bindings = list(bindings)
     gone = {*unbind, *(binding.key for binding in bindings)}
-    edges = [edge for edge in before if edge.key not in gone]
+    released = [one for one in before if one.key not in gone]
     contents = []
     for binding in bindings:
         data = {name: value.encode() for name, value in sorted({**binding.env, **binding.secret_env}.items())}
         contents.append(content_of(app, "bind", data, salt))
-        edges.append(
-            Edge(
+        released.append(
+            ReleasedBinding(
                 kind=binding.kind,
                 tenant=binding.tenant,
                 target=binding.target,
@@ -94,16 +95,16 @@ def with_bindings(
                 secret=contents[-1].name,
             )
         )
-    return replace(spec, bindings=tuple(sorted(edges, key=lambda edge: edge.key))), contents
+    return replace(spec, bindings=tuple(sorted(released, key=lambda one: one.key))), contents
 
 
 def clashes(where: str, spec: ReleaseSpec) -> list[Problem]:
     """Return the names of environment that a release has from two sources."""
     problems = []
     sources = dict.fromkeys([*spec.env, *spec.secret_env], "the app's own env")
-    for edge in spec.bindings:
-        label = f"the binding to {edge.tenant}/{edge.target}"
-        for name in sorted({*edge.env, *edge.secret_env}):
+    for binding in spec.bindings:
+        label = f"the binding to {binding.tenant}/{binding.target}"
+        for name in sorted({*binding.env, *binding.secret_env}):
             if name in sources:
                 found = f"{name} from {label} and from {sources[name]}"
                 problems.append(Problem(where, found, "it from one of them: give the binding another prefix"))
@@ -112,7 +113,7 @@ def clashes(where: str, spec: ReleaseSpec) -> list[Problem]:
 
 
 def cycle(start: Node, follow: Callable[[Node], Iterable[Node]]) -> list[Node] | None:
-    """Return a path from an app over its edges back to itself, None when there is none."""
+    """Return a path from an app over its bindings back to itself, None when there is none."""
     done: set[Node] = set()
     path = [(start, iter(list(follow(start))))]
     while path:

@@ -52,6 +52,6 @@ def _parts(spec: ReleaseSpec) -> dict[str, dict[str, Any]]:
         "env": {**spec.env, **secrets},
         "files": {entry.path: entry for entry in spec.files},
         "processes": {process.name: process for process in spec.processes},
-        "bindings": {f"{edge.tenant}/{edge.target}": edge for edge in spec.bindings},
+        "bindings": {f"{binding.tenant}/{binding.target}": binding for binding in spec.bindings},
         "settings": {name: value for name, value in settings.items() if value not in (None, (), "")},
     }

@@ -641,7 +641,7 @@ def view(spec: ReleaseSpec, route: Route, counts: dict[str, int], version: int) 
             }
             for process in spec.processes
         },
-        "bindings": [edge.summary() for edge in spec.bindings],
+        "bindings": [binding.summary() for binding in spec.bindings],
         "drain": spec.drain,
         "grace": spec.grace,
         "domains": list(route.domains),

@@ -78,7 +78,7 @@ class ReleasedFile:
 
 
 @dataclass(frozen=True)
-class Edge:
+class ReleasedBinding:
     """A binding to a target, whose environment is in a Secret. `secret_env` has fingerprints."""
 
     kind: str
@@ -125,7 +125,7 @@ class ReleaseSpec:
     files_secret: str | None
     strategy: str = "rolling"
     restart_key: str | None = None
-    bindings: tuple[Edge, ...] = ()
+    bindings: tuple[ReleasedBinding, ...] = ()
     others: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -147,10 +147,10 @@ class ReleaseSpec:
     def secrets(self) -> list[str]:
         """The names of the Secrets that it refers to."""
         own = [name for name in (self.env_secret, self.files_secret) if name]
-        return own + [edge.secret for edge in self.bindings]
+        return own + [binding.secret for binding in self.bindings]
 
 
-Part = TypeVar("Part", Port, Process, ReleasedFile, Edge, ReleaseSpec)
+Part = TypeVar("Part", Port, Process, ReleasedFile, ReleasedBinding, ReleaseSpec)
 
 
 def main_process(app_type: str, processes: Iterable[Process]) -> Process | None:
@@ -170,7 +170,7 @@ def read_spec(kept: Mapping[str, Any]) -> ReleaseSpec:
         processes=tuple(_process(entry) for entry in kept["processes"]),
         files=tuple(_part(ReleasedFile, entry) for entry in kept["files"]),
         image_pull_secrets=tuple(kept["image_pull_secrets"]),
-        bindings=tuple(_part(Edge, entry) for entry in kept.get("bindings") or []),
+        bindings=tuple(_part(ReleasedBinding, entry) for entry in kept.get("bindings") or []),
     )
 
 

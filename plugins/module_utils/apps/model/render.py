@@ -249,8 +249,8 @@ def _pod(
         container["lifecycle"] = {"preStop": {"sleep": {"seconds": spec.drain}}}
     if spec.env_secret:
         container["envFrom"] = [{"secretRef": {"name": spec.env_secret}}]
-    for edge in spec.bindings:
-        container.setdefault("envFrom", []).append({"secretRef": {"name": edge.secret}})
+    for binding in spec.bindings:
+        container.setdefault("envFrom", []).append({"secretRef": {"name": binding.secret}})
     pod: dict[str, Any] = {
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
