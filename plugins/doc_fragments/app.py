@@ -364,6 +364,7 @@ def _of_each(options: str) -> str:
 class ModuleDocFragment:
     """The options of one app (of `app` itself, besides `name`), and those of each app in a list."""
 
-    DOCUMENTATION = "options:\n" + indent(_STATE + _APP, "  ")
-    EACH = _of_each(_NAME + _STATE + _APP)
-    MEMBERS = _of_each(_NAME + _DEPENDS_ON + _APP)
+    # With annotations: ansible-test takes every plain assignment here for literal text.
+    DOCUMENTATION: str = "options:\n" + indent(_STATE + _APP, "  ")
+    EACH: str = _of_each(_NAME + _STATE + _APP)
+    MEMBERS: str = _of_each(_NAME + _DEPENDS_ON + _APP)
