@@ -23,28 +23,21 @@ def staged(path: str | os.PathLike[str], mode: int = 0o600, ids: tuple[int, int]
     """
     handle, temporary = tempfile.mkstemp(prefix=".cloudbang-", dir=os.path.dirname(os.path.abspath(path)))
     try:
-        yield temporary
-        # By number: whoever owns the directory can put a link in the place of the name.
-        os.fsync(handle)
-        if ids is not None:
-            os.fchown(handle, *ids)
-        os.fchmod(handle, mode)
-    except BaseException:
-        _removed(temporary)
-        raise
-    finally:
-        os.close(handle)
-    # Not before it is closed: a program that is open for writing cannot be executed.
-    try:
+        try:
+            yield temporary
+            # By number: whoever owns the directory can put a link in the place of the name.
+            os.fsync(handle)
+            if ids is not None:
+                os.fchown(handle, *ids)
+            os.fchmod(handle, mode)
+        finally:
+            # Before it is in its place: a program that is open for writing cannot be executed.
+            os.close(handle)
         os.rename(temporary, path)
     except BaseException:
-        _removed(temporary)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
         raise
-
-
-def _removed(path: str) -> None:
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(path)
 
 
 def no_link(path: str, flags: int) -> int:

@@ -406,7 +406,8 @@ def main() -> None:
     installed: list[str] = []
     changed_users: list[str] = []
     found: dict[str, dict[str, str | None]] = {}
-    # A dry run that finds an error leaves it to the second run, which writes the certificates before it fails.
+    # A dry run that finds an error in a file leaves it to the second run, which writes the certificates before it
+    # fails. Services are only compared in a dry run, which finds none.
     dry, blocked = bool(pairs) and not module.check_mode, False
     try:
         installed += packages.install(module, module.params["packages"])
@@ -423,12 +424,7 @@ def main() -> None:
                     raise
                 blocked = True
         if (not files.missing or check) and not blocked:
-            try:
-                services.converge(module.params["services"], [*(certificate for _key, certificate in pairs), *entries])
-            except HostError:
-                if not dry:
-                    raise
-                blocked = True
+            services.converge(module.params["services"], [*(certificate for _key, certificate in pairs), *entries])
         if not module.check_mode:
             digests.save()
     except (HostError, OSError) as error:
