@@ -7,6 +7,8 @@ from __future__ import annotations
 import re
 from textwrap import indent
 
+import yaml
+
 # What an app is, whoever deploys it.
 _APP = r"""
 image:
@@ -221,11 +223,11 @@ files:
   elements: dict
   default: []
   suboptions:
-    path:
+    path: &path
       description: Absolute path in the container.
       type: str
       required: true
-    content:
+    content: &content
       description: Text of the file, kept as it is.
       type: str
       required: true
@@ -239,14 +241,8 @@ secret_files:
   elements: dict
   default: []
   suboptions:
-    path:
-      description: Absolute path in the container.
-      type: str
-      required: true
-    content:
-      description: Text of the file, kept as it is.
-      type: str
-      required: true
+    path: *path
+    content: *content
     mode:
       description: Octal mode, such as V("0400").
       type: raw
@@ -361,6 +357,13 @@ def _of_each(options: str) -> str:
     return "options:\n  apps:\n    suboptions:\n" + indent(inside, " " * 6)
 
 
+def _resources() -> str:
+    """Return the resources of a process as those of an option of this name."""
+    process = yaml.safe_load(_APP)["processes"]["suboptions"]
+    options = {"resources": {"suboptions": process["resources"]["suboptions"]}}
+    return str(yaml.safe_dump({"options": options}, sort_keys=False))
+
+
 class ModuleDocFragment:
     """The options of one app (of `app` itself, besides `name`), and those of each app in a list."""
 
@@ -368,3 +371,4 @@ class ModuleDocFragment:
     DOCUMENTATION: str = "options:\n" + indent(_STATE + _APP, "  ")
     EACH: str = _of_each(_NAME + _STATE + _APP)
     MEMBERS: str = _of_each(_NAME + _DEPENDS_ON + _APP)
+    RESOURCES: str = _resources()

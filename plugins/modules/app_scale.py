@@ -17,6 +17,7 @@ description:
 author:
   - Cloudbang Team (@cloudbang)
 extends_documentation_fragment:
+  - cloudbang.platform.app.resources
   - cloudbang.platform.attributes
   - cloudbang.platform.kubernetes
   - cloudbang.platform.target
@@ -53,24 +54,6 @@ options:
       - All pods of the process are replaced, as in a deployment. A C(cron) process uses them from the next run on. A
         C(job) is refused.
     type: dict
-    suboptions:
-      requests:
-        description: Resources that a node must have free.
-        type: dict
-        suboptions: &amounts
-          cpu:
-            description: Cores, such as V(100m), V(0.5) or V(2).
-            type: str
-          memory:
-            description: Bytes, such as V(64Mi) or V(1Gi).
-            type: str
-          ephemeral_storage:
-            description: Bytes of local disk, such as V(1Gi).
-            type: str
-      limits:
-        description: Maximum use, at least as much as requested.
-        type: dict
-        suboptions: *amounts
   host_ports:
     description: Ports that new instances with C(host_network) may get, as in M(cloudbang.platform.app).
     type: str
