@@ -16,7 +16,7 @@ from typing import Any
 from ansible_collections.cloudbang.platform.plugins.module_utils.texts import shown
 
 from .options import Checker, Problem
-from .release_spec import Node, Process, ReleasedBinding, ReleaseSpec
+from .release_spec import Node, Process, ReleasedBinding, ReleaseSpec, ToTarget
 from .spec import ENV_NAME, SERVICE_LABEL, Content, content_of, fingerprint, names
 
 SOURCES = ("host", "port", "address", "url", "ports.NAME", "credentials.NAME")
@@ -24,7 +24,7 @@ SCHEME = re.compile(r"[a-z][a-z0-9+.-]*\Z")
 
 
 @dataclass(frozen=True)
-class WantedBinding:
+class WantedBinding(ToTarget):
     """A binding as a task wants it: at its place in the task (`where`), of an app to a target in a tenant."""
 
     where: str
@@ -40,17 +40,9 @@ class WantedBinding:
     credentials: dict[str, Any] = field(repr=False)
     credentials_from: dict[str, str]
 
-    @property
-    def key(self) -> tuple[str, str, str]:
-        return self.kind, self.tenant, self.target
-
-    @property
-    def node(self) -> Node:
-        return self.target, self.tenant
-
 
 @dataclass(frozen=True)
-class Binding:
+class Binding(ToTarget):
     """What an app gets of a target: environment, and environment that no output shows."""
 
     kind: str
@@ -58,10 +50,6 @@ class Binding:
     target: str
     env: dict[str, str] = field(default_factory=dict)
     secret_env: dict[str, str] = field(default_factory=dict, repr=False)
-
-    @property
-    def key(self) -> tuple[str, str, str]:
-        return self.kind, self.tenant, self.target
 
 
 def with_bindings(

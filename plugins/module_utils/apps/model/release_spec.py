@@ -77,8 +77,24 @@ class ReleasedFile:
     others: Mapping[str, Any] = field(default_factory=dict)
 
 
+class ToTarget:
+    """What leads to a target: another app, by the name of the kind of binding, its tenant and its name."""
+
+    kind: str
+    tenant: str
+    target: str
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        return self.kind, self.tenant, self.target
+
+    @property
+    def node(self) -> Node:
+        return self.target, self.tenant
+
+
 @dataclass(frozen=True)
-class ReleasedBinding:
+class ReleasedBinding(ToTarget):
     """A binding to a target, whose environment is in a Secret. `secret_env` has fingerprints."""
 
     kind: str
@@ -88,14 +104,6 @@ class ReleasedBinding:
     secret_env: Mapping[str, str]
     secret: str
     others: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def key(self) -> tuple[str, str, str]:
-        return self.kind, self.tenant, self.target
-
-    @property
-    def node(self) -> Node:
-        return self.target, self.tenant
 
     def summary(self) -> dict[str, Any]:
         """Return what results show of it."""

@@ -153,16 +153,14 @@ class AppChecker(Checker):
             if name is not None and (len(name) > 15 or not PORT_NAME.match(name)):
                 self.wrong(where + ".name", name, "at most 15 lowercase letters, digits and single -, with a letter")
             ports.append(Port(**{**values, "name": name or ""}))
-        numbers: set[tuple[int, str]] = set()
-        for number, port in enumerate(ports):
-            if (port.port, port.protocol) in numbers:
-                self.wrong(f"{option}[{number}]", port.port, "each port once")
-            numbers.add((port.port, port.protocol))
-        taken: set[str] = set()
-        for number, port in enumerate(ports):
-            if port.name and port.name in taken:
-                self.wrong(f"{option}[{number}]", port.name, "each name once")
-            taken.add(port.name)
+        for key in ("port", "name"):
+            seen: set[Any] = set()
+            for number, port in enumerate(ports):
+                value = getattr(port, key)
+                mark = (value, port.protocol) if key == "port" else value
+                if mark in seen and value != "":
+                    self.wrong(f"{option}[{number}]", value, f"each {key} once")
+                seen.add(mark)
         return tuple(ports)
 
     def amounts(self, option: str, given: dict[str, Any] | None) -> dict[str, str]:
