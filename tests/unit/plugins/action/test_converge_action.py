@@ -4,11 +4,13 @@
 
 from __future__ import annotations
 
+import base64
 import copy
 import json
 import os
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -143,6 +145,33 @@ def test_each_certificate_has_a_path_of_its_own(monkeypatch: pytest.MonkeyPatch)
     entry = {"path": "/pki/server", "certificate": {"authority": "a", "common_name": "b"}}
     with pytest.raises(AnsibleActionFail, match="/pki/server: found two certificates, wanted a path for each"):
         Action({"files": [entry, entry]}, []).run(None, {})
+
+
+def test_a_host_gets_the_certificates_of_its_task_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever it answers: another path, and names and an authority of its own choice beside the key."""
+    Authority.ensure(tmp_path, "demo-ca", "demo")
+    key = subprocess.run(
+        ["openssl", "genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"],
+        capture_output=True,
+        check=True,
+    ).stdout
+    public = subprocess.run(["openssl", "pkey", "-pubout"], input=key, capture_output=True, check=True).stdout.decode()
+    forged = {"public_key": public, "certificate": None, "common_name": "admin", "organizations": ["system:masters"]}
+    nothing: dict[str, Any] = {"installed": [], "changed_users": [], "restarted": [], "diff": [], "changed_files": []}
+    ran = {**nothing, "changed": True, "missing": [], "due": False}
+    first = {**ran, "found": {"/pki/server": forged, "/pki/admin": forged}, "missing": ["/pki/admin.crt"]}
+    monkeypatch.setattr(converge.ActionBase, "run", lambda *_arguments: {})
+    monkeypatch.setattr(Action, "_authorities", lambda self: tmp_path)
+    wanted = {"authority": "demo-ca", "common_name": "node", "organizations": ["nodes"]}
+    action = Action({"files": [{"path": "/pki/server", "certificate": wanted}]}, [first, ran])
+    result = action.run(None, {})
+    assert "failed" not in result and list(result["issued"]) == ["/pki/server"]
+    [file] = action.asked[1]["files"]
+    assert file["path"] == "/pki/server.crt"
+    pem = zlib.decompress(base64.b64decode(file["content"]["data"]))
+    show = ["openssl", "x509", "-noout", "-subject", "-nameopt", "RFC2253"]
+    subject = subprocess.run(show, input=pem, capture_output=True, check=True).stdout.decode()
+    assert sorted(subject.strip().removeprefix("subject=").split(",")) == ["CN=node", "O=nodes"]
 
 
 def test_a_key_that_cannot_be_read_is_not_embedded_before_it_is_replaced(

@@ -122,7 +122,7 @@ def test_what_a_later_version_has_recorded_is_kept(kind: str) -> None:
     """The digest is that of all of it, also of what this version does not know, and of defaults that were recorded."""
     spec = content(kind)["spec"]
     for part in (spec, *spec["processes"], *spec["files"], *spec.get("bindings", [])):
-        part["later"] = {"key": [1, None]}
+        part.update(later={"key": [1, None]}, others={"image": "evil/image:1"})
     for process in spec["processes"]:
         process.update({name: process.get(name, {}) for name in ("placement", "schedule", "run")})
         process["host_network"] = False
