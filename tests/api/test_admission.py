@@ -743,11 +743,31 @@ def service(name: str = "web", **metadata: Any) -> Object:
 def test_a_service_says_nothing_to_the_gateway(team: Team) -> None:
     for key in ("service.serverstransport", "service.nodeportlb", "service.sticky.cookie"):
         note = {"annotations": {f"traefik.ingress.kubernetes.io/{key}": "x"}}
-        refused(lambda one=note: team.create("developer", service(**one)), "annotations in tenant walls-team: found ")
+        for who in ("developer", "owner"):
+            refused(
+                lambda one=note, by=who: team.create(by, service(**one)), "annotations in tenant walls-team: found "
+            )
     team.create("developer", service(annotations={"example.org/x": "y"}))
     team.create("developer", service("plain"), {})
     worse = {"metadata": {"annotations": {"traefik.ingress.kubernetes.io/service.nodeportlb": "true"}}}
     refused(lambda: team.change("developer", "Service", "plain", worse), "annotations in tenant walls-team")
+
+
+def named(name: str = "named", target: str = "vic.example.org") -> Object:
+    return {**head("Service", name), "spec": {"type": "ExternalName", "externalName": target}}
+
+
+def test_a_service_of_a_tenant_stands_for_no_name(team: Team) -> None:
+    """tests/api/test_routes.py shows that the gateway would not follow it either."""
+    message = "type of a Service in tenant walls-team: found ExternalName; wanted ClusterIP"
+    team.create("administrator", named(), {})
+    team.create("developer", service("changed"), {})
+    for who in ("developer", "owner"):
+        refused(lambda by=who: team.create(by, named("another")), message)
+        refused(lambda by=who: team.change(by, "Service", "changed", {"spec": named()["spec"]}), message)
+        refused(lambda by=who: team.change(by, "Service", "named", named(target="other.example.org")), message)
+        team.change(who, "Service", "named", {"metadata": {"labels": {"a": "b"}}})
+        team.create(who, {**service(), "spec": {"clusterIP": "None", "ports": [{"port": 80}]}})
 
 
 TRAEFIK: dict[str, Object] = {
@@ -1018,10 +1038,7 @@ WORST: dict[tuple[str, str], tuple[Object | Attempt, str] | Harmless] = {
     ),
     ("", "persistentvolumeclaims"): (claim(volume="of-others"), "volumeName in tenant"),
     ("", "pods"): (maker("Pod", pod(OTHERS)), "images in tenant"),
-    ("", "services"): (
-        service(annotations={"traefik.ingress.kubernetes.io/service.serverstransport": "x"}),
-        "annotations in tenant",
-    ),
+    ("", "services"): (named(), "type of a Service in tenant"),
     ("", "secrets"): (
         {
             **head("Secret", "token", annotations={"kubernetes.io/service-account.name": "default"}),
@@ -1138,6 +1155,7 @@ OLD: list[tuple[Object, Object]] = [
     (budget("old", maxUnavailable=0), {"metadata": {"labels": {"a": "b"}}}),
     (service("old", annotations={"traefik.ingress.kubernetes.io/x": "y"}), {"spec": {"ports": [{"port": 81}]}}),
     (service("staging-old"), {"spec": {"ports": [{"port": 81}]}}),
+    (named("old-name"), {"metadata": {"labels": {"a": "b"}}}),
 ]
 
 
