@@ -19,6 +19,7 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model impo
     tenant_objects,
 )
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.labels import TENANT
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.spec import MAX_CONTENT
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.runner import argument_spec
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube import client, kinds
 from ansible_collections.cloudbang.platform.plugins.plugin_utils.artifacts import Settings, ensure
@@ -858,6 +859,15 @@ def test_no_secret_gets_a_token_without_end(team: Team) -> None:
     with pytest.raises(client.ApiError, match="field is immutable"):
         team.change("owner", "Secret", "opaque", {"type": wanted["type"]})
     team.create("developer", head("Secret", "plain"))
+
+
+@pytest.mark.parametrize("kind", ["Secret", "ConfigMap"])
+def test_the_api_bounds_the_contents_of_an_object(team: Team, kind: str) -> None:
+    """So no policy does: an app may have nearly as much in its environment, and in its files."""
+    field = "stringData" if kind == "Secret" else "data"
+    team.create("developer", {**head(kind, "large"), field: {"a": "x" * MAX_CONTENT}})
+    with pytest.raises(client.ApiError, match="may not be more than 1048576 bytes"):
+        team.create("developer", {**head(kind, "large"), field: {"a": "x" * (2**20 + 1)}})
 
 
 def test_the_certificate_of_a_route_is_the_administrators(team: Team) -> None:
