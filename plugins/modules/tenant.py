@@ -21,6 +21,9 @@ description:
   - A V(viewer) can read everything except Secrets.
   - Members that can start pods can run them as any service account of the tenant. So do not give a service account more
     rights than the tenant's developers.
+  - When somebody is no longer an V(owner) or a V(developer), the service accounts that are members are recreated, which
+    ends the tokens that were taken of them. Programs that use one need a new kubeconfig
+    (M(cloudbang.platform.tenant_kubeconfig)). A warning names these accounts, and pods that run as them.
 author:
   - Cloudbang Team (@cloudbang)
 extends_documentation_fragment:

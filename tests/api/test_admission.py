@@ -18,6 +18,8 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model impo
     tenant_annotations,
     tenant_objects,
 )
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.labels import TENANT
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.spec import MAX_CONTENT
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.runner import argument_spec
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube import client, kinds
 from ansible_collections.cloudbang.platform.plugins.plugin_utils.artifacts import Settings, ensure
@@ -394,14 +396,18 @@ def test_a_pod_of_a_job_stays_with_the_controller_that_lets_it_go(team: Team) ->
 LONG = "gracePeriodSeconds in tenant walls-team: found 1000000000; wanted 90000 at most"
 
 
+def bind(team: Team, name: str) -> None:
+    """Give a pod a node. Without one it would be gone at once, whatever time it gets to end."""
+    target = {"apiVersion": "v1", "kind": "Node", "name": "nowhere"}
+    binding = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": name}, "target": target}
+    team.api.kube.request("POST", where("Pod", TEAM, name) + "/binding", {}, binding)
+
+
 def test_no_deletion_and_no_eviction_stops_drains(team: Team) -> None:
     """What a pod gets to end can only be shortened by another deletion, and drains wait."""
     team.create("developer", maker("Pod", pod(OWN), "deleted"), {})
+    bind(team, "deleted")
     path = where("Pod", TEAM, "deleted")
-    # Without a node it would be gone at once, whatever time it gets.
-    target = {"apiVersion": "v1", "kind": "Node", "name": "nowhere"}
-    binding = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": "deleted"}, "target": target}
-    team.api.kube.request("POST", path + "/binding", {}, binding)
     for who in ("developer", "owner"):
         kube = team.clients[who]
         for query, body in (
@@ -743,11 +749,31 @@ def service(name: str = "web", **metadata: Any) -> Object:
 def test_a_service_says_nothing_to_the_gateway(team: Team) -> None:
     for key in ("service.serverstransport", "service.nodeportlb", "service.sticky.cookie"):
         note = {"annotations": {f"traefik.ingress.kubernetes.io/{key}": "x"}}
-        refused(lambda one=note: team.create("developer", service(**one)), "annotations in tenant walls-team: found ")
+        for who in ("developer", "owner"):
+            refused(
+                lambda one=note, by=who: team.create(by, service(**one)), "annotations in tenant walls-team: found "
+            )
     team.create("developer", service(annotations={"example.org/x": "y"}))
     team.create("developer", service("plain"), {})
     worse = {"metadata": {"annotations": {"traefik.ingress.kubernetes.io/service.nodeportlb": "true"}}}
     refused(lambda: team.change("developer", "Service", "plain", worse), "annotations in tenant walls-team")
+
+
+def named(name: str = "named", target: str = "vic.example.org") -> Object:
+    return {**head("Service", name), "spec": {"type": "ExternalName", "externalName": target}}
+
+
+def test_a_service_of_a_tenant_stands_for_no_name(team: Team) -> None:
+    """tests/api/test_routes.py shows that the gateway would not follow it either."""
+    message = "type of a Service in tenant walls-team: found ExternalName; wanted ClusterIP"
+    team.create("administrator", named(), {})
+    team.create("developer", service("changed"), {})
+    for who in ("developer", "owner"):
+        refused(lambda by=who: team.create(by, named("another")), message)
+        refused(lambda by=who: team.change(by, "Service", "changed", {"spec": named()["spec"]}), message)
+        refused(lambda by=who: team.change(by, "Service", "named", named(target="other.example.org")), message)
+        team.change(who, "Service", "named", {"metadata": {"labels": {"a": "b"}}})
+        team.create(who, {**service(), "spec": {"clusterIP": "None", "ports": [{"port": 80}]}})
 
 
 TRAEFIK: dict[str, Object] = {
@@ -829,7 +855,19 @@ def test_no_secret_gets_a_token_without_end(team: Team) -> None:
             lambda by=who: team.create(by, wanted), "type in tenant walls-team: found kubernetes.io/service-account"
         )
     team.create("developer", {**wanted, "type": "Opaque"})
+    team.create("developer", head("Secret", "opaque"), {})
+    with pytest.raises(client.ApiError, match="field is immutable"):
+        team.change("owner", "Secret", "opaque", {"type": wanted["type"]})
     team.create("developer", head("Secret", "plain"))
+
+
+@pytest.mark.parametrize("kind", ["Secret", "ConfigMap"])
+def test_the_api_bounds_the_contents_of_an_object(team: Team, kind: str) -> None:
+    """So no policy does: an app may have nearly as much in its environment, and in its files."""
+    field = "stringData" if kind == "Secret" else "data"
+    team.create("developer", {**head(kind, "large"), field: {"a": "x" * MAX_CONTENT}})
+    with pytest.raises(client.ApiError, match="may not be more than 1048576 bytes"):
+        team.create("developer", {**head(kind, "large"), field: {"a": "x" * (2**20 + 1)}})
 
 
 def test_the_certificate_of_a_route_is_the_administrators(team: Team) -> None:
@@ -928,22 +966,55 @@ def test_rights_are_given_by_administrators(team: Team) -> None:
 
 
 Attempt = Callable[[Team, str], Object]
+WRITE = ("create", "update", "patch")
+REMOVE = ("delete", "deletecollection")
+# Each verb of RBAC as a request: the method, and whether it names an object.
+REQUESTS = {
+    "create": ("POST", ""),
+    "update": ("PUT", "/x"),
+    "patch": ("PATCH", "/x"),
+    "delete": ("DELETE", "/x"),
+    "deletecollection": ("DELETE", ""),
+}
 
 
 class Harmless(NamedTuple):
-    """Why there is nothing in a resource that reaches beyond the tenant, and what shows it for a role."""
+    """Why there is nothing in a request that reaches beyond the tenant, and what shows it for a role and a verb."""
 
     why: str
-    shown: Callable[[Team, str], None]
+    shown: Callable[[Team, str, str], None]
 
 
-def elsewhere(resource: str, root: str = "/api/v1") -> Callable[[Team, str], None]:
-    """Return what shows that a role creates a resource in no namespace of the platform."""
+Judged = dict[tuple[str, str, str], tuple[Attempt, str] | Harmless]
 
-    def shown(team: Team, role: str) -> None:
+
+def elsewhere(resource: str, root: str = "/api/v1") -> Callable[[Team, str, str], None]:
+    """Return what shows that a role writes a resource in no namespace of the platform."""
+
+    def shown(team: Team, role: str, verb: str) -> None:
+        method, name = REQUESTS[verb]
+        parts = resource.split("/")
+        # A subresource is one of a single object.
+        path = resource if len(parts) > 2 else "/".join([parts[0] + name, *parts[1:]])
+        content_type = client.MERGE if verb == "patch" else "application/json"
         for namespace in ("kube-system", "kube-node-lease", "default"):
-            path = f"{root}/namespaces/{namespace}/{resource}"
-            refused(lambda one=path: team.clients[role].request("POST", one, DRY, {}), "cannot create resource")
+            where = f"{root}/namespaces/{namespace}/{path}"
+            refused(
+                lambda one=where: team.clients[role].request(method, one, DRY, {}, content_type=content_type),
+                f"cannot {verb} resource",
+            )
+
+    return shown
+
+
+def nowhere(kind: str) -> Callable[[Team, str, str], None]:
+    """Return what shows that the API has no such request for the scale of an object."""
+
+    def shown(team: Team, role: str, verb: str) -> None:
+        there(team, kind, "scaled")
+        with pytest.raises(client.ApiError) as caught:
+            team.clients[role].request(REQUESTS[verb][0], where(kind, TEAM, "scaled") + "/scale", DRY, {})
+        assert caught.value.status == 405
 
     return shown
 
@@ -953,34 +1024,40 @@ def counted(team: Team, *resources: str) -> bool:
     return quota is not None and {f"count/{one}" for one in resources} <= set(quota["spec"]["hard"])
 
 
-def scaled(kind: str) -> Callable[[Team, str], None]:
+def scaled(kind: str) -> Callable[[Team, str, str], None]:
     """Return what shows that the scale of an object takes a number and nothing else, and that pods are counted."""
 
-    def shown(team: Team, role: str) -> None:
+    def shown(team: Team, role: str, verb: str) -> None:
         there(team, kind, "scaled")
         path = where(kind, TEAM, "scaled") + "/scale"
         change = {"spec": {"replicas": 10**6, "template": {"spec": pod(OTHERS)}}}
-        answer = team.clients[role].request("PATCH", path, DRY, change, content_type=client.MERGE)
+        answer = request(team, role, verb, path, change, client.MERGE)
         assert answer["spec"] == {"replicas": 10**6} and counted(team, "pods")
 
     return shown
 
 
-def autoscaled(team: Team, role: str) -> None:
-    entry = head("HorizontalPodAutoscaler", "worst")
+def autoscaler(called: str, namespace: str, **target: str) -> Object:
+    entry = head("HorizontalPodAutoscaler", called)
+    found = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "calm", **target, "namespace": namespace}
+    return {**entry, "spec": {"scaleTargetRef": found, "maxReplicas": 10**6}}
+
+
+def autoscaled(team: Team, role: str, verb: str) -> None:
     target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "coredns"}
-    entry["spec"] = {"scaleTargetRef": {**target, "namespace": "kube-system"}, "maxReplicas": 10**6}
-    assert team.create(role, entry)["spec"]["scaleTargetRef"] == target
+    answer = write(team, role, verb, autoscaler("calm", TEAM), autoscaler("worst", "kube-system", **target))
+    assert answer["spec"]["scaleTargetRef"] == target
     assert counted(team, "pods", "horizontalpodautoscalers.autoscaling")
 
 
-def powerless(team: Team, role: str) -> None:
-    team.create(role, head("ServiceAccount", "powerless"), {})
+def powerless(team: Team, role: str, verb: str) -> None:
+    name = f"powerless-{verb}"
+    write(team, role, verb, head("ServiceAccount", name), head("ServiceAccount", name, labels={TENANT: "other"}))
     review = {
         "apiVersion": "authorization.k8s.io/v1",
         "kind": "SubjectAccessReview",
         "spec": {
-            "user": f"system:serviceaccount:{TEAM}:powerless",
+            "user": f"system:serviceaccount:{TEAM}:{name}",
             "groups": ["system:serviceaccounts", f"system:serviceaccounts:{TEAM}", "system:authenticated"],
             "resourceAttributes": {"namespace": TEAM, "verb": "get", "resource": "pods"},
         },
@@ -998,104 +1075,245 @@ def there(team: Team, kind: str, name: str) -> None:
         team.create("administrator", entry, {})
 
 
+def merged(before: Any, change: Any) -> Any:
+    """Return what becomes of an object by a change, with lists taken entry by entry."""
+    if isinstance(before, dict) and isinstance(change, dict):
+        return {**before, **{key: merged(before.get(key), value) for key, value in change.items()}}
+    if isinstance(before, list) and isinstance(change, list):
+        return [merged(old, new) for old, new in zip(before, change)] + change[len(before) :]
+    return change
+
+
+def request(team: Team, role: str, verb: str, path: str, change: Object, content_type: str = STRATEGIC) -> Object:
+    """Have a member change what is at a path, without keeping it: by a patch, or as a whole."""
+    kube = team.clients[role]
+    if verb == "patch":
+        return kube.request("PATCH", path, DRY, change, content_type=content_type)
+    while True:
+        try:
+            return kube.request("PUT", path, DRY, merged(kube.request("GET", path), change))
+        except client.ApiError as error:
+            # A controller was faster.
+            if error.status != 409:
+                raise
+
+
+def write(team: Team, role: str, verb: str, calm: Object, worst: Object) -> Object:
+    """Have a member create the worst, or change the harmless object to it that an administrator made."""
+    if verb == "create":
+        return team.create(role, worst)
+    name = calm["metadata"]["name"]
+    path = where(calm["kind"], TEAM, name)
+    if not _there(team, path):
+        team.create("administrator", calm, {})
+    return request(team, role, verb, path, {**worst, "metadata": {**worst["metadata"], "name": name}})
+
+
 def evicting(team: Team, role: str) -> Object:
     there(team, "Pod", "worst")
     return evict(team, role, "worst", 10**9)
 
 
-def debugging(team: Team, role: str) -> Object:
-    there(team, "Pod", "worst")
-    change = {"spec": {"ephemeralContainers": [{"name": "debugger", "image": OTHERS}]}}
-    return team.change(role, "Pod", "worst", change, "/ephemeralcontainers")
+def debugging(verb: str) -> Attempt:
+    def attempt(team: Team, role: str) -> Object:
+        there(team, "Pod", "worst")
+        change = {"spec": {"ephemeralContainers": [{"name": "debugger", "image": OTHERS}]}}
+        return request(team, role, verb, where("Pod", TEAM, "worst") + "/ephemeralcontainers", change)
+
+    return attempt
 
 
-# The worst that each resource of the roles can have in it: the object, or the request, and how the policies refuse it;
-# or why it is harmless.
-WORST: dict[tuple[str, str], tuple[Object | Attempt, str] | Harmless] = {
-    ("", "configmaps"): Harmless(
+def deleting(verb: str) -> Attempt:
+    def attempt(team: Team, role: str) -> Object:
+        name = f"worst-{verb}-{role}"
+        team.create("administrator", maker("Pod", pod(OWN), name), {})
+        bind(team, name)
+        path, query = where("Pod", TEAM), {"fieldSelector": f"metadata.name={name}"}
+        if verb == "delete":
+            path, query = where("Pod", TEAM, name), {}
+        return team.clients[role].request("DELETE", path, {**DRY, **query, "gracePeriodSeconds": "1000000000"})
+
+    return attempt
+
+
+def calm(kind: str, **more: Any) -> Object:
+    """Return a harmless object of a kind that is a pod or makes pods, and makes none."""
+    entry = maker(kind, pod(OWN), "calm")
+    if kind in ("Deployment", "StatefulSet", "ReplicaSet", "ReplicationController"):
+        entry["spec"]["replicas"] = 0
+    return {**entry, "spec": {**entry.get("spec", {}), **more}} if more else entry
+
+
+def worst(kind: str, spec: Object) -> Object:
+    return maker(kind, spec, "calm")
+
+
+def judged(before: Object, after: Object, message: str, verbs: tuple[str, ...] = WRITE) -> Judged:
+    """Return that an object is refused, and that a harmless one is not changed to it. message: how the policies do."""
+    version, plural = GROUPS[after["kind"]]
+    group = version.rpartition("/")[0]
+
+    def attempt(verb: str) -> Attempt:
+        return lambda team, role: write(team, role, verb, before, after)
+
+    return {(group, plural, verb): (attempt(verb), message) for verb in verbs}
+
+
+def harmless(
+    group: str, resource: str, verbs: tuple[str, ...], why: str, shown: Callable[[Team, str, str], None]
+) -> Judged:
+    return {(group, resource, verb): Harmless(why, shown) for verb in verbs}
+
+
+def removing(version: str, *resources: str) -> Judged:
+    """Return that members remove objects of these resources in their tenant alone."""
+    group, why = version.rpartition("/")[0], "what is removed is of the tenant, and only its apps need it"
+    root = "/api/v1" if version == "v1" else f"/apis/{version}"
+    found: Judged = {}
+    for resource in resources:
+        found |= harmless(group, resource, REMOVE, why, elsewhere(resource, root))
+    return found
+
+
+CONNECTION = "a connection to a pod of the tenant"
+NUMBER = "a number, which the quota bounds"
+# The worst that each request of the roles can have in it and how the policies refuse it, or why it is harmless.
+WORST: Judged = {
+    **harmless(
+        "",
+        "configmaps",
+        WRITE,
         "only pods of the tenant read them, and of the platform nothing that is not in its own namespaces",
         elsewhere("configmaps"),
     ),
-    ("", "persistentvolumeclaims"): (claim(volume="of-others"), "volumeName in tenant"),
-    ("", "pods"): (maker("Pod", pod(OTHERS)), "images in tenant"),
-    ("", "services"): (
-        service(annotations={"traefik.ingress.kubernetes.io/service.serverstransport": "x"}),
-        "annotations in tenant",
-    ),
-    ("", "secrets"): (
+    **judged(claim("calm"), claim("calm", volume="of-others"), "volumeName in tenant"),
+    **judged(calm("Pod"), worst("Pod", pod(OTHERS)), "images in tenant"),
+    **{("", "pods", verb): (deleting(verb), LONG) for verb in REMOVE},
+    **judged(service("calm"), named("calm"), "type of a Service in tenant"),
+    **judged(
+        head("Secret", "calm"),
         {
             **head("Secret", "token", annotations={"kubernetes.io/service-account.name": "default"}),
             "type": "kubernetes.io/service-account-token",
         },
         "type in tenant",
+        ("create",),
     ),
-    ("", "podtemplates"): (maker("PodTemplate", pod(nodeName="a")), "nodeName in tenant"),
-    ("", "replicationcontrollers"): (maker("ReplicationController", pod(nodeName="a")), "nodeName in tenant"),
-    ("", "serviceaccounts"): Harmless("what it may do is in bindings, which members do not write", powerless),
-    ("", "serviceaccounts/token"): Harmless(
+    # The type of a Secret cannot be changed; the certificate in it can.
+    **judged(
+        head("Secret", "calm.route-tls"),
+        {**head("Secret", "calm.route-tls"), "data": {"tls.crt": "eA=="}},
+        "name of a Secret in tenant",
+        ("update", "patch"),
+    ),
+    **judged(calm("PodTemplate"), worst("PodTemplate", pod(nodeName="a")), "nodeName in tenant"),
+    **judged(calm("ReplicationController"), worst("ReplicationController", pod(nodeName="a")), "nodeName in tenant"),
+    **harmless("", "serviceaccounts", WRITE, "what it may do is in bindings, which members do not write", powerless),
+    **harmless(
+        "",
+        "serviceaccounts/token",
+        ("create",),
         "it is for accounts of the tenant, and the API server bounds its lifetime (molecule/kube_control_plane)",
         elsewhere("serviceaccounts/default/token"),
     ),
-    ("", "pods/attach"): Harmless("a connection to a pod of the tenant", elsewhere("pods/x/attach")),
-    ("", "pods/exec"): Harmless("a connection to a pod of the tenant", elsewhere("pods/x/exec")),
-    ("", "pods/portforward"): Harmless("a connection to a pod of the tenant", elsewhere("pods/x/portforward")),
-    ("", "pods/eviction"): (evicting, LONG),
-    ("", "pods/ephemeralcontainers"): (debugging, IMAGES.format(OTHERS)),
-    ("apps", "deployments"): (maker("Deployment", tolerating(operator="Exists")), "tolerations in tenant"),
-    ("apps", "deployments/scale"): Harmless("a number, which the quota bounds", scaled("Deployment")),
-    ("apps", "statefulsets"): (
-        maker("StatefulSet", pod(priorityClassName="system-node-critical")),
-        "priorityClassName",
-    ),
-    ("apps", "statefulsets/scale"): Harmless("a number, which the quota bounds", scaled("StatefulSet")),
-    ("apps", "daemonsets"): (maker("DaemonSet", tolerating(operator="Exists")), "tolerations in tenant"),
-    ("apps", "replicasets"): (maker("ReplicaSet", pod("sha256:0123")), "IDs of images in tenant"),
-    ("apps", "replicasets/scale"): Harmless("a number, which the quota bounds", scaled("ReplicaSet")),
-    ("autoscaling", "horizontalpodautoscalers"): Harmless(
-        "numbers, which the quota bounds, of objects of the tenant", autoscaled
-    ),
-    ("batch", "cronjobs"): (maker("CronJob", mounting(nfs={"server": "192.0.2.1", "path": "/"})), "volumes in tenant"),
-    ("batch", "jobs"): (maker("Job", pod(terminationGracePeriodSeconds=10**6)), "terminationGracePeriodSeconds in"),
-    ("coordination.k8s.io", "leases"): Harmless(
-        "only the app modules read those of a tenant", elsewhere("leases", "/apis/coordination.k8s.io/v1")
-    ),
-    ("networking.k8s.io", "ingresses"): (ingress("vic.example.org"), "hosts of rules in tenant"),
-    ("policy", "poddisruptionbudgets"): (budget(maxUnavailable=0), "maxUnavailable in tenant"),
-    ("rbac.authorization.k8s.io", "roles"): ({**head("Role", "own"), "rules": []}, "kind in tenant"),
-    ("rbac.authorization.k8s.io", "rolebindings"): (
-        {
-            **head("RoleBinding", "own"),
-            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "walls-writer"},
-        },
-        "kind in tenant",
-    ),
+    **harmless("", "pods/attach", ("create",), CONNECTION, elsewhere("pods/x/attach")),
+    **harmless("", "pods/exec", ("create",), CONNECTION, elsewhere("pods/x/exec")),
+    **harmless("", "pods/portforward", ("create",), CONNECTION, elsewhere("pods/x/portforward")),
+    ("", "pods/eviction", "create"): (evicting, LONG),
     **{
-        ("traefik.io", GROUPS[kind][1]): ({**head(kind, "worst"), "spec": spec}, "kind in tenant")
-        for kind, spec in TRAEFIK.items()
+        ("", "pods/ephemeralcontainers", verb): (debugging(verb), IMAGES.format(OTHERS)) for verb in ("update", "patch")
     },
+    **judged(calm("Deployment"), worst("Deployment", tolerating(operator="Exists")), "tolerations in tenant"),
+    **judged(
+        calm("StatefulSet"), worst("StatefulSet", pod(priorityClassName="system-node-critical")), "priorityClassName"
+    ),
+    **judged(calm("DaemonSet"), worst("DaemonSet", tolerating(operator="Exists")), "tolerations in tenant"),
+    **judged(calm("ReplicaSet"), worst("ReplicaSet", pod("sha256:0123")), "IDs of images in tenant"),
+    **{
+        key: found
+        for kind in ("Deployment", "StatefulSet", "ReplicaSet")
+        for resource in [f"{GROUPS[kind][1]}/scale"]
+        for key, found in {
+            **harmless("apps", resource, ("update", "patch"), NUMBER, scaled(kind)),
+            **harmless("apps", resource, ("create", *REMOVE), "there is no such request", nowhere(kind)),
+        }.items()
+    },
+    **harmless(
+        "autoscaling",
+        "horizontalpodautoscalers",
+        WRITE,
+        "numbers, which the quota bounds, of objects of the tenant",
+        autoscaled,
+    ),
+    **judged(
+        calm("CronJob", suspend=True),
+        worst("CronJob", mounting(nfs={"server": "192.0.2.1", "path": "/"})),
+        "volumes in tenant",
+    ),
+    **judged(
+        calm("Job"),
+        worst("Job", pod(terminationGracePeriodSeconds=10**6)),
+        "terminationGracePeriodSeconds in",
+        ("create",),
+    ),
+    # The template of a Job cannot be changed, but for the nodes that it chooses before it starts.
+    **judged(
+        calm("Job", suspend=True),
+        worst("Job", pod(OWN, tolerations=[{"operator": "Exists"}])),
+        "tolerations in tenant",
+        ("update", "patch"),
+    ),
+    **harmless(
+        "coordination.k8s.io",
+        "leases",
+        WRITE,
+        "only the app modules read those of a tenant",
+        elsewhere("leases", "/apis/coordination.k8s.io/v1"),
+    ),
+    **judged(ingress("calm.team.example.org", "calm"), ingress("vic.example.org", "calm"), "hosts of rules in tenant"),
+    **judged(
+        budget("calm-web", {"cloudbang.platform/app": "calm", "cloudbang.platform/process": "web"}),
+        budget("calm-web", maxUnavailable=0),
+        "maxUnavailable in tenant",
+    ),
+    **removing("v1", "configmaps", "persistentvolumeclaims", "services", "secrets", "podtemplates"),
+    **removing("v1", "replicationcontrollers", "serviceaccounts"),
+    **removing("apps/v1", "deployments", "statefulsets", "daemonsets", "replicasets"),
+    **removing("autoscaling/v2", "horizontalpodautoscalers"),
+    **removing("batch/v1", "cronjobs", "jobs"),
+    **removing("coordination.k8s.io/v1", "leases"),
+    **removing("networking.k8s.io/v1", "ingresses"),
+    **removing("policy/v1", "poddisruptionbudgets"),
+    **removing("traefik.io/v1alpha1", *(GROUPS[kind][1] for kind in TRAEFIK)),
 }
 
 
-def writable() -> list[tuple[str, str, str]]:
-    """Return what members write: role, group and resource."""
-    return [
-        (role, group, resource)
-        for role, rules in tenant_objects.RULES.items()
-        for rule in rules
-        if {"create", "update", "patch"} & set(rule["verbs"])
-        for group in rule["apiGroups"]
-        for resource in rule["resources"]
-    ]
+def writable() -> dict[tuple[str, str, str], list[str]]:
+    """Return what members write: the verbs by role, group and resource."""
+    found: dict[tuple[str, str, str], list[str]] = {}
+    for role, rules in tenant_objects.RULES.items():
+        for rule in rules:
+            verbs = [verb for verb in rule["verbs"] if verb not in ("get", "list", "watch")]
+            for group in rule["apiGroups"]:
+                for resource in rule["resources"]:
+                    found.setdefault((role, group, resource), []).extend(verbs)
+    return {key: verbs for key, verbs in found.items() if verbs}
 
 
-@pytest.mark.parametrize(("role", "group", "resource"), writable())
+def test_no_request_is_judged_that_no_role_has() -> None:
+    verbs = {(group, resource, verb) for (_role, group, resource), found in writable().items() for verb in found}
+    assert set(WORST) == verbs
+
+
+@pytest.mark.parametrize(("role", "group", "resource"), list(writable()))
 def test_the_worst_of_what_a_role_writes_is_refused(team: Team, role: str, group: str, resource: str) -> None:
-    found = WORST[group, resource]
-    if isinstance(found, Harmless):
-        found.shown(team, role)
-        return
-    wanted, message = found
-    refused(lambda: wanted(team, role) if callable(wanted) else team.create(role, wanted), message)
+    for verb in writable()[role, group, resource]:
+        found = WORST[group, resource, verb]
+        if isinstance(found, Harmless):
+            found.shown(team, role, verb)
+            continue
+        attempt, message = found
+        refused(lambda one=attempt: one(team, role), message)
 
 
 def test_members_cannot_change_the_walls(team: Team) -> None:
@@ -1138,6 +1356,7 @@ OLD: list[tuple[Object, Object]] = [
     (budget("old", maxUnavailable=0), {"metadata": {"labels": {"a": "b"}}}),
     (service("old", annotations={"traefik.ingress.kubernetes.io/x": "y"}), {"spec": {"ports": [{"port": 81}]}}),
     (service("staging-old"), {"spec": {"ports": [{"port": 81}]}}),
+    (named("old-name"), {"metadata": {"labels": {"a": "b"}}}),
 ]
 
 

@@ -608,6 +608,56 @@ def test_an_ingress_cannot_take_middlewares_of_another_provider(gateway: World, 
     assert gateway.ask(host)[0] != 301
 
 
+MARKED = {"customResponseHeaders": {"X-Of-Another": "1"}}
+
+
+@pytest.mark.parametrize("way", ["service", "weighted", "middleware", "chain"])
+def test_an_ingressroute_takes_nothing_of_another_namespace(gateway: World, tenant: str, way: str) -> None:
+    other = f"{tenant}-b"
+    gateway.offer(other, "vault")
+    gateway.offer(tenant, "shop")
+    host = f"{way}.{tenant}.example.org"
+    theirs = {"name": "wall", "namespace": other}
+    vault = {"name": "vault", "namespace": other, "port": 8000}
+    rule: dict[str, Any] = {"kind": "Rule", "match": f"Host(`{host}`)", "services": [{"name": "shop", "port": 8000}]}
+    rule |= {
+        "service": {"services": [vault]},
+        "weighted": {"services": [{"kind": "TraefikService", "name": "around"}]},
+        "middleware": {"middlewares": [theirs]},
+        "chain": {"middlewares": [{"name": "around"}]},
+    }[way]
+    entries = [
+        _router("Middleware", "wall", other, headers=MARKED),
+        _router("TraefikService", "around", tenant, weighted={"services": [vault]}),
+        _router("Middleware", "around", tenant, chain={"middlewares": [theirs]}),
+        _router("IngressRoute", "takes", tenant, entryPoints=["web"], routes=[rule]),
+    ]
+    _served(gateway, tenant, entries)
+    status, _body, headers = gateway.ask(host)
+    assert (status, headers.get("X-Of-Another")) == (404, None)
+
+
+@pytest.mark.parametrize("kind", ["Ingress", "IngressRoute"])
+def test_the_gateway_follows_no_name_of_a_service(gateway: World, tenant: str, kind: str) -> None:
+    gateway.offer(tenant, "shop")
+    server = Server("elsewhere")
+    gateway.servers.append(server)
+    named = _router("Service", "named", tenant, type="ExternalName", externalName="localhost")
+    named["spec"]["ports"] = [{"port": server.port}]
+    host = f"named.{tenant}.example.org"
+    backend = {"service": {"name": "named", "port": {"number": server.port}}}
+    paths = [{"path": "/", "pathType": "Prefix", "backend": backend}]
+    rule = {"kind": "Rule", "match": f"Host(`{host}`)", "services": [{"name": "named", "port": server.port}]}
+    entry = {
+        "Ingress": _router(
+            "Ingress", "follows", tenant, ingressClassName="cloudbang", rules=[{"host": host, "http": {"paths": paths}}]
+        ),
+        "IngressRoute": _router("IngressRoute", "follows", tenant, entryPoints=["web"], routes=[rule]),
+    }[kind]
+    _served(gateway, tenant, [named, entry])
+    assert gateway.ask(host)[0] == 404 and server.connections == []
+
+
 def test_routes_do_not_reach_the_ports_of_health_and_metrics(gateway: World, tenant: str) -> None:
     gateway.offer(tenant, "shop")
     ports = ["health", "metrics", "traefik", "ping", "prometheus"]

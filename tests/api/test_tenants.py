@@ -749,6 +749,50 @@ def test_a_member_that_is_removed_has_nothing_left(api: Api, tenant: str, tmp_pa
     assert good("tenant_info", api.options(name=tenant))["tenants"][0]["members"] == both[1:]
 
 
+def test_tokens_that_a_removed_member_could_have_taken_end(api: Api, tenant: str, tmp_path: Path) -> None:
+    robot = member("ci", "developer", "service_account")
+    people = [member("ann", "owner"), member("bob", "developer"), member("eve", "viewer"), robot]
+    good("tenant", api.options(name=tenant, network="open", members=people))
+    path = login(api, tenant, "ann", tmp_path)
+    soon(lambda: allowed(path, "create", "serviceaccounts", tenant, sub="token"))
+    ann = client.connect({"kubeconfig": str(path)})
+    asked = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"expirationSeconds": 86400}}
+    token = ann.request("POST", kinds.path("ServiceAccount", tenant, "ci") + "/token", {}, asked)["status"]["token"]
+    kubeconfig = yaml.safe_load(path.read_text())
+    kubeconfig["users"][0]["user"] = {"token": token}
+    taken = tmp_path / "taken.conf"
+    taken.write_text(yaml.safe_dump(kubeconfig))
+    left = pod("left")
+    left["spec"]["serviceAccountName"] = "ci"
+    start(ann, tenant, left)
+    soon(lambda: allowed(taken, "create", "deployments", tenant, "apps"))
+
+    # A viewer took none.
+    done = converge("tenant", api.options(name=tenant, network="open", members=[people[0], people[1], robot]))
+    assert not [change for change in done["changes"] if change.startswith("ServiceAccount")] and "warnings" not in done
+    assert allowed(taken, "create", "deployments", tenant, "apps")
+    done = converge("tenant", api.options(name=tenant, network="open", members=[people[1], robot]))
+    assert done["changes"] == [
+        "ServiceAccount ci removed",
+        f"FlowSchema cloudbang-tenant-{tenant} changed",
+        "RoleBinding cloudbang-tenant-owner removed",
+        "ServiceAccount ci replaced",
+    ]
+    told = [text for text in done["warnings"] if "token" in text]
+    assert "tokens of service account ci end, for ann could have taken them" in told[0] and "kubeconfig" in told[0]
+    assert "pod left gets a new token" in told[1] and "delete" in told[1] and not told[2:]
+    soon(lambda: tenant_kubeconfig._who(str(taken)) is None, 30)
+    with pytest.raises(client.ConfigError, match="401"):
+        client.connect({"kubeconfig": str(taken)}).find("Pod", tenant)
+
+    # As after a run that stopped before the rights ended.
+    api.kube.delete("ServiceAccount", tenant, "ci")
+    strong = member("ci", "owner", "service_account")
+    done = converge("tenant", api.options(name=tenant, network="open", members=[member("bob", "viewer"), strong]))
+    assert done["changes"][-1] == "ServiceAccount ci created"
+    assert any("service account ci has the role owner, and so has every member" in text for text in done["warnings"])
+
+
 def test_names_of_another_tenant_are_reserved(api: Api, tenant: str) -> None:
     longer = f"{tenant}-staging"
     good("tenant", api.options(name=tenant))

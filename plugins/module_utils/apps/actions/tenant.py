@@ -233,7 +233,14 @@ def _warnings(
     texts = []
     if tenant.network == "isolated" and not gateways:
         texts.append(f"found no node with the label {LOADBALANCER}, so the gateway is not let through by address")
+    strong = [one.name for one in tenant.members if (one.kind, one.role) == ("service_account", "owner")]
+    if strong:
+        texts.append(
+            f"service account {', '.join(strong)} has the role owner, and so has every member that starts pods; give "
+            "it the role developer"
+        )
     if space is not None:
+        texts += _tokens_ended(kube, tenant, live, changes)
         lost = [domain for domain in listed(space, DOMAINS) if not covered(domain, tenant.domains)]
         texts += _still_used(kube, tenant, lost) if lost else []
         gone = {(change.kind, change.name) for change in changes if change.patch is None}
@@ -245,6 +252,28 @@ def _warnings(
         ]
         texts += foreign(kept)
     return [f"tenant {tenant.name}: {text}" for text in texts]
+
+
+def _tokens_ended(kube: Kube, tenant: Tenant, live: dict[Key, Object], changes: list[Change]) -> list[str]:
+    """Return what stops to work, and what does not, when service accounts are made anew."""
+    anew = [one.name for one in changes if (one.kind, one.verb) == ("ServiceAccount", "replaced")]
+    texts = []
+    if anew:
+        texts.append(
+            f"tokens of service account {', '.join(anew)} end, for {', '.join(_took_tokens(tenant, live))} could have "
+            "taken them; programs that use one need a new kubeconfig (tenant_kubeconfig)"
+        )
+    pods = [
+        entry["metadata"]["name"]
+        for name in anew
+        for entry in kube.find("Pod", tenant.name, metadata=True, fieldSelector=f"spec.serviceAccountName={name}")
+    ]
+    if pods:
+        texts.append(
+            f"pod {', '.join(sorted(pods))} gets a new token of these, in an hour at most; restart those that need one "
+            "now, and delete those that nobody needs"
+        )
+    return texts
 
 
 def _still_used(kube: Kube, tenant: Tenant, lost: list[str]) -> list[str]:
@@ -308,7 +337,35 @@ def _changes(kube: Kube, tenant: Tenant, wanted: list[Object], live: dict[Key, O
         changes = [change for change in pool.map(one, wanted) if change is not None]
     names = {(entry["kind"], entry["metadata"]["name"]) for entry in wanted}
     over = [Change("removed", *key, _view(now), {}, None) for key, now in live.items() if _is_over(key, now, names)]
-    return [*_ended(tenant, live, names, {(change.kind, change.name) for change in over}), *changes, *over]
+    ended = _ended(tenant, live, names, {(change.kind, change.name) for change in over})
+    accounts = [entry for entry in wanted if entry["kind"] == "ServiceAccount"] if _took_tokens(tenant, live) else []
+    away, anew = _anew(live, accounts)
+    remade = {(change.kind, change.name) for change in anew}
+    rest = [change for change in changes if (change.kind, change.name) not in remade]
+    return [*away, *ended, *rest, *over, *anew]
+
+
+def _took_tokens(tenant: Tenant, live: dict[Key, Object]) -> list[str]:
+    """Return who could take tokens of the tenant's service accounts, by request or with a pod, and no longer can."""
+    takers = ("owner", "developer")
+    kept = {(member.kind, member.name) for member in tenant.members if member.role in takers}
+    found = members_of([entry for key, entry in live.items() if key[0] == "RoleBinding"])
+    return sorted({one.name for one in found if one.role in takers and (one.kind, one.name) not in kept})
+
+
+def _anew(live: dict[Key, Object], accounts: list[Object]) -> tuple[list[Change], list[Change]]:
+    """Return the changes that remove service accounts, and those that make them anew, which ends all their tokens.
+
+    The first go before the members lose their rights: a run that stops in between finds these members again. The others
+    go after it and remove the accounts once more, for until then an owner could make them.
+    """
+    away, anew = [], []
+    for entry in accounts:
+        key = (entry["kind"], entry["metadata"]["name"])
+        if key in live:
+            away.append(Change("removed", *key, _view(live[key]), {}, None))
+        anew.append(Change("replaced" if key in live else "created", *key, {}, _view(entry), entry))
+    return away, anew
 
 
 def _is_over(key: Key, now: Object, names: set[Key]) -> bool:

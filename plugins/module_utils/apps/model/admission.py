@@ -413,7 +413,19 @@ _FIXED = (
         (Resources("", ("services",)),),
         dict(_ONLY_TENANTS),
         {},
-        (_annotation_rule(),),
+        (
+            _annotation_rule(),
+            # A name can be that of anything that the gateway reaches. One that a Service has may stay.
+            Rule(
+                "type",
+                '[object.spec.?type.orValue("")].filter(kind, kind == "ExternalName" && !(request.operation == '
+                '"UPDATE" && oldObject.spec.?type == object.spec.?type && '
+                "oldObject.spec.?externalName == object.spec.?externalName))",
+                "type of a Service",
+                text("ClusterIP, for a Service leads to pods of the tenant"),
+                text("use the name that it stands for, or ask an administrator to create it"),
+            ),
+        ),
     ),
     Policy(
         "gateway",

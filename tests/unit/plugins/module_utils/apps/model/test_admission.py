@@ -20,20 +20,39 @@ REGISTRY = "registry.example.org:5000"
 POLICIES = admission.policies(REGISTRY, ["shared/"])
 MANIFESTS = admission.manifests(REGISTRY, ["shared/"])
 VALIDATING = [entry for entry in MANIFESTS if entry["kind"] == "ValidatingAdmissionPolicy"]
-# Resources of members' roles that have no content, or none that reaches beyond the tenant: numbers and connections.
-# tests/api/test_admission.py says why of each, and tries it.
+# What each verb of RBAC that is no question is for admission.
+OPERATIONS = {
+    "create": "CREATE",
+    "update": "UPDATE",
+    "patch": "UPDATE",
+    "delete": "DELETE",
+    "deletecollection": "DELETE",
+}
+QUESTIONS = {"get", "list", "watch"}
+# Requests of members' roles that no policy is about, for they have no content, or none that reaches beyond the tenant:
+# numbers, connections, and the end of objects. tests/api/test_admission.py says why of each, and tries it.
 UNBOUND = {
-    ("", "configmaps"),
-    ("", "pods/attach"),
-    ("", "pods/exec"),
-    ("", "pods/portforward"),
-    ("", "serviceaccounts"),
-    ("", "serviceaccounts/token"),
-    ("apps", "deployments/scale"),
-    ("apps", "replicasets/scale"),
-    ("apps", "statefulsets/scale"),
-    ("autoscaling", "horizontalpodautoscalers"),
-    ("coordination.k8s.io", "leases"),
+    **{("", name): {"CREATE", "UPDATE", "DELETE"} for name in ("configmaps", "serviceaccounts")},
+    **{("", name): {"CREATE"} for name in ("pods/attach", "pods/exec", "pods/portforward", "serviceaccounts/token")},
+    **{
+        ("", name): {"DELETE"}
+        for name in ("persistentvolumeclaims", "podtemplates", "replicationcontrollers", "secrets", "services")
+    },
+    **{("apps", name): {"DELETE"} for name in ("daemonsets", "deployments", "replicasets", "statefulsets")},
+    **{
+        ("apps", f"{name}/scale"): {"CREATE", "UPDATE", "DELETE"}
+        for name in ("deployments", "replicasets", "statefulsets")
+    },
+    ("autoscaling", "horizontalpodautoscalers"): {"CREATE", "UPDATE", "DELETE"},
+    ("batch", "cronjobs"): {"DELETE"},
+    ("batch", "jobs"): {"DELETE"},
+    ("coordination.k8s.io", "leases"): {"CREATE", "UPDATE", "DELETE"},
+    ("networking.k8s.io", "ingresses"): {"DELETE"},
+    ("policy", "poddisruptionbudgets"): {"DELETE"},
+    **{
+        ("traefik.io", name): {"DELETE"}
+        for name in ("ingressroutes", "ingressroutetcps", "ingressrouteudps", "middlewares", "traefikservices")
+    },
 }
 
 
@@ -105,16 +124,27 @@ def test_every_annotation_of_tenants_is_read() -> None:
 
 def test_all_that_members_write_is_bound_or_known_to_be_harmless() -> None:
     bound = {
-        (resources.group, name) for policy in POLICIES for resources in policy.resources for name in resources.names
+        (resources.group, name, operation)
+        for policy in POLICIES
+        for resources in policy.resources
+        for name in resources.names
+        for operation in resources.operations
     }
-    for role, rules in tenant_objects.RULES.items():
-        for rule in rules:
-            if not {"create", "update", "patch"} & set(rule["verbs"]):
-                continue
-            for group in rule["apiGroups"]:
-                for name in rule["resources"]:
-                    there = {(group, name), (group, "*")} & bound
-                    assert bool(there) != ((group, name) in UNBOUND), (role, group, name)
+    written = {
+        (group, name, OPERATIONS[verb])
+        for rules in tenant_objects.RULES.values()
+        for rule in rules
+        for verb in set(rule["verbs"]) - QUESTIONS
+        for group in rule["apiGroups"]
+        for name in rule["resources"]
+    }
+    harmless = {(group, name, operation) for (group, name), operations in UNBOUND.items() for operation in operations}
+    free = {
+        (group, name, operation)
+        for group, name, operation in written
+        if not {name, "*"} & {theirs for other, theirs, when in bound if (other, when) == (group, operation)}
+    }
+    assert free == harmless
 
 
 def test_a_pod_may_take_as_long_to_end_as_an_app_can_say() -> None:
