@@ -200,7 +200,7 @@ NEIGHBOURS: list[Object] = [
 
 CALICO = "cni.projectcalico.org/"
 JOB = "batch.kubernetes.io/job-tracking"
-MARKS = "annotations of pods in tenant walls-team: found {}; wanted none that the network believes"
+MARKS = "annotations of pods in tenant walls-team: found {}; wanted none that the network trusts"
 KEPT = "finalizers of pods in tenant walls-team: found {}; wanted none but that of Jobs"
 # What a developer tries with the metadata of pods and of their templates, and what the refusal says.
 METADATA: list[tuple[Object, str]] = [
@@ -868,9 +868,9 @@ def budget(name: str = "shop-web", labels: Object | None = None, **spec: Any) ->
 
 
 BUDGETS: list[tuple[Object, str]] = [
-    (budget(maxUnavailable=0), "maxUnavailable in tenant walls-team: found no pod that may be away"),
-    (budget(maxUnavailable="0%"), "maxUnavailable in tenant walls-team: found no pod that may be away"),
-    (budget(maxUnavailable="00%"), "maxUnavailable in tenant walls-team: found no pod that may be away"),
+    (budget(maxUnavailable=0), "maxUnavailable in tenant walls-team: found no pod that may be unavailable"),
+    (budget(maxUnavailable="0%"), "maxUnavailable in tenant walls-team: found no pod that may be unavailable"),
+    (budget(maxUnavailable="00%"), "maxUnavailable in tenant walls-team: found no pod that may be unavailable"),
     (budget(minAvailable=1), "maxUnavailable in tenant walls-team: found minAvailable"),
     (budget(minAvailable="100%"), "maxUnavailable in tenant walls-team: found minAvailable"),
     (budget(unhealthyPodEvictionPolicy=None, maxUnavailable=1), "unhealthyPodEvictionPolicy .*: found IfHealthyBudget"),
@@ -903,7 +903,7 @@ def test_a_budget_that_lets_pods_go_is_allowed(team: Team) -> None:
     for amount in (1, 3, "1%", "10%", "100%"):
         team.create("developer", budget(maxUnavailable=amount))
     team.create("developer", budget(), {})
-    refused(lambda: team.put("developer", budget(maxUnavailable=0)), "no pod that may be away")
+    refused(lambda: team.put("developer", budget(maxUnavailable=0)), "no pod that may be unavailable")
     team.put("developer", budget(maxUnavailable=2))
 
 

@@ -151,7 +151,7 @@ ROWS: list[tuple[int, str, dict[str, Any], str]] = [
     (90, "app", shop(domains=["a.example.org"] * 2), 'domains[1]: found "a.example.org", wanted each domain once'),
     (90, "app", shop(domains=["other.example.org"]), f"other.example.org, which shop of tenant {OTHER} has, wanted"),
     (90, "app", shop(domains=["10.0.0.1"]), "wanted a host name, not an address"),
-    (90, "app", shop(name="taken", domains=[]), "found a Service taken that no app made in its namespace"),
+    (90, "app", shop(name="taken", domains=[]), "found a Service taken that no app created in its namespace"),
     (91, "app", web(resources={"requests": {"cpu": "1,5"}}), 'cpu: found "1,5", wanted a quantity such as 100m'),
     (91, "app", web(resources={"limits": {"memory": "1gb"}}), 'memory: found "1gb", wanted a quantity such as 64Mi'),
     (

@@ -106,7 +106,9 @@ def test_a_forged_binding_keeps_nobody_elses_app(api: Api, nodes: Nodes, victim:
     gone = api.options(name="vic", tenant=victim, state="absent")
     checked = good("app", gone, check=True)
     [warning] = checked["warnings"]
-    assert warning.startswith(f"app {victim}/vic: releases of {attacker}/bad are bound to it; that does not keep it")
+    assert warning.startswith(
+        f"app {victim}/vic: releases of {attacker}/bad are bound to it; that does not prevent its removal"
+    )
 
     # A tenant that has the other one among its peers wants to know.
     peers(api, victim, attacker)
@@ -126,7 +128,7 @@ def test_a_forged_binding_closes_no_cycle(api: Api, nodes: Nodes, victim: str, a
     bind = api.options(name="vic", tenant=victim, target="bad", target_tenant=attacker)
     checked = good("app_binding", bind, check=True)
     [warning] = checked["warnings"]
-    assert f"app {attacker}/bad: its binding to {victim}/vic makes a cycle; it does not count" in warning
+    assert f"app {attacker}/bad: its binding to {victim}/vic makes a cycle; it is ignored" in warning
     peers(api, victim, attacker)
     refused("app_binding", bind, "the cycle")
     peers(api, victim, "")

@@ -91,7 +91,7 @@ def test_bindings_stay_those_of_the_tenant(api: Api, nodes: Nodes, tenant: str) 
     good("app", {**app(api, tenant), "image": "registry.example/shop:2"})
     options = promotion(api, tenant)
     (warning,) = good("app_release", options, check=True)["warnings"]
-    assert warning.startswith(f"app {live}/shop: not bound to store, which shop is in tenant {tenant}")
+    assert warning.startswith(f"app {live}/shop: not bound to store, as shop is in tenant {tenant}")
     good("app_binding", {**bind, "tenant": live})
     done = good("app_release", options)
     assert done["app"]["action"] == "promoted" and "warnings" not in done
@@ -173,7 +173,7 @@ def test_a_promotion_that_fails_goes_back_and_shows_no_secret(
     monkeypatch.setattr(client.Kube, "logs", lambda *_all, **_more: f"cannot log in with {SECRET}")
     result = go("app_release", promotion(api, tenant))
     refused(result, "CrashLoopBackOff")
-    assert "Back on v1, as release v3" in result["msg"] and "cannot log in with ********" in result["msg"]
+    assert "Rolled back to v1, as release v3" in result["msg"] and "cannot log in with ********" in result["msg"]
     assert statuses(api, live) == {1: "good", 2: "failed", 3: "good"}
 
 

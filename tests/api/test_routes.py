@@ -439,7 +439,7 @@ def test_routes_go_with_their_app(gateway: World, tenant: str) -> None:
     assert {edge["to"] for edge in found["topology"]["edges"]} == {f"{tenant}/shop", f"{tenant}/next"}
     gone: dict[str, Any] = {"state": "absent", "image": None, "processes": None, "wait": True}
     result = go(apps("next", **gone), module="app")
-    assert result["failed"] and f"route shop of app {tenant}/shop leading to it" in result["msg"]
+    assert result["failed"] and f"route shop of app {tenant}/shop with it as backend" in result["msg"]
     assert good(apps("next", "shop", **gone), check=True, module="app")["changed"]
     assert good(apps("next", force=True, **gone), module="app")["changed"] and objects(gateway, tenant)
     assert "IngressRoute shop-http" in json.dumps(good(apps("shop", **gone), module="app")["diff"])
@@ -898,7 +898,7 @@ def test_refused_options(gateway: World, tenant: str) -> None:
         ({"domains": [domain], "weights": [{"service": "none", "weight": 1}]}, "no Service none"),
         ({"ports": [{"port": gateway.tcp[0], "target": 1}]}, "without a TCP port 1"),
         ({"ports": [{"port": gateway.udp[0], "protocol": "UDP"}]}, "without a UDP port"),
-        ({"domains": [domain], "tls": {**issue(gateway.authority, ["a.example"])}}, f"one that is for {domain} too"),
+        ({"domains": [domain], "tls": {**issue(gateway.authority, ["a.example"])}}, f"also valid for {domain}"),
         ({"domains": [domain], "tls": issue(gateway.authority, [domain], -9, -2)}, "expired on"),
         ({"domains": [domain], "tls": issue(gateway.authority, [domain], 1, 2)}, "valid from"),
         ({"domains": [domain], "tls": {**issue(gateway.authority, [domain]), "key": other["key"]}}, "another certif"),
@@ -925,7 +925,7 @@ def test_credentials_that_see_one_tenant(gateway: World, tenant: str) -> None:
     soon(False, lambda: bool(go(options).get("failed")))
     result = good(options)
     assert not result["changed"] and "cannot be seen" in result["warnings"][0]
-    refused({**options, "name": "p", "domains": [], "ports": [{}]}, "credentials that may list them in all namespaces")
+    refused({**options, "name": "p", "domains": [], "ports": [{}]}, "credentials that can list them in all namespaces")
     refused({**options, "tenant": tenant + "-c"}, "403")
 
 
@@ -946,10 +946,10 @@ def test_members_of_a_tenant_remove_routes_and_make_none(gateway: World, tenant:
         kube = client.connect({"kubeconfig": path})
         soon(True, lambda kube=kube, name=name: _may_list(kube, name), 30)
         options = {**gateway.route(name, domains=[f"{name}.example.org"]), "kubeconfig": path}
-        refused(options, "only administrators make routes: use domains of the app, or ask one to run app_route")
+        refused(options, "only administrators create routes: use domains of the app, or ask one to run app_route")
         assert objects(gateway, name) == []
         good({**options, "kubeconfig": str(api.kubeconfig)})
-        refused({**options, "paths": [{"path": "/a", "strip": True}]}, "only administrators make routes")
+        refused({**options, "paths": [{"path": "/a", "strip": True}]}, "only administrators create routes")
         assert good({"kubeconfig": path, "name": "shop", "tenant": name, "state": "absent"})["changed"]
         assert objects(gateway, name) == []
 

@@ -138,7 +138,7 @@ def test_what_does_not_run_fails_each_time(api: Api, nodes: Nodes, tenant: str) 
     options = api.options(name="shop", tenant=tenant, replicas=1, timeout=20)
     assert "web scaled to 1, but it does not run" in bad("app_scale", options)
     again = bad("app_scale", options)
-    assert "web is as wanted already, but it does not run" in again and "ErrImagePull" in again
+    assert "web was not changed, but it does not run" in again and "ErrImagePull" in again
     assert not good("app_scale", options, check=True)["changed"]
     assert not good("app_scale", {**options, "wait": False})["changed"]
     scale(api, tenant, replicas=0)
@@ -147,9 +147,7 @@ def test_what_does_not_run_fails_each_time(api: Api, nodes: Nodes, tenant: str) 
     bad("app", app(api, tenant, image="x/deaf:2", processes=both, timeout=2, on_failure="keep"))
     waiting = api.options(name="shop", tenant=tenant, processes={"web": 1, "api": 0}, timeout=2)
     assert "web scaled to 1, api scaled to 0, but it does not run" in bad("app_scale", waiting)
-    assert "web is as wanted already, api scaled to 2" in bad(
-        "app_scale", {**waiting, "processes": {"web": 1, "api": 2}}
-    )
+    assert "web was not changed, api scaled to 2" in bad("app_scale", {**waiting, "processes": {"web": 1, "api": 2}})
     good("app_scale", {**waiting, "processes": {"api": 0}})
 
 
@@ -186,7 +184,7 @@ def ports(api: Api, tenant: str) -> dict[str, int]:
 def test_instances_in_the_network_of_hosts(api: Api, nodes: Nodes, tenant: str) -> None:
     process = {"name": "web", "ports": [8000, {"port": 9000, "name": "admin"}], "replicas": 2, "host_network": True}
     options = app(api, tenant, processes=[process], host_ports="21000-21009")
-    assert "the namespace, which will be made, enforces the Pod Security standard baseline" in bad("app", options)
+    assert "the namespace, which will be created, enforces the Pod Security standard baseline" in bad("app", options)
     assert api.kube.get("Namespace", None, tenant) is None
     allow_host_network(api, tenant)
     assert settled(options)["replicas"] == {"shop-web-0": 1, "shop-web-1": 1}
@@ -200,7 +198,7 @@ def test_instances_in_the_network_of_hosts(api: Api, nodes: Nodes, tenant: str) 
 
     settled({**options, "image": "x/y:2"})
     assert {name: port for name, port in ports(api, tenant).items() if name in first} == first
-    assert "Back on v2" in bad("app", {**options, "image": "x/bad:3"})
+    assert "Rolled back to v2" in bad("app", {**options, "image": "x/bad:3"})
     more = scale(api, tenant, replicas=3, host_ports="21000-21009")
     assert more["web"] | {"previous_replicas": 2} == more["web"] and len(ports(api, tenant)) == 4
     assert not good("app", {**options, "image": "x/y:2"})["changed"]

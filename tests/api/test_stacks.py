@@ -183,7 +183,7 @@ def test_binding_to_another_tenant(api: Api, nodes: Nodes, tenant: str) -> None:
     gone = api.options(name="api", tenant=other, state="absent")
     # A tenant says by its peers whose bindings keep its apps.
     [warning] = good("app", gone, check=True)["warnings"]
-    assert f"app {other}/api: releases of {tenant}/web are bound to it; that does not keep it" in warning
+    assert f"app {other}/api: releases of {tenant}/web are bound to it; that does not prevent its removal" in warning
     space = namespace_of(other)
     space["metadata"]["annotations"] = {"cloudbang.platform/peers": f"somebody,{tenant}"}
     api.kube.apply(space, "administrator")
@@ -198,7 +198,7 @@ def test_failed_binding_goes_back(api: Api, nodes: Nodes, tenant: str, monkeypat
     quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "q"}, "spec": {"hard": {"pods": "0"}}}
     api.kube.request("POST", f"/api/v1/namespaces/{tenant}/resourcequotas", {}, quota)
     result = go("app_binding", api.options(name="web", tenant=tenant, target="api", timeout=3))
-    assert result["failed"] and "Back on v1, as release v3" in result["msg"]
+    assert result["failed"] and "Rolled back to v1, as release v3" in result["msg"]
     assert info(api, tenant, "web")["bindings"] == []
 
 
@@ -287,7 +287,7 @@ def test_failed_stack(api: Api, nodes: Nodes, tenant: str, on_failure: str) -> N
     else:
         assert images == {"web": "x/y:1", "api": "x/y:1", "db": "x/y:1", "cache": None}
         assert info(api, tenant, "web")["domains"] == [f"{tenant}.example.org"]
-        assert "db on v1" in result["msg"] and "cache removed" in result["msg"]
+        assert "db to v1" in result["msg"] and "cache removed" in result["msg"]
         assert {app["name"]: app.get("rolled_back_to") for app in result["apps"]}["db"] == 1
         assert not good("app_stack", stack(api, tenant))["changed"]
     fixed = good("app_stack", {**options, "apps": [{**options["apps"][0], "image": "x/y:3"}, *options["apps"][1:]]})

@@ -150,7 +150,7 @@ def test_life_of_a_template(api: Api, nodes: Nodes, tenant: str) -> None:
     options = present(api, tenant)
     as_checked("app_template", options)
     result = refused(
-        "app_template", present(api, tenant, definition=definition("x/y:2")), "for a version never changes"
+        "app_template", present(api, tenant, definition=definition("x/y:2")), "because a version never changes"
     )
     assert not result["changed"]
     kept = api.kube.get("ConfigMap", "cloudbang-templates", f"{tenant}.1.0.0")

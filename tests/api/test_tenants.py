@@ -168,7 +168,9 @@ def test_life_of_a_tenant(api: Api, tenant: str) -> None:
     assert done["tenant"]["gateways"] == ["10.244.0.1/32", "192.0.2.1/32"] and "warnings" not in done
     info = good("tenant_info", api.options(name=tenant))["tenants"][0]
     assert (
-        info["peers"] == ["other"] and "peers: other is no tenant" in info["problems"][0] and not info["problems"][1:]
+        info["peers"] == ["other"]
+        and "peers: other is not a tenant" in info["problems"][0]
+        and not info["problems"][1:]
     )
 
     less = api.options(name=tenant, quota={"pods": 3}, members=[member("bob", "viewer")], pod_security="restricted")
@@ -339,7 +341,7 @@ def test_what_members_may_do(api: Api, tenant: str, tmp_path: Path) -> None:
     route = {"apiVersion": "traefik.io/v1alpha1", "kind": "IngressRoute", "metadata": {"name": "r"}}
     for path in (paths["owner"], paths["developer"]):
         kube = client.connect({"kubeconfig": str(path)}, advice)
-        with pytest.raises(client.ApiError, match="only administrators make routes: use domains of the app"):
+        with pytest.raises(client.ApiError, match="only administrators create routes: use domains of the app"):
             kube.request("POST", kinds.path("IngressRoute", tenant), {}, route)
     assert good("tenant", api.options(name=tenant, members=members[1:]))["changed"]
     soon(lambda: not allowed(paths["owner"], "get", "pods", tenant))
@@ -401,7 +403,7 @@ def test_what_holds_a_tenant_is_named(api: Api, tenant: str) -> None:
     api.kube.request("POST", maps, {}, keeper)
     absent = api.options(name=tenant, state="absent", timeout=9)
     result = go("tenant", absent)
-    assert result["failed"] and result["changed"] and "not gone after 9 s" in result["msg"]
+    assert result["failed"] and result["changed"] and "not deleted after 9 s" in result["msg"]
     assert "example.org/hold in 1 resource instances" in result["msg"]
     refused("tenant", api.options(name=tenant), "Terminating")
     assert any(
@@ -433,14 +435,14 @@ def test_kubeconfig_of_a_member(api: Api, tenant: str, tmp_path: Path, kind: str
     options = api.options(tenant=tenant, member="ann", kind=kind, path=str(path), lifetime="1h")
     assert good("tenant_kubeconfig", options, check=True)["changed"] and list(tmp_path.iterdir()) == []
     first = converge("tenant_kubeconfig", options)
-    assert first["reason"] == "there is none" and list(tmp_path.iterdir()) == [path]
+    assert first["reason"] == "the file does not exist" and list(tmp_path.iterdir()) == [path]
     assert path.stat().st_mode & 0o777 == 0o600
     soon(lambda: allowed(path, "get", "pods", tenant) and not allowed(path, "get", "pods", "default"))
     assert api.kube.find("CertificateSigningRequest") == []
 
     path.chmod(0o644)
     for change, reason in (
-        ({}, "others than its owner"),
+        ({}, "users other than its owner"),
         ({"lifetime": "2h"}, "another cluster, member, tenant or lifetime"),
         ({"lifetime": "1h", "member": "ann-b"}, "another cluster, member, tenant or lifetime"),
     ):
@@ -667,7 +669,7 @@ def test_who_may_make_no_tenant_is_told_to_ask_for_it(api: Api, tenant: str, tmp
     path = login(api, tenant, "dev", tmp_path)
     soon(lambda: allowed(path, "get", "secrets", tenant))
     other = {"kubeconfig": str(path), "name": "shop", "tenant": f"y{tenant}", "image": "x/y:1", "type": "worker"}
-    refused("app", other, "or for a role in this tenant that may (members of module tenant)")
+    refused("app", other, "or for a role in this tenant that allows it (members of module tenant)")
     assert api.kube.get("Namespace", None, f"y{tenant}") is None
     # With the right to look at what is not there, and not to make it.
     reader = {"apiVersion": f"{RBAC}/v1", "kind": "ClusterRoleBinding", "metadata": {"name": f"see-{tenant}"}}
@@ -679,7 +681,7 @@ def test_who_may_make_no_tenant_is_told_to_ask_for_it(api: Api, tenant: str, tmp
     api.kube.request("POST", f"/apis/{RBAC}/v1/clusterrolebindings", {}, reader)
     try:
         soon(lambda: allowed(path, "list", "namespaces", ""))
-        refused("app", other, "ask an administrator to make or change the tenant (module tenant)")
+        refused("app", other, "ask an administrator to create or change the tenant (module tenant)")
     finally:
         api.kube.request("DELETE", f"/apis/{RBAC}/v1/clusterrolebindings/see-{tenant}")
         api.kube.delete("ClusterRole", None, f"see-{tenant}")
@@ -759,7 +761,7 @@ def test_names_of_another_tenant_are_reserved(api: Api, tenant: str) -> None:
     ingress["spec"] = {"defaultBackend": {"service": {"name": "shop", "port": {"number": 80}}}}
     api.kube.request("POST", kinds.path("Ingress", tenant), {}, ingress)
     refused(
-        "tenant", api.options(name=longer), f"Service staging-shop of tenant {tenant}, which the gateway would take"
+        "tenant", api.options(name=longer), f"Service staging-shop of tenant {tenant}, which the gateway would mistake"
     )
     api.kube.delete("Service", tenant, "staging-shop")
     refused("tenant", api.options(name=longer), f"Ingress staging-web of tenant {tenant}")

@@ -90,7 +90,7 @@ def test_stateful(api: Api, nodes: Nodes, tenant: str) -> None:
     stop_and_start(api, tenant, {"shop-db": 2})
     # The pod of the failed release is not ready, and a StatefulSet waits for it; going back removes it.
     message = bad("app", {**options, "image": "x/bad:3"})
-    assert "ErrImagePull" in message and "Back on v2, as release v4" in message
+    assert "ErrImagePull" in message and "Rolled back to v2, as release v4" in message
     assert {pod["spec"]["containers"][0]["image"] for pod in api.kube.find("Pod", tenant)} == {"x/y:2"}
     assert bad("app", {**options, "image": "x/bad:3", "on_failure": "keep"})
     assert good("app_release", api.options(name="shop", tenant=tenant, version=1, timeout=30))["app"]["release"] == 6
@@ -249,7 +249,7 @@ def test_blue_green(api: Api, nodes: Nodes, tenant: str, monkeypatch: pytest.Mon
 
     failing = {**options, "image": "x/bad:2"}
     message = bad("app", failing)
-    assert "ErrImagePull" in message and "Back on v1, as release v3" in message
+    assert "ErrImagePull" in message and "Rolled back to v1, as release v3" in message
     assert selector(api, tenant) == first["digest"]
     assert {pod["metadata"]["uid"] for pod in api.kube.find("Pod", tenant)} >= old
     assert not good("app", options)["changed"]
@@ -274,10 +274,10 @@ def test_blue_green(api: Api, nodes: Nodes, tenant: str, monkeypatch: pytest.Mon
     back = good("app_release", api.options(name="shop", tenant=tenant, version="last_good", timeout=30))
     assert back["changed"] and selector(api, tenant) == first["digest"]
     assert not good("app_release", api.options(name="shop", tenant=tenant, version="last_good"))["changed"]
-    assert "blue_green waits to switch" in bad(
+    assert "blue_green switches after the wait" in bad(
         "app_release", api.options(name="shop", tenant=tenant, version=4, wait=False)
     )
-    assert "true: it waits to switch" in bad("app", {**options, "wait": False})
+    assert "true, because it switches after the wait" in bad("app", {**options, "wait": False})
     stopped = good("app", {**newer, "image": "x/y:3", "state": "stopped"})
     assert stopped["changed"] and info(api, tenant)["status"] == "stopped" and names(api, "Pod", tenant) == []
     good("app", {**newer, "image": "x/y:3", "state": "started"})
