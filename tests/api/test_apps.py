@@ -171,12 +171,12 @@ def test_reading_at_a_moment(api: Api, nodes: Nodes, tenant: str) -> None:
     _entries, now = api.kube.list_version("Secret", tenant, releases.selector(["shop"], "release"))
     newest = api.kube.find("Deployment", tenant)
     assert len(newest) == 2 and api.kube.find("Deployment", tenant, after=now) == newest
-    # A moment that this API server does not know yet.
+    # A resource version that this API server does not have yet.
     assert api.kube.find("Deployment", tenant, after=str(int(now) + 10**6)) == newest
 
 
 def test_kinds_that_are_read(api: Api, nodes: Nodes, tenant: str) -> None:
-    """Those of the releases that are kept; all when there is none."""
+    """The kinds of the kept releases; all kinds without a release."""
     options = app(api, tenant)
     web = {"Deployment", "PodDisruptionBudget", "Service", "Ingress", "HorizontalPodAutoscaler"}
     assert set(deploy.possible_kinds(deploy.load(api.kube, tenant, ["shop"]).values())) == set(plan.KINDS)
