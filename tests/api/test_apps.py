@@ -121,7 +121,7 @@ def test_life_of_an_app(api: Api, nodes: Nodes, tenant: str) -> None:
 @pytest.mark.parametrize(
     ("image", "reason"), [("x/bad:1", "ErrImagePull"), ("x/crash:1", "CrashLoopBackOff"), ("x/deaf:1", "readiness")]
 )
-def test_failed_rollout_goes_back(api: Api, nodes: Nodes, tenant: str, image: str, reason: str) -> None:
+def test_failed_rollout_is_rolled_back(api: Api, nodes: Nodes, tenant: str, image: str, reason: str) -> None:
     options = app(api, tenant)
     good("app", options)
     failing = {**options, "image": image, "timeout": 5}

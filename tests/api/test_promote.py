@@ -161,7 +161,7 @@ def test_options_that_are_refused(api: Api, tenant: str, more: dict[str, Any], t
     refused(go("app_release", promotion(api, tenant, **more)), text)
 
 
-def test_a_promotion_that_fails_goes_back_and_shows_no_secret(
+def test_a_promotion_that_fails_is_rolled_back_and_shows_no_secret(
     api: Api, nodes: Nodes, tenant: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     live = f"{tenant}-live"

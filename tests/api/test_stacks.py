@@ -193,7 +193,7 @@ def test_binding_to_another_tenant(api: Api, nodes: Nodes, tenant: str) -> None:
     assert "-->|API_HOST, API_PORT, API_URL|" in found["text"]
 
 
-def test_failed_binding_goes_back(api: Api, nodes: Nodes, tenant: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_binding_is_rolled_back(api: Api, nodes: Nodes, tenant: str, monkeypatch: pytest.MonkeyPatch) -> None:
     apps(api, tenant, "web", "api")
     quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "q"}, "spec": {"hard": {"pods": "0"}}}
     api.kube.request("POST", f"/api/v1/namespaces/{tenant}/resourcequotas", {}, quota)
