@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The walls of tenants: what members put into the objects that RBAC lets them write, with their own credentials."""
+"""The admission policies of tenants, against objects that members write with their own credentials.
+
+RBAC lets the members write these objects; the policies restrict their content.
+"""
 
 from __future__ import annotations
 
@@ -78,7 +81,7 @@ def head(kind: str, name: str, **metadata: Any) -> Object:
 
 
 def maker(kind: str, spec: Object, name: str = "one", **metadata: Any) -> Object:
-    """Return an object of a kind that is a pod or makes pods of the given spec and metadata."""
+    """Return a pod, or an object that creates pods, with the given spec and metadata of the pod."""
     labels = {"app": name}
     template: Object = {"metadata": {"labels": labels, **metadata}, "spec": copy.deepcopy(spec)}
     if kind in ("Job", "CronJob"):
@@ -119,7 +122,7 @@ def mounting(**volume: Any) -> Object:
 
 
 def probing(handler: str, action: str, container: str = "containers") -> Object:
-    """Return a pod whose kubelet is to ask another host, at the time of a probe or of a lifecycle hook."""
+    """Return a pod whose kubelet would connect to another host for a probe or a lifecycle hook."""
     asked = {action: {"host": "192.0.2.1", "port": 80}}
     wanted: Object = {"lifecycle": {handler: asked}} if handler in ("postStart", "preStop") else {handler: asked}
     return also(container, **wanted, **({"restartPolicy": "Always"} if container == "initContainers" else {}))
@@ -135,7 +138,7 @@ OTHERS = f"{REGISTRY}/other/web:1"
 VOLUMES = "volumes in tenant walls-team: found data; wanted volumes of the types"
 PROBES = "hosts of probes and of lifecycle hooks in tenant walls-team: found 192.0.2.1|violates PodSecurity"
 TOLERATIONS = "tolerations in tenant walls-team: found {}; wanted keys of taints among these: example.org/gpu"
-# What a developer tries, and what the refusal says.
+# Pods that a developer tries to create, and the message of the refusal.
 ATTACKS: list[tuple[Object, str]] = [
     (pod(OTHERS), IMAGES.format(OTHERS)),
     (pod(f"{REGISTRY}/{TEAM}"[:-1] + "/web:1"), IMAGES.format(".*")),
@@ -174,7 +177,7 @@ ATTACKS: list[tuple[Object, str]] = [
     (adding("NET_RAW"), "added capabilities in tenant walls-team: found NET_RAW|violates PodSecurity"),
     (pod(terminationGracePeriodSeconds=90001), "terminationGracePeriodSeconds in .* found 90001; wanted 90000 at most"),
 ]
-# What is next to it and goes.
+# Similar pods that are allowed.
 NEIGHBOURS: list[Object] = [
     pod(),
     pod("other.example.org/other/web:1"),
@@ -200,9 +203,9 @@ NEIGHBOURS: list[Object] = [
 
 CALICO = "cni.projectcalico.org/"
 JOB = "batch.kubernetes.io/job-tracking"
-MARKS = "annotations of pods in tenant walls-team: found {}; wanted none that the network believes"
+MARKS = "annotations of pods in tenant walls-team: found {}; wanted none that the network trusts"
 KEPT = "finalizers of pods in tenant walls-team: found {}; wanted none but that of Jobs"
-# What a developer tries with the metadata of pods and of their templates, and what the refusal says.
+# Metadata of pods and of their templates that a developer tries, and the message of the refusal.
 METADATA: list[tuple[Object, str]] = [
     ({"finalizers": ["example.org/stay"]}, KEPT.format("example.org/stay")),
     ({"finalizers": [JOB]}, KEPT.format(JOB)),
@@ -215,7 +218,7 @@ METADATA: list[tuple[Object, str]] = [
 
 @dataclass
 class Team:
-    """A tenant, and its members' and administrators' clients."""
+    """A tenant, and the clients of its members and of an administrator."""
 
     api: Api
     name: str
@@ -226,7 +229,7 @@ class Team:
         return kube.request("POST", where(wanted["kind"], self.name), DRY if query is None else query, wanted)
 
     def put(self, who: str, wanted: Object) -> Object:
-        """Change an object that is there, without keeping the change."""
+        """Change an existing object as a dry run."""
         return self.change(who, wanted["kind"], wanted["metadata"]["name"], wanted)
 
     def change(self, who: str, kind: str, name: str, change: Object, sub: str = "") -> Object:
@@ -248,7 +251,7 @@ def login(api: Api, name: str, group: str = "") -> client.Kube:
 
 
 def soon(check: Callable[[], Any], seconds: float = 20) -> Any:
-    """Wait until what the API's caches and controllers have to learn first is so, and return it."""
+    """Wait until a check is true, since caches of the API and controllers lag behind, and return its value."""
     end = time.monotonic() + seconds
     while True:
         found = check()
@@ -266,7 +269,7 @@ def good(module: str, options: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def team(api: Api) -> Iterator[Team]:
-    """A tenant with a developer and an owner, who may write all of Traefik's kinds and of RBAC too."""
+    """A tenant with a developer and an owner, whom RBAC also lets write all kinds of Traefik and of RBAC itself."""
     _define(api, Path(ensure(["traefik-crds"], Settings.from_vars({}), print)["traefik-crds"].path).read_text("utf-8"))
     members = [{"name": f"walls-{role}", "role": role} for role in ("developer", "owner")]
     good("tenant", api.options(name=TEAM, members=members, network="open"))
@@ -274,7 +277,7 @@ def team(api: Api) -> Iterator[Team]:
     found = Team(api, TEAM, {"administrator": login(api, "walls-admin", "cloudbang:administrators")})
     for role in ("developer", "owner"):
         found.clients[role] = login(api, f"walls-{role}")
-    # RBAC is another wall, and not the one that is tried here.
+    # RBAC would refuse these kinds first, and only the policies are tested here.
     for name, groups in (("walls-writer", ["traefik.io", "rbac.authorization.k8s.io"]), ("walls-all", ["*"])):
         rules = [{"apiGroups": groups, "resources": ["*"], "verbs": ["*"]}]
         role = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": name}}
@@ -304,7 +307,7 @@ def team(api: Api) -> Iterator[Team]:
 
 
 def _works(team: Team, who: str) -> bool:
-    """Say whether a member's rights and the namespace's annotations are known to the API's caches."""
+    """Return whether the API's caches have a member's rights and the namespace's annotations."""
     try:
         team.create(who, maker("Pod", tolerating(key="example.org/gpu", operator="Exists")))
     except client.ApiError:
@@ -346,7 +349,7 @@ def test_the_metadata_of_a_pod_and_of_all_that_makes_pods_is_judged(team: Team, 
 
 
 def test_no_pod_is_taken_for_one_of_a_kubelets_files(team: Team) -> None:
-    """GoodNet believes the UID that such a pod says it has. Kubernetes wants a nodeName with it."""
+    """GoodNet trusts the UID in this annotation of a mirror pod. Kubernetes requires a nodeName with it."""
     mirror = {"annotations": {"kubernetes.io/config.mirror": "the UID of another pod"}}
     for who in ("developer", "owner"):
         for kind in ("Pod", "Deployment"):
@@ -365,7 +368,7 @@ def test_a_pod_that_runs_gets_no_finalizer_and_no_annotation_of_the_network(team
     team.create("developer", maker("Pod", pod(OWN), "marked"), {})
     for metadata, message in METADATA:
         refused(lambda one=metadata: team.change("developer", "Pod", "marked", {"metadata": one}), message)
-    # As Calico does, with the status.
+    # As Calico does, through the subresource status.
     written = {"metadata": {"annotations": {CALICO + "podIP": "10.0.0.7"}}}
     path = where("Pod", TEAM, "marked") + "/status"
     team.api.kube.request("PATCH", path, {}, written, content_type=client.MERGE)
@@ -376,7 +379,7 @@ def test_a_pod_that_runs_gets_no_finalizer_and_no_annotation_of_the_network(team
 
 
 def test_a_pod_of_a_job_stays_with_the_controller_that_lets_it_go(team: Team) -> None:
-    """The job controller takes its finalizer from pods that have no controller, and not from those of another."""
+    """The job controller removes its finalizer from pods without a controller, but not from those of another one."""
     team.create("developer", maker("Job", pod(OWN), "tracked"), {})
     made = soon(lambda: team.api.kube.find("Pod", TEAM, "job-name=tracked"))[0]
     assert made["metadata"]["finalizers"] == [JOB]
@@ -395,10 +398,10 @@ LONG = "gracePeriodSeconds in tenant walls-team: found 1000000000; wanted 90000 
 
 
 def test_no_deletion_and_no_eviction_stops_drains(team: Team) -> None:
-    """What a pod gets to end can only be shortened by another deletion, and drains wait."""
+    """Another deletion can only shorten the grace period of a pod, and drains wait for its end."""
     team.create("developer", maker("Pod", pod(OWN), "deleted"), {})
     path = where("Pod", TEAM, "deleted")
-    # Without a node it would be gone at once, whatever time it gets.
+    # A pod without a node would be deleted at once, whatever its grace period.
     target = {"apiVersion": "v1", "kind": "Node", "name": "nowhere"}
     binding = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": "deleted"}, "target": target}
     team.api.kube.request("POST", path + "/binding", {}, binding)
@@ -421,7 +424,7 @@ def test_no_deletion_and_no_eviction_stops_drains(team: Team) -> None:
 
 
 def evict(team: Team, who: str, name: str, grace: int | None) -> Object:
-    """Evict a pod, without doing it. grace: seconds."""
+    """Evict a pod as a dry run. grace: seconds."""
     entry: Object = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name}}
     if grace is not None:
         entry["deleteOptions"] = {"gracePeriodSeconds": grace}
@@ -429,7 +432,7 @@ def evict(team: Team, who: str, name: str, grace: int | None) -> Object:
 
 
 def test_nothing_blocks_the_deletion_of_its_pod(team: Team) -> None:
-    """A pod that is deleted in the foreground would stay as long as the other object, which can stay for ever."""
+    """A pod that is deleted in the foreground would stay as long as its dependent, which could stay for ever."""
     owner = team.create("developer", maker("Pod", pod(OWN), "owner"), {})["metadata"]
 
     def owned(block: bool, kind: str = "Pod") -> list[Object]:
@@ -438,7 +441,7 @@ def test_nothing_blocks_the_deletion_of_its_pod(team: Team) -> None:
 
     message = "ownerReferences with blockOwnerDeletion in tenant walls-team: found owner; wanted none"
     for entry in (head("ConfigMap", "owned"), head("Secret", "owned"), claim("owned"), head("Lease", "owned")):
-        # The garbage collector goes by the UID, whatever the kind.
+        # The garbage collector matches the UID and ignores the kind.
         for kind in ("Pod", "ConfigMap"):
             entry["metadata"]["ownerReferences"] = owned(True, kind)
             refused(lambda one=entry: team.create("owner", one), message)
@@ -464,7 +467,7 @@ def claim(name: str = "data", volume: str = "", **metadata: Any) -> Object:
 
 
 def test_a_claim_names_no_volume(team: Team) -> None:
-    """A volume without a claimRef would be bound to whoever names it; the binder chooses one that fits."""
+    """A volume without a claimRef would be bound to any claim that names it; otherwise the binder chooses a volume."""
     message = "volumeName in tenant walls-team: found of-others; wanted none"
     for who in ("developer", "owner"):
         refused(lambda by=who: team.create(by, claim(volume="of-others")), message)
@@ -472,7 +475,7 @@ def test_a_claim_names_no_volume(team: Team) -> None:
     team.create("developer", claim("walls-claim"), {})
     change = {"spec": {"volumeName": "of-others"}}
     refused(lambda: team.change("developer", "PersistentVolumeClaim", "walls-claim", change), message)
-    # Controllers make claims as well, of what members wrote.
+    # Controllers also create claims, from templates that members wrote.
     lasting = maker("StatefulSet", pod(OWN), "lasting")
     lasting["spec"]["volumeClaimTemplates"] = [claim(volume="of-others")]
     team.create("developer", lasting, {})
@@ -539,7 +542,7 @@ def test_ephemeral_containers_are_judged(team: Team) -> None:
     refused(lambda: debug(DRY, name="a", image="sha256:0123"), "IDs of images")
     raw = {"capabilities": {"add": ["NET_RAW"]}}
     refused(lambda: debug(DRY, name="a", image=OWN, securityContext=raw), "added capabilities|violates PodSecurity")
-    # The second one shows that what already runs stays as it is.
+    # The second one shows that existing containers stay unchanged.
     for name in ("a", "b"):
         debug({}, name=name, image=OWN)
     live = team.clients["owner"].request("GET", where("Pod", TEAM, "debugged"))
@@ -605,7 +608,7 @@ def test_a_privileged_tenant_gets_volumes_and_capabilities_and_nothing_else(team
 
 
 def test_pods_of_controllers_are_judged_and_daemons_keep_their_tolerations(team: Team, api: Api, tenant: str) -> None:
-    """An object from before the policies is scaled, and then its controller tells why there is no pod."""
+    """An object from before the policies is scaled, and an event of its controller tells why there is no pod."""
     space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": tenant}}
     api.kube.request("POST", kinds.path("Namespace", None), {}, space)
     soon(lambda: api.kube.get("ServiceAccount", tenant, "default"))
@@ -622,7 +625,7 @@ def test_pods_of_controllers_are_judged_and_daemons_keep_their_tolerations(team:
         api.kube.request("PATCH", path, {}, scale, content_type=client.MERGE)
         pods = soon(lambda: api.kube.find("Pod", tenant, "app=daemon"))
         assert DAEMONS in {one.get("key") for one in pods[0]["spec"]["tolerations"]}
-        # Its tolerations are its controller's: others cannot take them over, but change the rest.
+        # Only the controller can set these tolerations: others cannot use them, but can change other fields.
         own = maker("Pod", pod(tolerations=pods[0]["spec"]["tolerations"]))
         refused(lambda: api.kube.request("POST", where("Pod", tenant), DRY, own), "tolerations in tenant")
         change = {"spec": {"activeDeadlineSeconds": 60}}
@@ -704,7 +707,7 @@ def test_an_ingress_of_the_tenants_domains_goes(team: Team, wanted: Object) -> N
 
 
 def test_a_changed_ingress_keeps_its_hosts_and_gets_no_others(team: Team) -> None:
-    """An administrator gave it a host that is not the tenant's."""
+    """An administrator gave it a host outside of the tenant's domains."""
     given = ingress("given.example.org", "given", metadata={"annotations": {"traefik.ingress.kubernetes.io/x": "1"}})
     team.create("administrator", given, {})
     team.change("developer", "Ingress", "given", {"metadata": {"labels": {"a": "b"}}})
@@ -775,7 +778,7 @@ def test_the_gateways_own_objects_are_the_administrators(team: Team, kind: str) 
         changes[0] = {"spec": {"errors": {"status": ["500"]}, "mirroring": {"name": "x"}}}
     for change in changes:
         refused(lambda one=change: team.change("owner", kind, wanted["metadata"]["name"], one), message)
-    # The garbage collector takes its finalizer from the object. It looks for new kinds every 30 seconds.
+    # The garbage collector removes its finalizer from the object. It discovers new kinds every 30 seconds.
     path = where(kind, TEAM, wanted["metadata"]["name"])
     team.clients["developer"].request("DELETE", path, {"propagationPolicy": "Foreground"})
     soon(lambda: not _there(team, path), 90)
@@ -791,7 +794,7 @@ def _there(team: Team, path: str) -> bool:
 
 @pytest.mark.parametrize("kind", ["Service", "Ingress", "Middleware", "IngressRoute"])
 def test_names_of_another_tenants_routes_are_reserved(team: Team, kind: str) -> None:
-    # The module takes away what no tenant's name asks for.
+    # The module removes prefixes that no name of a tenant requires.
     annotate(team.api, team.name, {tenant_annotations.RESERVED_NAMES: "staging-"})
     probe = service("staging-shop")
 
@@ -833,7 +836,7 @@ def test_no_secret_gets_a_token_without_end(team: Team) -> None:
 
 
 def test_the_certificate_of_a_route_is_the_administrators(team: Team) -> None:
-    """tests/api/test_routes.py shows what the gateway would do with another one."""
+    """tests/api/test_routes.py shows how the gateway would use a forged one."""
     pair = {"tls.crt": "eA==", "tls.key": "eA=="}
     message = (
         "name of a Secret in tenant walls-team: found shop.route-tls; wanted one that does not end with .route-tls"
@@ -868,9 +871,9 @@ def budget(name: str = "shop-web", labels: Object | None = None, **spec: Any) ->
 
 
 BUDGETS: list[tuple[Object, str]] = [
-    (budget(maxUnavailable=0), "maxUnavailable in tenant walls-team: found no pod that may be away"),
-    (budget(maxUnavailable="0%"), "maxUnavailable in tenant walls-team: found no pod that may be away"),
-    (budget(maxUnavailable="00%"), "maxUnavailable in tenant walls-team: found no pod that may be away"),
+    (budget(maxUnavailable=0), "maxUnavailable in tenant walls-team: found no pod that may be unavailable"),
+    (budget(maxUnavailable="0%"), "maxUnavailable in tenant walls-team: found no pod that may be unavailable"),
+    (budget(maxUnavailable="00%"), "maxUnavailable in tenant walls-team: found no pod that may be unavailable"),
     (budget(minAvailable=1), "maxUnavailable in tenant walls-team: found minAvailable"),
     (budget(minAvailable="100%"), "maxUnavailable in tenant walls-team: found minAvailable"),
     (budget(unhealthyPodEvictionPolicy=None, maxUnavailable=1), "unhealthyPodEvictionPolicy .*: found IfHealthyBudget"),
@@ -903,7 +906,7 @@ def test_a_budget_that_lets_pods_go_is_allowed(team: Team) -> None:
     for amount in (1, 3, "1%", "10%", "100%"):
         team.create("developer", budget(maxUnavailable=amount))
     team.create("developer", budget(), {})
-    refused(lambda: team.put("developer", budget(maxUnavailable=0)), "no pod that may be away")
+    refused(lambda: team.put("developer", budget(maxUnavailable=0)), "no pod that may be unavailable")
     team.put("developer", budget(maxUnavailable=2))
 
 
@@ -931,14 +934,14 @@ Attempt = Callable[[Team, str], Object]
 
 
 class Harmless(NamedTuple):
-    """Why there is nothing in a resource that reaches beyond the tenant, and what shows it for a role."""
+    """Why no content of a resource has an effect beyond the tenant, and a function that shows it for a role."""
 
     why: str
     shown: Callable[[Team, str], None]
 
 
 def elsewhere(resource: str, root: str = "/api/v1") -> Callable[[Team, str], None]:
-    """Return what shows that a role creates a resource in no namespace of the platform."""
+    """Return a function that shows that a role cannot create a resource in a namespace of the platform."""
 
     def shown(team: Team, role: str) -> None:
         for namespace in ("kube-system", "kube-node-lease", "default"):
@@ -954,7 +957,7 @@ def counted(team: Team, *resources: str) -> bool:
 
 
 def scaled(kind: str) -> Callable[[Team, str], None]:
-    """Return what shows that the scale of an object takes a number and nothing else, and that pods are counted."""
+    """Return a function that shows that the scale of an object is only a number, and that pods are counted."""
 
     def shown(team: Team, role: str) -> None:
         there(team, kind, "scaled")
@@ -990,7 +993,7 @@ def powerless(team: Team, role: str) -> None:
 
 
 def there(team: Team, kind: str, name: str) -> None:
-    """Have an object that is a pod, or makes none yet."""
+    """Create a pod, or an object without replicas, if it does not exist."""
     if not _there(team, where(kind, TEAM, name)):
         entry = maker(kind, pod(OWN), name)
         if kind != "Pod":
@@ -1009,8 +1012,8 @@ def debugging(team: Team, role: str) -> Object:
     return team.change(role, "Pod", "worst", change, "/ephemeralcontainers")
 
 
-# The worst that each resource of the roles can have in it: the object, or the request, and how the policies refuse it;
-# or why it is harmless.
+# The worst content of each resource that roles can write: the object or the request, and the message of the refusal; or
+# why it is harmless.
 WORST: dict[tuple[str, str], tuple[Object | Attempt, str] | Harmless] = {
     ("", "configmaps"): Harmless(
         "only pods of the tenant read them, and of the platform nothing that is not in its own namespaces",
@@ -1077,7 +1080,7 @@ WORST: dict[tuple[str, str], tuple[Object | Attempt, str] | Harmless] = {
 
 
 def writable() -> list[tuple[str, str, str]]:
-    """Return what members write: role, group and resource."""
+    """Return all that members can write: role, group and resource."""
     return [
         (role, group, resource)
         for role, rules in tenant_objects.RULES.items()
@@ -1142,7 +1145,7 @@ OLD: list[tuple[Object, Object]] = [
 
 
 def test_what_was_there_before_can_still_be_scaled_and_removed(team: Team, api: Api, tenant: str) -> None:
-    """Made before the namespace was a tenant's, as what is older than the policies."""
+    """The objects are created before the namespace is a tenant's, like those that are older than the policies."""
     space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": tenant}}
     api.kube.request("POST", kinds.path("Namespace", None), {}, space)
     soon(lambda: api.kube.get("ServiceAccount", tenant, "default"))
@@ -1164,7 +1167,7 @@ def test_what_was_there_before_can_still_be_scaled_and_removed(team: Team, api: 
         return False
 
     soon(walled)
-    # The containers that it has cannot be changed any more, and it may stay on its node.
+    # Its existing containers cannot be changed, and it can stay on its node.
     second = {"name": "second", "image": "x/y:1"}
     made = api.kube.request("PATCH", debugged, DRY, {"spec": {"ephemeralContainers": [second]}}, content_type=STRATEGIC)
     contexts = {one["name"]: one.get("securityContext") for one in made["spec"]["ephemeralContainers"]}
@@ -1234,7 +1237,7 @@ def test_an_app_with_a_domain_of_others_says_whom_to_ask(team: Team, nodes: Node
 
 
 def test_the_api_finds_nothing_wrong_with_the_expressions(team: Team) -> None:
-    """The controller manager checks the types of all that policies read, for each kind that they are about."""
+    """The controller manager checks the types of the fields that policies read, for each kind that they match."""
     for policy in admission.policies(REGISTRY, ["shared/"]):
         path = f"/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies/{admission.PREFIX}{policy.name}"
 

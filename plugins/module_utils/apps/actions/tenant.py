@@ -149,7 +149,7 @@ def run(context: Context, request: TenantRequest) -> Outcome:
     }
     warnings = _warnings(kube, tenant, gateways, space, live, changes)
     warnings += [
-        f"tenant {other}: {what} has a name that the gateway takes for one of tenant {other}-{start[:-1]}; remove it"
+        f"tenant {other}: {what} has a name that the gateway mistakes for one of tenant {other}-{start[:-1]}; delete it"
         for other, start, what in alike
     ]
     values = {"tenant": described, "changes": [str(change) for change in changes]}
@@ -177,7 +177,7 @@ def make(kube: Kube, name: str) -> None:
         return
     outcome = run(Context(kube), parse("tenant", {"name": name}))
     if outcome.failed:
-        raise KubeError(f"{outcome.message}; wanted: the tenant whole, which the module tenant makes it")
+        raise KubeError(f"{outcome.message}; wanted: a complete tenant; run the module tenant")
 
 
 def _reserving(spaces: dict[str, Object], names: set[str]) -> list[Change]:
@@ -211,10 +211,12 @@ def _alike(kube: Kube, reserving: Iterable[Change]) -> list[tuple[str, str, str]
 
 def _in_the_way(name: str, alike: Iterable[tuple[str, str, str]]) -> list[Problem]:
     """Return what keeps a namespace from becoming a tenant: names in it, or in others, that mean two objects."""
-    wanted = "a name for one of them that does not begin so"
+    wanted = "another name for the tenant, or for that object"
     return [
         Problem(
-            "name", f"{what} of tenant {tenant}, which the gateway would take for one of {tenant}-{start[:-1]}", wanted
+            "name",
+            f"{what} of tenant {tenant}, which the gateway would mistake for one of {tenant}-{start[:-1]}",
+            wanted,
         )
         for tenant, start, what in alike
         if name in (tenant, f"{tenant}-{start[:-1]}")
@@ -232,7 +234,7 @@ def _warnings(
     """Return what an administrator should know of a tenant although it is as the task says."""
     texts = []
     if tenant.network == "isolated" and not gateways:
-        texts.append(f"found no node with the label {LOADBALANCER}, so the gateway is not let through by address")
+        texts.append(f"found no node with the label {LOADBALANCER}, so there is no address to allow the gateway by")
     if space is not None:
         lost = [domain for domain in listed(space, DOMAINS) if not covered(domain, tenant.domains)]
         texts += _still_used(kube, tenant, lost) if lost else []
@@ -457,10 +459,10 @@ def _remove(context: Context, request: TenantRequest, space: Object | None, spac
             return not entries
 
         if not until(kube, "Namespace", name, f"{NAMESPACE_NAME}={name}", gone, request.timeout):
-            reasons = "; ".join(holders(last)) or "the API does not say by what"
+            reasons = "; ".join(holders(last)) or "the API gives no reason"
             outcome.changed = bool(changes)
             values.update(changes=[str(change) for change in changes], holders=holders(last))
-            return outcome.fail(f"tenant: {name}: not gone after {request.timeout} s, held by: {reasons}")
+            return outcome.fail(f"tenant: {name}: not deleted after {request.timeout} s, blocked by: {reasons}")
     _carry_out(kube, name, released, outcome)
     if outcome.failed:
         values["changes"] = [*map(str, changes), *values["changes"]]
