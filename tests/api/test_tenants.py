@@ -724,7 +724,7 @@ def test_only_the_module_makes_members(api: Api, tenant: str) -> None:
     assert subjects(api, tenant, "watch") == ["auditor"]
     named = [text for text in done["warnings"] if "label" not in text]
     for text, piece in zip(
-        sorted(named), ("Role all is", "RoleBinding watch gives ClusterRole view", "Secret forever")
+        sorted(named), ("Role all was", "RoleBinding watch gives ClusterRole view", "Secret forever")
     ):
         assert text.startswith(f"tenant {tenant}: {piece}") and "delete it" in text
     assert len(named) == 3
