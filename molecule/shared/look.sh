@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Prints what is on a node that a play could change. Lines that begin with a slash are files, without those that programs
-# and packages write by themselves.
+# Prints the state of a node that a play can change. Lines that begin with a slash are files, except those that programs
+# and packages write on their own.
 find /etc /opt /root /srv /usr /var/lib /var/log -xdev \
     \( -path /root/.ansible -o -path /root/.kube -o -path /var/lib/systemd -o -path /var/log/journal \
     -o -path /var/lib/haproxy -o -path /etc/iproute2 -o -path '/etc/rc?.d' -o -name __pycache__ \) -prune \

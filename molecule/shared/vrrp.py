@@ -1,8 +1,8 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Sends forged adverts of VRRP, version 3, twice a second: TARGET SOURCE VIP PRIORITY COUNT.
+"""Sends forged VRRP version 3 adverts, two each second: TARGET SOURCE VIP PRIORITY COUNT.
 
-The checksum is made for SOURCE, which may be the address that the packet gets on its way.
+The checksum is computed for SOURCE, which can be the address to which NAT changes the packet's source on its way.
 """
 
 from __future__ import annotations

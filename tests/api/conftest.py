@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A real Kubernetes API for the tests of the app modules: etcd, kube-apiserver and kube-controller-manager on loopback.
 
-There are no nodes. `Nodes` stands in for kubelets: it writes the pod status a kubelet would, by the image's name.
-Binaries come from the artifact cache, or from the directory CLOUDBANG_TEST_BINARIES.
+There are no nodes. `Nodes` stands in for kubelets: it writes the pod status that a kubelet would write, depending on
+the name of the image. Binaries come from the artifact cache, or from the directory CLOUDBANG_TEST_BINARIES.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
 
 @dataclass
 class Api:
-    """A running API: where it is, whom it trusts, and a client for it."""
+    """A running API: its address, its authority, and a client for it."""
 
     url: str
     authority: Authority
@@ -111,7 +111,7 @@ class Api:
     kube: client.Kube
 
     def options(self, **more: Any) -> dict[str, Any]:
-        """Return a module's options with the way to this API."""
+        """Return a module's options with the connection to this API."""
         return {"kubeconfig": str(self.kubeconfig), **more}
 
     def write_kubeconfig(self, name: str, ca: bytes, certificate: bytes, key: bytes, url: str = "") -> Path:
@@ -159,7 +159,7 @@ def _binaries() -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
-    """A Kubernetes API of this test session alone."""
+    """A Kubernetes API that only this test session uses."""
     directory = tmp_path_factory.mktemp("api")
     binaries = _binaries()
     etcd_port, peer_port, api_port = _free_ports(3)
@@ -202,7 +202,7 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
             f"--kubeconfig={kubeconfig}",
             "--secure-port=0",
             "--leader-elect=false",
-            # As in a cluster, so that controllers are not taken for administrators.
+            # As in a cluster. Without this option controllers would use the administrator's credentials.
             "--use-service-account-credentials=true",
             f"--service-account-private-key-file={directory}/server.key",
             f"--root-ca-file={directory}/ca.crt",
@@ -245,7 +245,7 @@ def _wait_for(kubeconfig: str, processes: list[subprocess.Popen[bytes]], directo
 
 
 def policy_path(entry: dict[str, Any]) -> str:
-    """Return where an admission policy, or its binding, is in the API."""
+    """Return the path of an admission policy, or of its binding, in the API."""
     plural = re.sub("y$", "ie", entry["kind"].lower()) + "s"
     return f"/apis/{entry['apiVersion']}/{plural}/{entry['metadata']['name']}"
 
@@ -285,13 +285,13 @@ def _in_force(kube: client.Kube, namespace: str) -> bool:
 
 
 def namespace_of(tenant: str) -> dict[str, Any]:
-    """Return the namespace of a tenant without walls."""
+    """Return the namespace of a tenant without restrictions."""
     labels = {"app.kubernetes.io/managed-by": "cloudbang", TENANT: tenant, kinds.POD_SECURITY: "baseline"}
     return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": tenant, "labels": labels}}
 
 
 def make_tenant(api: Api, name: str, annotations: dict[str, str], labels: dict[str, str] | None = None) -> None:
-    """Make the namespace of a tenant for which an administrator has set annotations."""
+    """Create the namespace of a tenant with annotations that an administrator sets."""
     space = namespace_of(name)
     space["metadata"]["annotations"] = annotations
     space["metadata"]["labels"].update(labels or {})
@@ -299,8 +299,11 @@ def make_tenant(api: Api, name: str, annotations: dict[str, str], labels: dict[s
 
 
 class Nodes(threading.Thread):
-    """Writes the status of pods as kubelets would, by words in the name of the image: `bad` cannot be pulled, `blocked`
-    is not reached, `crash` ends at once and again, `deaf` never passes its probe, `task` ends well, `fail` does not."""
+    """Writes the status of pods as kubelets would, depending on a word in the name of the image.
+
+    `bad` cannot be pulled, `blocked` is in a registry that cannot be reached, `crash` exits at once after every start,
+    `deaf` never passes its probe, `task` succeeds, `fail` fails.
+    """
 
     def __init__(self, kube: client.Kube) -> None:
         super().__init__(daemon=True)
@@ -319,7 +322,7 @@ class Nodes(threading.Thread):
         if (pod.get("status") or {}).get("containerStatuses"):
             return
         image = pod["spec"]["containers"][0]["image"]
-        # A digest can spell any of the words: "bad" is three hexadecimal digits.
+        # Without the digest, which could contain a word: "bad" is three hexadecimal digits.
         words = image.partition("@")[0]
         ready = not any(word in words for word in ("bad", "blocked", "crash", "deaf", "task", "fail"))
         container: dict[str, Any] = {
@@ -364,7 +367,7 @@ class Nodes(threading.Thread):
 
 @pytest.fixture(scope="session")
 def nodes(api: Api) -> Iterator[Nodes]:
-    """Pods that start, or do not, by the name of their image."""
+    """Pods that start or fail, depending on the name of their image."""
     thread = Nodes(client.connect({"kubeconfig": str(api.kubeconfig)}))
     thread.start()
     yield thread
@@ -377,5 +380,5 @@ _counter = iter(range(1, 10_000))
 
 @pytest.fixture
 def tenant() -> str:
-    """The name of a tenant no other test uses."""
+    """The name of a tenant that no other test uses."""
     return f"tenant-{next(_counter)}"

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The walls of tenants: what members put into the objects that RBAC lets them write, with their own credentials."""
+"""The admission policies of tenants, against objects that members write with their own credentials.
+
+RBAC lets the members write these objects; the policies restrict their content.
+"""
 
 from __future__ import annotations
 
@@ -80,7 +83,7 @@ def head(kind: str, name: str, **metadata: Any) -> Object:
 
 
 def maker(kind: str, spec: Object, name: str = "one", **metadata: Any) -> Object:
-    """Return an object of a kind that is a pod or makes pods of the given spec and metadata."""
+    """Return a pod, or an object that creates pods, with the given spec and metadata of the pod."""
     labels = {"app": name}
     template: Object = {"metadata": {"labels": labels, **metadata}, "spec": copy.deepcopy(spec)}
     if kind in ("Job", "CronJob"):
@@ -121,7 +124,7 @@ def mounting(**volume: Any) -> Object:
 
 
 def probing(handler: str, action: str, container: str = "containers") -> Object:
-    """Return a pod whose kubelet is to ask another host, at the time of a probe or of a lifecycle hook."""
+    """Return a pod whose kubelet would connect to another host for a probe or a lifecycle hook."""
     asked = {action: {"host": "192.0.2.1", "port": 80}}
     wanted: Object = {"lifecycle": {handler: asked}} if handler in ("postStart", "preStop") else {handler: asked}
     return also(container, **wanted, **({"restartPolicy": "Always"} if container == "initContainers" else {}))
@@ -137,7 +140,7 @@ OTHERS = f"{REGISTRY}/other/web:1"
 VOLUMES = "volumes in tenant walls-team: found data; wanted volumes of the types"
 PROBES = "hosts of probes and of lifecycle hooks in tenant walls-team: found 192.0.2.1|violates PodSecurity"
 TOLERATIONS = "tolerations in tenant walls-team: found {}; wanted keys of taints among these: example.org/gpu"
-# What a developer tries, and what the refusal says.
+# Pods that a developer tries to create, and the message of the refusal.
 ATTACKS: list[tuple[Object, str]] = [
     (pod(OTHERS), IMAGES.format(OTHERS)),
     (pod(f"{REGISTRY}/{TEAM}"[:-1] + "/web:1"), IMAGES.format(".*")),
@@ -176,7 +179,7 @@ ATTACKS: list[tuple[Object, str]] = [
     (adding("NET_RAW"), "added capabilities in tenant walls-team: found NET_RAW|violates PodSecurity"),
     (pod(terminationGracePeriodSeconds=90001), "terminationGracePeriodSeconds in .* found 90001; wanted 90000 at most"),
 ]
-# What is next to it and goes.
+# Similar pods that are allowed.
 NEIGHBOURS: list[Object] = [
     pod(),
     pod("other.example.org/other/web:1"),
@@ -202,9 +205,9 @@ NEIGHBOURS: list[Object] = [
 
 CALICO = "cni.projectcalico.org/"
 JOB = "batch.kubernetes.io/job-tracking"
-MARKS = "annotations of pods in tenant walls-team: found {}; wanted none that the network believes"
+MARKS = "annotations of pods in tenant walls-team: found {}; wanted none that the network trusts"
 KEPT = "finalizers of pods in tenant walls-team: found {}; wanted none but that of Jobs"
-# What a developer tries with the metadata of pods and of their templates, and what the refusal says.
+# Metadata of pods and of their templates that a developer tries, and the message of the refusal.
 METADATA: list[tuple[Object, str]] = [
     ({"finalizers": ["example.org/stay"]}, KEPT.format("example.org/stay")),
     ({"finalizers": [JOB]}, KEPT.format(JOB)),
@@ -217,7 +220,7 @@ METADATA: list[tuple[Object, str]] = [
 
 @dataclass
 class Team:
-    """A tenant, and its members' and administrators' clients."""
+    """A tenant, and the clients of its members and of an administrator."""
 
     api: Api
     name: str
@@ -228,7 +231,7 @@ class Team:
         return kube.request("POST", where(wanted["kind"], self.name), DRY if query is None else query, wanted)
 
     def put(self, who: str, wanted: Object) -> Object:
-        """Change an object that is there, without keeping the change."""
+        """Change an existing object as a dry run."""
         return self.change(who, wanted["kind"], wanted["metadata"]["name"], wanted)
 
     def change(self, who: str, kind: str, name: str, change: Object, sub: str = "") -> Object:
@@ -250,7 +253,7 @@ def login(api: Api, name: str, group: str = "") -> client.Kube:
 
 
 def soon(check: Callable[[], Any], seconds: float = 20) -> Any:
-    """Wait until what the API's caches and controllers have to learn first is so, and return it."""
+    """Wait until a check is true, since caches of the API and controllers lag behind, and return its value."""
     end = time.monotonic() + seconds
     while True:
         found = check()
@@ -268,7 +271,7 @@ def good(module: str, options: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def team(api: Api) -> Iterator[Team]:
-    """A tenant with a developer and an owner, who may write all of Traefik's kinds and of RBAC too."""
+    """A tenant with a developer and an owner, whom RBAC also lets write all kinds of Traefik and of RBAC itself."""
     _define(api, Path(ensure(["traefik-crds"], Settings.from_vars({}), print)["traefik-crds"].path).read_text("utf-8"))
     members = [{"name": f"walls-{role}", "role": role} for role in ("developer", "owner")]
     good("tenant", api.options(name=TEAM, members=members, network="open"))
@@ -276,7 +279,7 @@ def team(api: Api) -> Iterator[Team]:
     found = Team(api, TEAM, {"administrator": login(api, "walls-admin", "cloudbang:administrators")})
     for role in ("developer", "owner"):
         found.clients[role] = login(api, f"walls-{role}")
-    # RBAC is another wall, and not the one that is tried here.
+    # RBAC would refuse these kinds first, and only the policies are tested here.
     for name, groups in (("walls-writer", ["traefik.io", "rbac.authorization.k8s.io"]), ("walls-all", ["*"])):
         rules = [{"apiGroups": groups, "resources": ["*"], "verbs": ["*"]}]
         role = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": name}}
@@ -306,7 +309,7 @@ def team(api: Api) -> Iterator[Team]:
 
 
 def _works(team: Team, who: str) -> bool:
-    """Say whether a member's rights and the namespace's annotations are known to the API's caches."""
+    """Return whether the API's caches have a member's rights and the namespace's annotations."""
     try:
         team.create(who, maker("Pod", tolerating(key="example.org/gpu", operator="Exists")))
     except client.ApiError:
@@ -348,7 +351,7 @@ def test_the_metadata_of_a_pod_and_of_all_that_makes_pods_is_judged(team: Team, 
 
 
 def test_no_pod_is_taken_for_one_of_a_kubelets_files(team: Team) -> None:
-    """GoodNet believes the UID that such a pod says it has. Kubernetes wants a nodeName with it."""
+    """GoodNet trusts the UID in this annotation of a mirror pod. Kubernetes requires a nodeName with it."""
     mirror = {"annotations": {"kubernetes.io/config.mirror": "the UID of another pod"}}
     for who in ("developer", "owner"):
         for kind in ("Pod", "Deployment"):
@@ -367,7 +370,7 @@ def test_a_pod_that_runs_gets_no_finalizer_and_no_annotation_of_the_network(team
     team.create("developer", maker("Pod", pod(OWN), "marked"), {})
     for metadata, message in METADATA:
         refused(lambda one=metadata: team.change("developer", "Pod", "marked", {"metadata": one}), message)
-    # As Calico does, with the status.
+    # As Calico does, through the subresource status.
     written = {"metadata": {"annotations": {CALICO + "podIP": "10.0.0.7"}}}
     path = where("Pod", TEAM, "marked") + "/status"
     team.api.kube.request("PATCH", path, {}, written, content_type=client.MERGE)
@@ -378,7 +381,7 @@ def test_a_pod_that_runs_gets_no_finalizer_and_no_annotation_of_the_network(team
 
 
 def test_a_pod_of_a_job_stays_with_the_controller_that_lets_it_go(team: Team) -> None:
-    """The job controller takes its finalizer from pods that have no controller, and not from those of another."""
+    """The job controller removes its finalizer from pods without a controller, but not from those of another one."""
     team.create("developer", maker("Job", pod(OWN), "tracked"), {})
     made = soon(lambda: team.api.kube.find("Pod", TEAM, "job-name=tracked"))[0]
     assert made["metadata"]["finalizers"] == [JOB]
@@ -397,14 +400,14 @@ LONG = "gracePeriodSeconds in tenant walls-team: found 1000000000; wanted 90000 
 
 
 def bind(team: Team, name: str) -> None:
-    """Give a pod a node. Without one it would be gone at once, whatever time it gets to end."""
+    """Assign a pod to a node. Without one it would be deleted at once, whatever its grace period."""
     target = {"apiVersion": "v1", "kind": "Node", "name": "nowhere"}
     binding = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": name}, "target": target}
     team.api.kube.request("POST", where("Pod", TEAM, name) + "/binding", {}, binding)
 
 
 def test_no_deletion_and_no_eviction_stops_drains(team: Team) -> None:
-    """What a pod gets to end can only be shortened by another deletion, and drains wait."""
+    """Another deletion can only shorten the grace period of a pod, and drains wait for its end."""
     team.create("developer", maker("Pod", pod(OWN), "deleted"), {})
     bind(team, "deleted")
     path = where("Pod", TEAM, "deleted")
@@ -427,7 +430,7 @@ def test_no_deletion_and_no_eviction_stops_drains(team: Team) -> None:
 
 
 def evict(team: Team, who: str, name: str, grace: int | None) -> Object:
-    """Evict a pod, without doing it. grace: seconds."""
+    """Evict a pod as a dry run. grace: seconds."""
     entry: Object = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name}}
     if grace is not None:
         entry["deleteOptions"] = {"gracePeriodSeconds": grace}
@@ -435,7 +438,7 @@ def evict(team: Team, who: str, name: str, grace: int | None) -> Object:
 
 
 def test_nothing_blocks_the_deletion_of_its_pod(team: Team) -> None:
-    """A pod that is deleted in the foreground would stay as long as the other object, which can stay for ever."""
+    """A pod that is deleted in the foreground would stay as long as its dependent, which could stay for ever."""
     owner = team.create("developer", maker("Pod", pod(OWN), "owner"), {})["metadata"]
 
     def owned(block: bool, kind: str = "Pod") -> list[Object]:
@@ -444,7 +447,7 @@ def test_nothing_blocks_the_deletion_of_its_pod(team: Team) -> None:
 
     message = "ownerReferences with blockOwnerDeletion in tenant walls-team: found owner; wanted none"
     for entry in (head("ConfigMap", "owned"), head("Secret", "owned"), claim("owned"), head("Lease", "owned")):
-        # The garbage collector goes by the UID, whatever the kind.
+        # The garbage collector matches the UID and ignores the kind.
         for kind in ("Pod", "ConfigMap"):
             entry["metadata"]["ownerReferences"] = owned(True, kind)
             refused(lambda one=entry: team.create("owner", one), message)
@@ -470,7 +473,7 @@ def claim(name: str = "data", volume: str = "", **metadata: Any) -> Object:
 
 
 def test_a_claim_names_no_volume(team: Team) -> None:
-    """A volume without a claimRef would be bound to whoever names it; the binder chooses one that fits."""
+    """A volume without a claimRef would be bound to any claim that names it; otherwise the binder chooses a volume."""
     message = "volumeName in tenant walls-team: found of-others; wanted none"
     for who in ("developer", "owner"):
         refused(lambda by=who: team.create(by, claim(volume="of-others")), message)
@@ -478,7 +481,7 @@ def test_a_claim_names_no_volume(team: Team) -> None:
     team.create("developer", claim("walls-claim"), {})
     change = {"spec": {"volumeName": "of-others"}}
     refused(lambda: team.change("developer", "PersistentVolumeClaim", "walls-claim", change), message)
-    # Controllers make claims as well, of what members wrote.
+    # Controllers also create claims, from templates that members wrote.
     lasting = maker("StatefulSet", pod(OWN), "lasting")
     lasting["spec"]["volumeClaimTemplates"] = [claim(volume="of-others")]
     team.create("developer", lasting, {})
@@ -545,7 +548,7 @@ def test_ephemeral_containers_are_judged(team: Team) -> None:
     refused(lambda: debug(DRY, name="a", image="sha256:0123"), "IDs of images")
     raw = {"capabilities": {"add": ["NET_RAW"]}}
     refused(lambda: debug(DRY, name="a", image=OWN, securityContext=raw), "added capabilities|violates PodSecurity")
-    # The second one shows that what already runs stays as it is.
+    # The second one shows that existing containers stay unchanged.
     for name in ("a", "b"):
         debug({}, name=name, image=OWN)
     live = team.clients["owner"].request("GET", where("Pod", TEAM, "debugged"))
@@ -611,7 +614,7 @@ def test_a_privileged_tenant_gets_volumes_and_capabilities_and_nothing_else(team
 
 
 def test_pods_of_controllers_are_judged_and_daemons_keep_their_tolerations(team: Team, api: Api, tenant: str) -> None:
-    """An object from before the policies is scaled, and then its controller tells why there is no pod."""
+    """An object from before the policies is scaled, and an event of its controller tells why there is no pod."""
     space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": tenant}}
     api.kube.request("POST", kinds.path("Namespace", None), {}, space)
     soon(lambda: api.kube.get("ServiceAccount", tenant, "default"))
@@ -628,7 +631,7 @@ def test_pods_of_controllers_are_judged_and_daemons_keep_their_tolerations(team:
         api.kube.request("PATCH", path, {}, scale, content_type=client.MERGE)
         pods = soon(lambda: api.kube.find("Pod", tenant, "app=daemon"))
         assert DAEMONS in {one.get("key") for one in pods[0]["spec"]["tolerations"]}
-        # Its tolerations are its controller's: others cannot take them over, but change the rest.
+        # Only the controller can set these tolerations: others cannot use them, but can change other fields.
         own = maker("Pod", pod(tolerations=pods[0]["spec"]["tolerations"]))
         refused(lambda: api.kube.request("POST", where("Pod", tenant), DRY, own), "tolerations in tenant")
         change = {"spec": {"activeDeadlineSeconds": 60}}
@@ -710,7 +713,7 @@ def test_an_ingress_of_the_tenants_domains_goes(team: Team, wanted: Object) -> N
 
 
 def test_a_changed_ingress_keeps_its_hosts_and_gets_no_others(team: Team) -> None:
-    """An administrator gave it a host that is not the tenant's."""
+    """An administrator gave it a host outside of the tenant's domains."""
     given = ingress("given.example.org", "given", metadata={"annotations": {"traefik.ingress.kubernetes.io/x": "1"}})
     team.create("administrator", given, {})
     team.change("developer", "Ingress", "given", {"metadata": {"labels": {"a": "b"}}})
@@ -801,7 +804,7 @@ def test_the_gateways_own_objects_are_the_administrators(team: Team, kind: str) 
         changes[0] = {"spec": {"errors": {"status": ["500"]}, "mirroring": {"name": "x"}}}
     for change in changes:
         refused(lambda one=change: team.change("owner", kind, wanted["metadata"]["name"], one), message)
-    # The garbage collector takes its finalizer from the object. It looks for new kinds every 30 seconds.
+    # The garbage collector removes its finalizer from the object. It discovers new kinds every 30 seconds.
     path = where(kind, TEAM, wanted["metadata"]["name"])
     team.clients["developer"].request("DELETE", path, {"propagationPolicy": "Foreground"})
     soon(lambda: not _there(team, path), 90)
@@ -817,7 +820,7 @@ def _there(team: Team, path: str) -> bool:
 
 @pytest.mark.parametrize("kind", ["Service", "Ingress", "Middleware", "IngressRoute"])
 def test_names_of_another_tenants_routes_are_reserved(team: Team, kind: str) -> None:
-    # The module takes away what no tenant's name asks for.
+    # The module removes prefixes that no name of a tenant requires.
     annotate(team.api, team.name, {tenant_annotations.RESERVED_NAMES: "staging-"})
     probe = service("staging-shop")
 
@@ -863,7 +866,7 @@ def test_no_secret_gets_a_token_without_end(team: Team) -> None:
 
 @pytest.mark.parametrize("kind", ["Secret", "ConfigMap"])
 def test_the_api_bounds_the_contents_of_an_object(team: Team, kind: str) -> None:
-    """So no policy does: an app may have nearly as much in its environment, and in its files."""
+    """No policy has a lower limit: the environment of an app may be nearly as large, and so may its files."""
     field = "stringData" if kind == "Secret" else "data"
     team.create("developer", {**head(kind, "large"), field: {"a": "x" * MAX_CONTENT}})
     with pytest.raises(client.ApiError, match="may not be more than 1048576 bytes"):
@@ -871,7 +874,7 @@ def test_the_api_bounds_the_contents_of_an_object(team: Team, kind: str) -> None
 
 
 def test_the_certificate_of_a_route_is_the_administrators(team: Team) -> None:
-    """tests/api/test_routes.py shows what the gateway would do with another one."""
+    """tests/api/test_routes.py shows how the gateway would use a forged one."""
     pair = {"tls.crt": "eA==", "tls.key": "eA=="}
     message = (
         "name of a Secret in tenant walls-team: found shop.route-tls; wanted one that does not end with .route-tls"
@@ -906,9 +909,9 @@ def budget(name: str = "shop-web", labels: Object | None = None, **spec: Any) ->
 
 
 BUDGETS: list[tuple[Object, str]] = [
-    (budget(maxUnavailable=0), "maxUnavailable in tenant walls-team: found no pod that may be away"),
-    (budget(maxUnavailable="0%"), "maxUnavailable in tenant walls-team: found no pod that may be away"),
-    (budget(maxUnavailable="00%"), "maxUnavailable in tenant walls-team: found no pod that may be away"),
+    (budget(maxUnavailable=0), "maxUnavailable in tenant walls-team: found no pod that may be unavailable"),
+    (budget(maxUnavailable="0%"), "maxUnavailable in tenant walls-team: found no pod that may be unavailable"),
+    (budget(maxUnavailable="00%"), "maxUnavailable in tenant walls-team: found no pod that may be unavailable"),
     (budget(minAvailable=1), "maxUnavailable in tenant walls-team: found minAvailable"),
     (budget(minAvailable="100%"), "maxUnavailable in tenant walls-team: found minAvailable"),
     (budget(unhealthyPodEvictionPolicy=None, maxUnavailable=1), "unhealthyPodEvictionPolicy .*: found IfHealthyBudget"),
@@ -941,7 +944,7 @@ def test_a_budget_that_lets_pods_go_is_allowed(team: Team) -> None:
     for amount in (1, 3, "1%", "10%", "100%"):
         team.create("developer", budget(maxUnavailable=amount))
     team.create("developer", budget(), {})
-    refused(lambda: team.put("developer", budget(maxUnavailable=0)), "no pod that may be away")
+    refused(lambda: team.put("developer", budget(maxUnavailable=0)), "no pod that may be unavailable")
     team.put("developer", budget(maxUnavailable=2))
 
 
@@ -979,7 +982,7 @@ REQUESTS = {
 
 
 class Harmless(NamedTuple):
-    """Why there is nothing in a request that reaches beyond the tenant, and what shows it for a role and a verb."""
+    """Why no content of a request has an effect beyond the tenant, and a function that shows it for role and verb."""
 
     why: str
     shown: Callable[[Team, str, str], None]
@@ -989,7 +992,7 @@ Judged = dict[tuple[str, str, str], tuple[Attempt, str] | Harmless]
 
 
 def elsewhere(resource: str, root: str = "/api/v1") -> Callable[[Team, str, str], None]:
-    """Return what shows that a role writes a resource in no namespace of the platform."""
+    """Return a function that shows that a role cannot write a resource in a namespace of the platform."""
 
     def shown(team: Team, role: str, verb: str) -> None:
         method, name = REQUESTS[verb]
@@ -1008,7 +1011,7 @@ def elsewhere(resource: str, root: str = "/api/v1") -> Callable[[Team, str, str]
 
 
 def nowhere(kind: str) -> Callable[[Team, str, str], None]:
-    """Return what shows that the API has no such request for the scale of an object."""
+    """Return a function that shows that the API has no such request for the scale of an object."""
 
     def shown(team: Team, role: str, verb: str) -> None:
         there(team, kind, "scaled")
@@ -1025,7 +1028,7 @@ def counted(team: Team, *resources: str) -> bool:
 
 
 def scaled(kind: str) -> Callable[[Team, str, str], None]:
-    """Return what shows that the scale of an object takes a number and nothing else, and that pods are counted."""
+    """Return a function that shows that the scale of an object is only a number, and that pods are counted."""
 
     def shown(team: Team, role: str, verb: str) -> None:
         there(team, kind, "scaled")
@@ -1067,7 +1070,7 @@ def powerless(team: Team, role: str, verb: str) -> None:
 
 
 def there(team: Team, kind: str, name: str) -> None:
-    """Have an object that is a pod, or makes none yet."""
+    """Create a pod, or an object without replicas, if it does not exist."""
     if not _there(team, where(kind, TEAM, name)):
         entry = maker(kind, pod(OWN), name)
         if kind != "Pod":
@@ -1076,7 +1079,7 @@ def there(team: Team, kind: str, name: str) -> None:
 
 
 def merged(before: Any, change: Any) -> Any:
-    """Return what becomes of an object by a change, with lists taken entry by entry."""
+    """Return an object with a change applied, whose lists are merged entry by entry."""
     if isinstance(before, dict) and isinstance(change, dict):
         return {**before, **{key: merged(before.get(key), value) for key, value in change.items()}}
     if isinstance(before, list) and isinstance(change, list):
@@ -1085,7 +1088,7 @@ def merged(before: Any, change: Any) -> Any:
 
 
 def request(team: Team, role: str, verb: str, path: str, change: Object, content_type: str = STRATEGIC) -> Object:
-    """Have a member change what is at a path, without keeping it: by a patch, or as a whole."""
+    """Have a member change an object as a dry run, by a patch or as a whole."""
     kube = team.clients[role]
     if verb == "patch":
         return kube.request("PATCH", path, DRY, change, content_type=content_type)
@@ -1099,7 +1102,7 @@ def request(team: Team, role: str, verb: str, path: str, change: Object, content
 
 
 def write(team: Team, role: str, verb: str, calm: Object, worst: Object) -> Object:
-    """Have a member create the worst, or change the harmless object to it that an administrator made."""
+    """Have a member create the worst object, or change an administrator's harmless one to it."""
     if verb == "create":
         return team.create(role, worst)
     name = calm["metadata"]["name"]
@@ -1137,7 +1140,7 @@ def deleting(verb: str) -> Attempt:
 
 
 def calm(kind: str, **more: Any) -> Object:
-    """Return a harmless object of a kind that is a pod or makes pods, and makes none."""
+    """Return a harmless pod, or a harmless object that could create pods and has none."""
     entry = maker(kind, pod(OWN), "calm")
     if kind in ("Deployment", "StatefulSet", "ReplicaSet", "ReplicationController"):
         entry["spec"]["replicas"] = 0
@@ -1149,7 +1152,7 @@ def worst(kind: str, spec: Object) -> Object:
 
 
 def judged(before: Object, after: Object, message: str, verbs: tuple[str, ...] = WRITE) -> Judged:
-    """Return that an object is refused, and that a harmless one is not changed to it. message: how the policies do."""
+    """Return rows: an object is refused, and so is a change of a harmless one to it. message: that of the refusal."""
     version, plural = GROUPS[after["kind"]]
     group = version.rpartition("/")[0]
 
@@ -1177,7 +1180,7 @@ def removing(version: str, *resources: str) -> Judged:
 
 CONNECTION = "a connection to a pod of the tenant"
 NUMBER = "a number, which the quota bounds"
-# The worst that each request of the roles can have in it and how the policies refuse it, or why it is harmless.
+# The worst content of each request that roles can make, and the message of the refusal; or why it is harmless.
 WORST: Judged = {
     **harmless(
         "",
@@ -1289,7 +1292,7 @@ WORST: Judged = {
 
 
 def writable() -> dict[tuple[str, str, str], list[str]]:
-    """Return what members write: the verbs by role, group and resource."""
+    """Return all that members can write: the verbs by role, group and resource."""
     found: dict[tuple[str, str, str], list[str]] = {}
     for role, rules in tenant_objects.RULES.items():
         for rule in rules:
@@ -1361,7 +1364,7 @@ OLD: list[tuple[Object, Object]] = [
 
 
 def test_what_was_there_before_can_still_be_scaled_and_removed(team: Team, api: Api, tenant: str) -> None:
-    """Made before the namespace was a tenant's, as what is older than the policies."""
+    """The objects are created before the namespace is a tenant's, like those that are older than the policies."""
     space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": tenant}}
     api.kube.request("POST", kinds.path("Namespace", None), {}, space)
     soon(lambda: api.kube.get("ServiceAccount", tenant, "default"))
@@ -1383,7 +1386,7 @@ def test_what_was_there_before_can_still_be_scaled_and_removed(team: Team, api: 
         return False
 
     soon(walled)
-    # The containers that it has cannot be changed any more, and it may stay on its node.
+    # Its existing containers cannot be changed, and it can stay on its node.
     second = {"name": "second", "image": "x/y:1"}
     made = api.kube.request("PATCH", debugged, DRY, {"spec": {"ephemeralContainers": [second]}}, content_type=STRATEGIC)
     contexts = {one["name"]: one.get("securityContext") for one in made["spec"]["ephemeralContainers"]}
@@ -1453,7 +1456,7 @@ def test_an_app_with_a_domain_of_others_says_whom_to_ask(team: Team, nodes: Node
 
 
 def test_the_api_finds_nothing_wrong_with_the_expressions(team: Team) -> None:
-    """The controller manager checks the types of all that policies read, for each kind that they are about."""
+    """The controller manager checks the types of the fields that policies read, for each kind that they match."""
     for policy in admission.policies(REGISTRY, ["shared/"]):
         path = f"/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies/{admission.PREFIX}{policy.name}"
 

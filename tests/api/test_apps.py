@@ -121,13 +121,13 @@ def test_life_of_an_app(api: Api, nodes: Nodes, tenant: str) -> None:
 @pytest.mark.parametrize(
     ("image", "reason"), [("x/bad:1", "ErrImagePull"), ("x/crash:1", "CrashLoopBackOff"), ("x/deaf:1", "readiness")]
 )
-def test_failed_rollout_goes_back(api: Api, nodes: Nodes, tenant: str, image: str, reason: str) -> None:
+def test_failed_rollout_is_rolled_back(api: Api, nodes: Nodes, tenant: str, image: str, reason: str) -> None:
     options = app(api, tenant)
     good("app", options)
     failing = {**options, "image": image, "timeout": 5}
     result = go("app", failing)
     assert result["failed"] and reason in result["msg"]
-    assert "Back on v1, as release v3" in result["msg"]
+    assert "Rolled back to v1, as release v3" in result["msg"]
     assert result["apps"][0]["rolled_back_to"] == 1
     assert statuses(api, tenant) == {1: "good", 2: "failed", 3: "good"}
     assert not good("app", options)["changed"]
@@ -140,7 +140,7 @@ def test_failed_rollout_goes_back(api: Api, nodes: Nodes, tenant: str, image: st
 def test_failed_first_deploy_is_repaired_by_the_next(api: Api, nodes: Nodes, tenant: str) -> None:
     options = app(api, tenant)
     result = go("app", {**options, "image": "x/bad:1"})
-    assert result["failed"] and "its objects are removed" in result["msg"]
+    assert result["failed"] and "the objects of this one are deleted" in result["msg"]
     assert info(api, tenant)["status"] == "failed"
     assert api.kube.find("Deployment", tenant) == []
     again = go("app", {**options, "image": "x/bad:1"})
@@ -171,12 +171,12 @@ def test_reading_at_a_moment(api: Api, nodes: Nodes, tenant: str) -> None:
     _entries, now = api.kube.list_version("Secret", tenant, releases.selector(["shop"], "release"))
     newest = api.kube.find("Deployment", tenant)
     assert len(newest) == 2 and api.kube.find("Deployment", tenant, after=now) == newest
-    # A moment that this API server does not know yet.
+    # A resource version that this API server does not have yet.
     assert api.kube.find("Deployment", tenant, after=str(int(now) + 10**6)) == newest
 
 
 def test_kinds_that_are_read(api: Api, nodes: Nodes, tenant: str) -> None:
-    """Those of the releases that are kept; all when there is none."""
+    """The kinds of the kept releases; all kinds without a release."""
     options = app(api, tenant)
     web = {"Deployment", "PodDisruptionBudget", "Service", "Ingress", "HorizontalPodAutoscaler"}
     assert set(deploy.possible_kinds(deploy.load(api.kube, tenant, ["shop"]).values())) == set(plan.KINDS)
@@ -229,7 +229,7 @@ def test_two_deployments_at_once(api: Api, nodes: Nodes, tenant: str) -> None:
     newest = live.newest
     assert newest is not None
     made = release_store.create(api.kube, "shop", tenant, 2, "0" * 16, newest.salt, newest.spec, {})
-    with pytest.raises(releases.ReleaseError, match=r"v2 has just been made by \S+ at 2"):
+    with pytest.raises(releases.ReleaseError, match=r"v2 has just been created by \S+ at 2"):
         release_store.create(api.kube, "shop", tenant, 2, "1" * 16, newest.salt, newest.spec, {})
     result = go("app", options)
     assert result["failed"] and "is being rolled out by" in result["msg"]
@@ -251,7 +251,7 @@ def test_a_repair_does_not_undo_a_release_that_was_made_meanwhile(
     with monkeypatch.context() as patched:
         patched.setattr(deploy, "load", lambda *_all: seen)
         result = go("app", options)
-    assert result["failed"] and "release v2 has just been made by" in result["msg"]
+    assert result["failed"] and "release v2 has just been created by" in result["msg"]
     assert api.kube.get("Service", tenant, "shop") is None
 
 
@@ -295,13 +295,13 @@ def test_refused_before_any_change(api: Api, nodes: Nodes, tenant: str) -> None:
     }
     api.kube.request("POST", kinds.path("Service", tenant), {}, service)
     result = go("app", taken)
-    assert result["failed"] and "a Service shop-web that no app made" in result["msg"]
+    assert result["failed"] and "a Service shop-web that no app created" in result["msg"]
     pair = [
         {"name": "a", "processes": [{"name": "web", "ports": [1]}, {"name": "b", "ports": [2]}]},
         {"name": "a-b", "processes": [{"name": "c", "ports": [1]}]},
     ]
     result = go("app", api.options(tenant=tenant, image="x/y:1", apps=pair))
-    assert result["failed"] and "a Service a-b that app a of this task makes too" in result["msg"]
+    assert result["failed"] and "a Service a-b that app a of this task also creates" in result["msg"]
     result = go("app", api.options(name="none", tenant=tenant, state="started"))
     assert result["failed"] and "an image, or an app that was deployed" in result["msg"]
     for module, more in (("app_scale", {"replicas": 1}), ("app_release", {})):
@@ -350,7 +350,8 @@ def test_object_the_api_refuses(api: Api, nodes: Nodes, tenant: str) -> None:
     time.sleep(2)
     more = [*options["processes"], {"name": "admin", "ports": [9000]}]
     result = go("app", {**options, "processes": more})
-    assert result["failed"] and "exceeded quota: q" in result["msg"] and "Back on v1, as release v3" in result["msg"]
+    assert result["failed"] and "exceeded quota: q" in result["msg"]
+    assert "Rolled back to v1, as release v3" in result["msg"]
     assert {entry["metadata"]["name"] for entry in api.kube.find("Deployment", tenant)} == {"shop-web", "shop-worker"}
     assert not good("app", options)["changed"]
     api.kube.request("DELETE", f"{where}/q")

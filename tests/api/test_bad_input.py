@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Bad input of the app modules: each is refused with one message, in check mode too, and nothing has changed then."""
+"""The app modules refuse bad input with one message, also in check mode, and change nothing."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ KINDS = ("Deployment", "Service", "Ingress", "Secret")
 
 
 def shop(**more: Any) -> dict[str, Any]:
-    """Return the options of the app that is there, as its second release has them."""
+    """Return the options of the existing app, as its second release has them."""
     processes = [{"name": "web", "ports": [8000]}, {"name": "queue"}]
     domains = ["shop.example.org"]
     return {"name": "shop", "tenant": TENANT, "image": "x/shop:2", "processes": processes, "domains": domains, **more}
@@ -38,12 +38,12 @@ def web(**more: Any) -> dict[str, Any]:
 
 
 def there(**more: Any) -> dict[str, Any]:
-    """Return the options of a module that acts on the app that is there."""
+    """Return the options of a module that acts on the existing app."""
     return {"name": "shop", "tenant": TENANT, **more}
 
 
 class World:
-    """Two tenants with an app each, a third one that is being deleted, and ways to the API that do not work."""
+    """Two tenants with an app each, a third one that is being deleted, and kubeconfigs that do not work."""
 
     def __init__(self, api: Api) -> None:
         self.api = api
@@ -82,9 +82,9 @@ class World:
         assert not result.get("failed"), result["msg"]
 
     def state(self) -> Any:
-        """Return everything that a module could have changed; the generation of what controllers write to as well.
+        """Return everything that a module could have changed, with the generation of objects that controllers write to.
 
-        What is being deleted is left out: it goes on its own, whatever the module does.
+        Namespaces that are being deleted are omitted: their objects disappear whatever the module does.
         """
         found = [space["metadata"] for space in self.api.kube.find("Namespace")]
         spaces = sorted(meta["name"] for meta in found if "deletionTimestamp" not in meta)
@@ -109,7 +109,7 @@ def world(api: Api, nodes: Nodes) -> Iterator[World]:
     found.close()
 
 
-# The entry of the catalogue of bad input, the module, its options, and what the message has to say.
+# The row of docs/bad-input.md, the module, its options, and a part of the message.
 ROWS: list[tuple[int, str, dict[str, Any], str]] = [
     (48, "app", shop(wait="perhaps"), 'wait: found "perhaps", wanted true or false'),
     (49, "app", shop(domains="shop.example.org"), 'domains: found "shop.example.org", wanted a list'),
@@ -151,7 +151,7 @@ ROWS: list[tuple[int, str, dict[str, Any], str]] = [
     (90, "app", shop(domains=["a.example.org"] * 2), 'domains[1]: found "a.example.org", wanted each domain once'),
     (90, "app", shop(domains=["other.example.org"]), f"other.example.org, which shop of tenant {OTHER} has, wanted"),
     (90, "app", shop(domains=["10.0.0.1"]), "wanted a host name, not an address"),
-    (90, "app", shop(name="taken", domains=[]), "found a Service taken that no app made in its namespace"),
+    (90, "app", shop(name="taken", domains=[]), "found a Service taken that no app created in its namespace"),
     (91, "app", web(resources={"requests": {"cpu": "1,5"}}), 'cpu: found "1,5", wanted a quantity such as 100m'),
     (91, "app", web(resources={"limits": {"memory": "1gb"}}), 'memory: found "1gb", wanted a quantity such as 64Mi'),
     (

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the role lets Calico's agents of one node do in the cluster: their own node's work, and nothing to others."""
+"""The role lets Calico's agents of a node do the work of their own node in the cluster, and nothing to other nodes."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ NODES, PODS = "/api/v1/nodes", "/api/v1/namespaces/default/pods"
 ADDRESS, TUNNEL = "projectcalico.org/IPv4Address", "projectcalico.org/IPv4VXLANTunnelAddr"
 POD_IP, POD_IPS = "cni.projectcalico.org/podIP", "cni.projectcalico.org/podIPs"
 ADDRESSES = {"one": "192.0.2.1", "two": "192.0.2.2"}
-# What each node has at the start of a test: one block with a tunnel's address in it.
+# Each node has one block at the start of a test, with the address of its tunnel.
 BLOCKS = {"one": "10.244.1.0/26", "two": "10.244.2.0/26"}
 TUNNELS = {"one": "10.244.1.0", "two": "10.244.2.0"}
 Change = tuple[str, str, Any]
@@ -58,7 +58,7 @@ PLURALS = {"IPPool": "ippools", "ValidatingAdmissionPolicy": "validatingadmissio
 
 
 def place(made: dict[str, Any]) -> str:
-    """Return the path of an object that is in no namespace."""
+    """Return the path of an object without a namespace."""
     plural = PLURALS.get(made["kind"], made["kind"].lower() + "s")
     return f"/apis/{made['apiVersion']}/{plural}/{made['metadata']['name']}"
 
@@ -76,7 +76,7 @@ def eventually(condition: Callable[[], object], seconds: float = 20.0) -> None:
 
 
 def named(path: str, name: str, **spec: Any) -> dict[str, Any]:
-    """Return an object of Calico's."""
+    """Return an object of Calico."""
     kinds = {"ipamblocks": "IPAMBlock", "ipamhandles": "IPAMHandle", "blockaffinities": "BlockAffinity"}
     kinds |= {"globalnetworkpolicies": "GlobalNetworkPolicy", "hostendpoints": "HostEndpoint", "ippools": "IPPool"}
     kinds |= {"networkpolicies": "NetworkPolicy", "globalnetworksets": "GlobalNetworkSet", "networksets": "NetworkSet"}
@@ -115,7 +115,7 @@ def pod_object(name: str, node: str) -> dict[str, Any]:
 
 
 class Site:
-    """The cluster after the role, as its administrator and as what runs on a node sees it."""
+    """The cluster after the role, with clients of an administrator and of the programs of a node."""
 
     def __init__(self, api: Api) -> None:
         self.api = api
@@ -148,7 +148,7 @@ class Site:
             assert error.status == 404
 
     def start(self) -> None:
-        """Bring the objects of two nodes to what they are when pods start."""
+        """Reset the objects of two nodes to their state when pods start."""
         for kind in ("ipamhandles", "ipamblocks", "blockaffinities"):
             for one in self.admin.request("GET", f"{CRD}/{kind}")["items"]:
                 self.remove(f"{CRD}/{kind}/{one['metadata']['name']}")
@@ -169,7 +169,7 @@ class Site:
             self.admin.request("POST", f"{CRD}/ipamhandles", {}, handle(f"vxlan-tunnel-addr-{node}", cidr))
 
 
-# What a kubelet writes and Calico's older client does not know.
+# Fields that a kubelet writes and Calico's older client does not know.
 INFO = ("architecture", "bootID", "containerRuntimeVersion", "kernelVersion", "kubeProxyVersion", "kubeletVersion")
 INFO = (*INFO, "machineID", "operatingSystem", "osImage", "systemUUID")
 KUBELET: dict[str, Any] = {
@@ -188,14 +188,14 @@ def merged(into: Any, patch: Any) -> Any:
 
 
 def refused(kube: client.Kube, method: str, where: str, body: Any = None, query: dict[str, str] | None = None) -> str:
-    """Return with what words a request is refused, an empty text when it is not. UPDATE puts a patched object."""
+    """Return the message with which a request is refused, empty when it is not. UPDATE puts a patched object."""
     if method == "UPDATE":
         method, body = "PUT", merged(kube.request("GET", where), body)
     content_type = client.MERGE if method == "PATCH" else "application/json"
     try:
         kube.request(method, where, query or {}, body, content_type=content_type)
     except client.ApiError as error:
-        # 404 or 409 would say nothing of rights.
+        # 404 or 409 would not show anything about rights.
         assert error.status in (403, 422), error
         return str(error)
     return ""
@@ -203,7 +203,7 @@ def refused(kube: client.Kube, method: str, where: str, body: Any = None, query:
 
 @pytest.fixture(scope="module")
 def installed(api: Api) -> Iterator[Site]:
-    """The role's objects. The kubelets' rights are those of any cluster with the authorizer RBAC."""
+    """The role's objects. Kubelets have the rights of any cluster with the authorizer RBAC."""
     site = Site(api)
     crds = ensure(["calico-crds"], Settings.from_vars({}), print)["calico-crds"].path
     for one in yaml.safe_load_all(Path(crds).read_text("utf-8")):
@@ -239,7 +239,7 @@ def installed(api: Api) -> Iterator[Site]:
 
 
 def in_force(site: Site) -> None:
-    """Wait until each policy is there: the API server takes a moment."""
+    """Wait until each policy is in force: the API server takes a moment."""
     dry = {"dryRun": "All"}
     agent, plugin, kubelet = site.agent("node"), site.agent("cni"), site.kubelet()
     label = {"metadata": {"labels": {"a": "b"}}}
@@ -262,7 +262,7 @@ def site(installed: Site) -> Site:
     return installed
 
 
-# By who does it: what a node that somebody has taken over must not do to others.
+# By program: requests with which a compromised node could harm others.
 FORBIDDEN: list[tuple[str, Change]] = [
     *(
         (name, ("POST", f"{CRD}/{path}", named(path, "evil")))
@@ -320,7 +320,7 @@ def annotated(**annotations: str | None) -> dict[str, Any]:
         (STATUS, {"metadata": {"finalizers": ["example.org/never"]}}, "own annotations"),
         (STATUS, annotated(**{ADDRESS: ADDRESSES["two"]}), "wanted the InternalIP"),
         (STATUS, annotated(**{ADDRESS: f"{ADDRESSES['two']}/24"}), "wanted the InternalIP"),
-        # The pod of another node, or its tunnel.
+        # The address of a pod of another node, or of its tunnel.
         (STATUS, annotated(**{TUNNEL: "10.244.2.7"}), "set once"),
         (STATUS, annotated(**{TUNNEL: None}), "set once"),
         (STATUS, {"status": {"addresses": [{"type": "InternalIP", "address": "192.0.2.2"}]}}, "NetworkUnavailable"),
@@ -356,7 +356,7 @@ def test_the_agent_writes_what_it_has_to_of_its_node(site: Site) -> None:
     site.admin.request("PATCH", STATUS, {}, annotated(**{TUNNEL: None}), content_type=client.MERGE)
 
     def put(**annotations: str) -> None:
-        """Write the whole status, again when somebody else wrote in between."""
+        """Write the whole status, again if somebody else wrote in between."""
 
         def written() -> bool:
             node = agent.request("GET", f"{NODES}/one")
@@ -370,7 +370,7 @@ def test_the_agent_writes_what_it_has_to_of_its_node(site: Site) -> None:
 
         eventually(written)
 
-    # At the start, then the tunnel's address, and the same again.
+    # The requests at the start of the agent, with the tunnel's address, and without a change.
     put(**{ADDRESS: f"{ADDRESSES['one']}/24"})
     put(**{TUNNEL: "10.244.1.0"})
     put()
@@ -476,11 +476,11 @@ def with_address(*found: str) -> dict[str, Any]:
 def test_a_kubelet_gives_its_pods_no_addresses_of_another_nodes_blocks(site: Site) -> None:
     kubelet = site.kubelet()
     assert "of another node" in refused(kubelet, "PATCH", OWN_POD, with_address("10.244.2.9"))
-    # Its own, one that nobody has claimed yet, none; and what another node wants and has not got.
+    # Its own address, one in an unclaimed block, and none. Another node has requested a block and not got it yet.
     site.admin.request("POST", f"{CRD}/blockaffinities", {}, affinity("two", FREE, "pending"))
     for found in (["10.244.1.9"], ["10.244.9.9"], []):
         assert not refused(kubelet, "PATCH", OWN_POD, with_address(*found))
-    # The policy is about new addresses: one that a pod has is not in the way of what else there is to report.
+    # The policy checks only new addresses: one that a pod has already does not block other reports about the pod.
     site.admin.request("PATCH", OWN_POD, {}, with_address("10.244.2.9"), content_type=client.MERGE)
     assert not refused(kubelet, "PATCH", OWN_POD, {"status": {"phase": "Running"}})
     site.agent("cni").request("PATCH", OWN_POD, {}, annotated(**POD_LINE), content_type=client.MERGE)
@@ -488,7 +488,7 @@ def test_a_kubelet_gives_its_pods_no_addresses_of_another_nodes_blocks(site: Sit
 
 
 def test_without_blocks_pods_start(site: Site) -> None:
-    """The first pod of a cluster, whose block the API server may not have seen."""
+    """Like the first pod of a cluster, whose block may not be in the API server's cache."""
     for node, cidr in BLOCKS.items():
         site.remove(f"{CRD}/blockaffinities/{node}-{dashed(cidr)}")
     kubelet = site.kubelet()
@@ -534,7 +534,7 @@ def test_addresses_of_another_node_are_not_a_nodes_to_write(site: Site, name: st
 
 @pytest.mark.parametrize("name", ["node", "cni"])
 def test_a_block_is_claimed_used_and_given_back(site: Site, name: str) -> None:
-    """As the library of Calico does it: pending, the block, confirmed; an address; all of it back."""
+    """As Calico's library does it: pending affinity, block, confirmed affinity, an address, and its release."""
     agent = site.agent(name)
 
     def change(kind: str, what: str, **spec: Any) -> None:
@@ -560,7 +560,7 @@ def test_a_block_is_claimed_used_and_given_back(site: Site, name: str) -> None:
 
 
 def test_of_two_nodes_that_want_a_block_one_gets_it(site: Site) -> None:
-    """Both may note that they want it; the one that comes late takes its note back."""
+    """Both can create a pending affinity; the node that is late deletes its own."""
     for node in ("one", "two"):
         site.agent("cni", node).request("POST", f"{CRD}/blockaffinities", {}, affinity(node, FREE, "pending"))
     site.agent("cni", "two").request("POST", f"{CRD}/ipamblocks", {}, block("two", FREE))
@@ -573,12 +573,12 @@ def test_of_two_nodes_that_want_a_block_one_gets_it(site: Site) -> None:
     site.agent("cni", "two").request("POST", f"{CRD}/ipamhandles", {}, handle("pod", FREE))
 
 
-# The files that the agents write are of this process alone.
+# Only this process sees the files that the agents write.
 ALONE = 'mount -t tmpfs none /var/lib; mount -t tmpfs none /run; exec "$@"'
 
 
 def start(command: list[str], environment: dict[str, str], stdin: str = "") -> subprocess.Popen[str]:
-    """Start a program of Calico's as a host would."""
+    """Start a program of Calico as a host would."""
     alone = ["unshare", "--map-root-user", "--mount", "sh", "-euc", ALONE, "sh", *command]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
     made = subprocess.Popen(alone, env={"PATH": os.environ["PATH"], **environment}, text=True, **pipes)  # type: ignore[call-overload]
@@ -596,7 +596,7 @@ def ended(made: subprocess.Popen[str]) -> str:
 
 
 def test_calicos_own_programs_are_refused_nothing(site: Site) -> None:
-    """The start of a node, the address of its tunnel, and the address of a pod that comes and goes."""
+    """The startup of a node, the address of its tunnel, and the address of a pod, which is assigned and released."""
     programs = ensure(["calico-node", "calico-ipam"], Settings.from_vars({}), print)
     for path in ("ipamhandles/vxlan-tunnel-addr-one", "ipamblocks/10-244-1-0-26", "blockaffinities/one-10-244-1-0-26"):
         site.remove(f"{CRD}/{path}")
@@ -677,7 +677,7 @@ def test_what_addresses_depend_on_does_not_change(site: Site, spec: dict[str, An
 
 
 def test_the_settings_are_those_that_the_start_of_an_agent_wants(site: Site) -> None:
-    """It would write what is not there, and may not."""
+    """The agent would write missing settings, and is not allowed to."""
     agent = site.agent("node")
     information = agent.request("GET", f"{CRD}/clusterinformations/default")["spec"]
     assert (information["calicoVersion"], information["datastoreReady"]) == ("v3.28.5", True)
@@ -697,7 +697,7 @@ def test_the_settings_are_those_that_the_start_of_an_agent_wants(site: Site) -> 
 
 
 def may(site: Site, user: dict[str, Any], verb: str, group: str, resource: str) -> bool:
-    """Ask the authorizer. resource: may have a subresource after a slash."""
+    """Ask the authorizer. resource can have a subresource after a slash."""
     name, _ignored, subresource = resource.partition("/")
     attributes = {"verb": verb, "group": group, "resource": name, "subresource": subresource}
     body = {"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview"}
@@ -726,7 +726,7 @@ def test_the_controller_only_cleans_up_addresses(site: Site) -> None:
 
 
 def test_the_controller_runs_on_no_worker() -> None:
-    """It may write the blocks of all nodes, and its host reads its token."""
+    """It can write the blocks of all nodes, and its host can read its token."""
     (deployment,) = [one for one in rendered("kube-controllers.yaml.j2") if one["kind"] == "Deployment"]
     spec = deployment["spec"]["template"]["spec"]
     assert spec["nodeSelector"] == {"node-role.kubernetes.io/control-plane": ""}
@@ -734,7 +734,7 @@ def test_the_controller_runs_on_no_worker() -> None:
 
 
 def test_the_identity_that_nodes_had_in_common_has_no_rights(site: Site) -> None:
-    """Its bindings have other names: those that are taken away when all nodes have their own."""
+    """Its bindings have other names: the role deletes them when all nodes have identities of their own."""
     former = {one["metadata"]["name"] for one in rendered("former-rbac.yaml.j2")}
     assert former == {"cloudbang:calico-node", "cloudbang:calico-cni"}
     bindings = [one for one in rendered("rbac.yaml.j2") if one["kind"] == "ClusterRoleBinding"]

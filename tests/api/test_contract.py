@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What every module of the collection's action group keeps to, in every state: check mode tells what the run then does
-and changes nothing, a second run changes nothing, no secret is shown, and the result is what the documentation says.
+"""The contract of every module of the collection's action group, in every state.
 
-A new module, or a new state of one, has to get a row in CASES.
+Check mode reports exactly what the run then does and changes nothing, a second run changes nothing, no secret is shown,
+and the result has the documented keys. A new module, or a new state of one, needs a row in CASES.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from .conftest import ROOT, Api, Authority, Nodes
 from .test_routes import _define, issue
 
 CANARY = "canary-of-the-secret"
-# What the documentation says of keys that every run without an error returns.
+# Values of `returned` in the documentation for keys that every run without an error returns.
 SUCCESS = (
     "always",
     "success",
@@ -40,7 +40,7 @@ Task = tuple[str, dict[str, Any]]
 
 
 class Case(NamedTuple):
-    """A task to examine and those before it. {tenant} and {directory} in texts are those of the test."""
+    """A task to test and the tasks before it. {tenant} and {directory} in texts are those of the test."""
 
     module: str
     options: dict[str, Any]
@@ -199,7 +199,7 @@ def definitions(api: Api) -> None:
 
 
 class World:
-    """What a task may change: the objects of a test's tenants, what all tenants share, and the files of a directory."""
+    """Everything that a task can change: objects of a test's tenants, shared objects, and files of a directory."""
 
     def __init__(self, api: Api, tenant: str, directory: Path) -> None:
         self.api, self.tenant, self.directory = api, tenant, directory
@@ -234,13 +234,13 @@ class World:
         return result
 
     def _generated(self) -> Iterable[str]:
-        """Return the secrets that a template has made up."""
+        """Return the secrets that a template has generated."""
         record: dict[str, Any] = stack_record.read(self.api.kube, self.tenant, "all")
         generated: dict[str, str] = record.get("generated", {})
         return generated.values()
 
     def objects(self) -> dict[str, Any]:
-        """Return everything there is, but for what the cluster itself adds to it."""
+        """Return all objects and files, without the additions of the cluster itself."""
         found: dict[str, Any] = {}
         for kind in PATHS:
             if kind in ("Pod", "Event", "EndpointSlice"):
@@ -260,7 +260,7 @@ class World:
 
 
 def told(result: dict[str, Any]) -> list[Any]:
-    """Return `changed` and the diff. What an app without a release gets has a new key for the marks of its secrets."""
+    """Return `changed` and the diff, without fingerprints of secrets, which differ while an app has no release."""
     diff = [
         entry if entry.get("before") else re.sub(r"\b[0-9a-f]{12,16}\b", "(mark)", json.dumps(entry))
         for entry in result.get("diff", [])
@@ -275,7 +275,7 @@ def documented(module: str) -> dict[str, Any]:
 
 
 def missing(result: dict[str, Any], documentation: dict[str, Any], where: str = "") -> list[str]:
-    """Return the keys that are documented to be there after success and are not."""
+    """Return the missing keys of those that are documented as returned after success."""
     found: list[str] = []
     for key, entry in documentation.items():
         if key not in result:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Wrong ways to the API, and an API that goes away."""
+"""Connections to the API that are wrong or get lost."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_nobody_listens(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_connection_that_ends_in_the_handshake_is_made_again(api: Api, nodes: Nodes, tenant: str) -> None:
-    """As a load balancer without backend does for a moment."""
+    """A load balancer without a backend ends connections like this for a moment."""
     target = int(api.url.rpartition(":")[2])
     ended: list[int] = []
 
@@ -124,7 +124,7 @@ def _copy(source: socket.socket, sink: socket.socket) -> None:
 
 
 class Cutter(threading.Thread):
-    """Forwards connections to the API; from `cut` on it swallows what the API answers."""
+    """Forwards connections to the API. Once `cut` is set, it drops the answers of the API."""
 
     def __init__(self, port: int) -> None:
         super().__init__(daemon=True)
@@ -274,7 +274,7 @@ def command_lines() -> set[bytes]:
 @pytest.mark.parametrize("mode", ["run", "check"])
 @pytest.mark.parametrize("execute", ["controller", "target"])
 def test_play_shows_no_secret(api: Api, nodes: Nodes, tenant: str, tmp_path: Path, execute: str, mode: str) -> None:
-    """Nothing of a secret is in the output, the log, temporary directories or command lines."""
+    """No part of a secret is in the output, the log, temporary directories or command lines."""
     (tmp_path / "home").mkdir()
     play = tmp_path / "play.yml"
     values = {"url": api.url, "ca": api.directory / "ca.crt"}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Records that a tenant has forged: operators' tasks for other tenants, and for all, go on, and say what they skip."""
+"""Records that a tenant has forged: operators' tasks for other tenants, and for all, work and report what they skip."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def victim(api: Api, nodes: Nodes) -> str:
 
 @pytest.fixture
 def attacker(api: Api, nodes: Nodes, victim: str) -> Iterator[str]:
-    """Return a tenant whose developers write Secrets, without the Secrets of an earlier test."""
+    """Return a tenant whose developers can write Secrets, without the Secrets of an earlier test."""
     tenant = "forged-attacker"
     api.kube.apply(namespace_of(tenant), "test")
     yield tenant
@@ -44,7 +44,7 @@ def attacker(api: Api, nodes: Nodes, victim: str) -> Iterator[str]:
 
 
 def forge(api: Api, tenant: str, kept: Any, name: str = "bad.v1", app: str = "bad", **labels: str) -> None:
-    """Write a Secret that says it is a release, as anybody may who writes Secrets in a tenant."""
+    """Write a Secret that claims to be a release, as anybody with the right to write Secrets in a tenant can."""
     data = kept if isinstance(kept, bytes) else json.dumps(kept).encode()
     marks = {APP: app, KIND: "release", releases.BOUND: "true", **labels}
     body: dict[str, Any] = {
@@ -57,7 +57,7 @@ def forge(api: Api, tenant: str, kept: Any, name: str = "bad.v1", app: str = "ba
 
 
 def copied(api: Api, victim: str, **spec: Any) -> dict[str, Any]:
-    """Return what is kept of the victim's release, as that of another app, with changes of its content."""
+    """Return the record of the victim's release, changed to that of another app, with changes of its content."""
     [found] = api.kube.find("Secret", victim, releases.selector(["vic"], "release"))
     kept: dict[str, Any] = json.loads(base64.b64decode(found["data"]["release"]))
     kept.update(app="bad", version=1)
@@ -94,7 +94,7 @@ def test_forged_releases_break_no_task_of_others(api: Api, nodes: Nodes, victim:
     [bad] = [app for app in found["apps"] if app["tenant"] == attacker]
     assert (bad["status"], bad["releases"]) == ("absent", [])
 
-    # What is asked of the victim alone does not even see it, unless it is looked for in all tenants.
+    # Tasks for the victim alone do not even read it, unless they search all tenants.
     assert "warnings" not in good("app_info", api.options(tenant=victim))
     gone = api.options(name="vic", tenant=victim, state="absent")
     checked = good("app", gone, check=True)
@@ -106,9 +106,11 @@ def test_a_forged_binding_keeps_nobody_elses_app(api: Api, nodes: Nodes, victim:
     gone = api.options(name="vic", tenant=victim, state="absent")
     checked = good("app", gone, check=True)
     [warning] = checked["warnings"]
-    assert warning.startswith(f"app {victim}/vic: releases of {attacker}/bad are bound to it; that does not keep it")
+    assert warning.startswith(
+        f"app {victim}/vic: releases of {attacker}/bad are bound to it; that does not prevent its removal"
+    )
 
-    # A tenant that has the other one among its peers wants to know.
+    # For a tenant with the other one among its peers, the binding counts.
     peers(api, victim, attacker)
     result = refused("app", gone, f"app {victim}/vic: found {attacker}/bad bound to it")
     assert "warnings" not in result
@@ -126,7 +128,7 @@ def test_a_forged_binding_closes_no_cycle(api: Api, nodes: Nodes, victim: str, a
     bind = api.options(name="vic", tenant=victim, target="bad", target_tenant=attacker)
     checked = good("app_binding", bind, check=True)
     [warning] = checked["warnings"]
-    assert f"app {attacker}/bad: its binding to {victim}/vic makes a cycle; it does not count" in warning
+    assert f"app {attacker}/bad: its binding to {victim}/vic makes a cycle; it is ignored" in warning
     peers(api, victim, attacker)
     refused("app_binding", bind, "the cycle")
     peers(api, victim, "")

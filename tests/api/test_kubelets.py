@@ -1,7 +1,10 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What kube_control_plane leaves to the kubelet of one node: its own Node and the status of its pods, and nothing with
-which whoever has taken the node over leads others astray. Without NodeRestriction, which alone stops little of it."""
+"""The policies of kube_control_plane for kubelets: a kubelet can write its own Node and the status of its pods.
+
+It cannot write anything with which an attacker on its node could redirect others. NodeRestriction, which alone prevents
+little of that, is off here.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,7 @@ SYSTEM_PODS = "/api/v1/namespaces/kube-system/pods"
 DRY = {"dryRun": "All"}
 ADDRESSES = {"one": "192.0.2.1", "two": "192.0.2.2"}
 RANGES = {"one": "10.244.1.0/24", "two": "10.244.2.0/24"}
-# As a kubelet registers.
+# The labels with which a kubelet registers.
 OWN_LABELS = {
     "beta.kubernetes.io/arch": "amd64",
     "beta.kubernetes.io/os": "linux",
@@ -42,13 +45,13 @@ def rendered(network: str) -> list[dict[str, Any]]:
 
 
 def place(made: dict[str, Any]) -> str:
-    """Return the path of an object that is in no namespace."""
+    """Return the path of an object without a namespace."""
     plural = (made["kind"].lower() + "s").replace("policys", "policies")
     return f"/apis/{made['apiVersion']}/{plural}/{made['metadata']['name']}"
 
 
 def registered(name: str) -> dict[str, Any]:
-    """Return a Node as its kubelet makes it."""
+    """Return a Node as its kubelet creates it."""
     addresses = [{"type": "InternalIP", "address": ADDRESSES[name]}, {"type": "Hostname", "address": name}]
     labels = {**OWN_LABELS, "kubernetes.io/hostname": name, "cloudbang.platform/cluster": "test"}
     spec = {"taints": [{"key": "node-role.kubernetes.io/control-plane", "effect": "NoSchedule"}]}
@@ -113,7 +116,7 @@ def installed(api: Api, request: pytest.FixtureRequest) -> Iterator[tuple[str, c
 
 
 def start(kube: client.Kube) -> None:
-    """Bring the nodes and pods to what they are when pods start."""
+    """Reset the nodes and pods to their state when pods start."""
     gone(kube, *(f"{PODS}/{name}" for name in ("web", "host")), *(f"{NODES}/{name}" for name in ADDRESSES))
     for name, pods in RANGES.items():
         body = merged(registered(name), {"spec": {"podCIDR": pods, "podCIDRs": [pods]}})
@@ -130,7 +133,7 @@ def site(installed: tuple[str, client.Kube, client.Kube]) -> Site:
 
 
 def test_a_kubelet_makes_no_pods(site: Site) -> None:
-    """As a mirror pod it would be an endpoint of the cluster's DNS."""
+    """The mirror pod would be an endpoint of the cluster's DNS."""
     owner = {"apiVersion": "v1", "kind": "Node", "name": "one", "controller": True}
     owner["uid"] = site[0].request("GET", f"{NODES}/one")["metadata"]["uid"]
     mirror = {"annotations": {"kubernetes.io/config.mirror": "x"}, "ownerReferences": [owner]}
@@ -142,14 +145,14 @@ def test_a_kubelet_makes_no_pods(site: Site) -> None:
 @pytest.mark.parametrize(
     ("name", "found", "words"),
     [
-        # Hosts, Services, the outside, and another family.
+        # Addresses of hosts, of Services, outside of the cluster, and of another family.
         ("web", ("192.0.2.1",), "of the pod network"),
         ("web", ("192.0.2.2",), "of the pod network"),
         ("web", ("10.96.0.10",), "of the pod network"),
         ("web", ("198.51.100.1",), "of the pod network"),
         ("web", ("fd00::1",), "of the pod network"),
         ("web", ("10.244.1.9", "fd00::1"), "of the pod network"),
-        # The pod of another tenant, another host.
+        # Addresses of pods of other tenants, of another host, and of a Service.
         ("host", ("10.244.1.9",), "in the host's network"),
         ("host", ("10.244.2.9",), "in the host's network"),
         ("host", ("192.0.2.2",), "one of its Node"),
@@ -165,10 +168,10 @@ def test_a_kubelet_gives_its_pods_no_addresses_of_others(
 def test_a_pod_has_an_address_of_the_range_of_its_node(
     installed: tuple[str, client.Kube, client.Kube], site: Site
 ) -> None:
-    """With GoodNet. Calico's own policies know which blocks a node has."""
+    """With GoodNet only: for Calico, policies of its own check the blocks of a node."""
     said = refused(site[1], "PATCH", f"{PODS}/web/status", addresses("10.244.2.9"))
     assert ("podCIDR" in said) == (installed[0] == "goodnet")
-    # Its Node has no range yet, or none any more.
+    # A recreated Node has no podCIDR yet.
     gone(site[0], f"{NODES}/one")
     site[0].request("POST", NODES, {}, registered("one"))
     if installed[0] == "goodnet":
@@ -195,13 +198,13 @@ def test_a_kubelet_writes_no_annotations_of_pods(site: Site, metadata: dict[str,
 
 
 def test_pods_start_restart_and_end(site: Site) -> None:
-    """As a kubelet reports it."""
+    """The status that a kubelet reports."""
     admin, kubelet = site
 
     def write(name: str, phase: str, *found: str, **more: Any) -> None:
         body = addresses(*found)
         body["status"] |= {"phase": phase, "hostIP": "192.0.2.1", "hostIPs": [{"ip": "192.0.2.1"}], **more}
-        # The API server takes a moment to see the Nodes that this test made.
+        # The API server takes a moment to see the Nodes that this test created.
         eventually(lambda: not refused(kubelet, "PATCH", f"{PODS}/{name}/status", body))
 
     ready = [{"type": "Ready", "status": "True"}]
@@ -213,7 +216,7 @@ def test_pods_start_restart_and_end(site: Site) -> None:
         write(name, "Succeeded")
         write(name, "Failed", second)
     assert admin.request("GET", f"{PODS}/web")["status"]["podIPs"] == [{"ip": "10.244.1.10"}]
-    # What has an address keeps it whatever it is, as after a change of a Node's address.
+    # A pod keeps its address, whatever it is, for example after a change of the Node's address.
     outside = addresses("192.0.2.77")
     admin.request("PATCH", f"{PODS}/host/status", {}, outside, content_type=client.MERGE)
     write("host", "Running", "192.0.2.77", conditions=ready)
@@ -231,7 +234,7 @@ def labelled(**labels: str | None) -> dict[str, Any]:
         {"disk": "hdd"},
         {"disk": None},
         {"example.org/gpu": "yes"},
-        # Placement and volumes of another host come here.
+        # With this label the node would get pods and volumes of another host.
         {"kubernetes.io/hostname": "two"},
         {"kubernetes.io/hostname": None},
         {"kubernetes.io/arch": "arm64"},
@@ -260,14 +263,14 @@ def test_a_kubelet_does_not_write_the_spec_of_its_node(site: Site, body: dict[st
 
 
 def test_a_kubelet_gives_itself_no_range(site: Site) -> None:
-    """A Node without one takes any that is written first: the whole pod network, which drops all other hosts."""
+    """A Node without a podCIDR keeps the first one written. The whole pod network would displace all other hosts."""
     admin, kubelet = site
     whole = {"podCIDR": "10.244.0.0/16", "podCIDRs": ["10.244.0.0/16"]}
     gone(admin, f"{NODES}/one")
     assert "bring a podCIDR" in refused(kubelet, "POST", NODES, merged(registered("one"), {"spec": whole}))
     kubelet.request("POST", NODES, {}, registered("one"))
     assert "spec of Nodes" in refused(kubelet, "PATCH", f"{NODES}/one", {"spec": whole})
-    # The controller manager does it.
+    # The controller manager sets the podCIDR.
     assert not refused(
         admin, "PATCH", f"{NODES}/one", {"spec": {"podCIDR": RANGES["one"], "podCIDRs": [RANGES["one"]]}}
     )
@@ -307,7 +310,7 @@ def test_a_node_keeps_its_addresses(site: Site, found: list[dict[str, str]]) -> 
 
 
 def test_a_kubelet_registers_and_goes_on(site: Site) -> None:
-    """The first time, at each start, with a Node that somebody made or has taken labels from, and with a CSI driver."""
+    """At first, at each start, with a Node that somebody created or removed labels from, and with a CSI driver."""
     admin, kubelet = site
     status = f"{NODES}/one/status"
 
@@ -328,7 +331,7 @@ def test_a_kubelet_registers_and_goes_on(site: Site) -> None:
     wrong = labelled(**{"kubernetes.io/hostname": "two"})
     assert "labels of Nodes" in refused(kubelet, "PATCH", status, wrong)
     write("PATCH", status, labelled(**{"kubernetes.io/hostname": "one"}))
-    # Without an address, as after a start at which the host had none.
+    # A Node without an address, as after a start without a network.
     gone(admin, f"{NODES}/one")
     bare = registered("one")
     write("POST", NODES, {**bare, "status": {"addresses": [{"type": "Hostname", "address": "one"}]}})
@@ -336,7 +339,7 @@ def test_a_kubelet_registers_and_goes_on(site: Site) -> None:
 
 
 def test_others_write_nodes_and_pods_as_before(api: Api, site: Site) -> None:
-    """The policies are about kubelets."""
+    """The policies restrict only kubelets."""
     admin = site[0]
     changes: list[Callable[[], str]] = [
         lambda: refused(admin, "PATCH", f"{NODES}/one", labelled(disk="hdd", zone="a"), DRY),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The playbooks of a team, with the variables that their documentation shows, against a real API."""
+"""The playbooks for a team, with the variables of their documentation, against a real API."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PAGE = (ROOT / "docs" / "apps-playbooks.md").read_text()
 
 
 class Gateway:
-    """Answers for every domain but those that are broken: there are no pods that could."""
+    """Answers requests for all domains except the broken ones, because there are no pods."""
 
     def __init__(self) -> None:
         self.broken: set[str] = set()
@@ -64,7 +64,7 @@ class Team:
         self.file.write_text(text.replace("acme", tenant).replace("shop.example.org", self.domain))
         for name in (self.staging, self.live):
             good("tenant", api.options(name=name))
-            # No kubelet gives the pods addresses, so the cluster makes no endpoints of them.
+            # No kubelet gives the pods addresses, so the cluster creates no endpoints for them.
             ready = {
                 "apiVersion": "discovery.k8s.io/v1",
                 "kind": "EndpointSlice",
@@ -76,7 +76,7 @@ class Team:
             api.kube.request("POST", kinds.path("EndpointSlice", name), {}, ready)
 
     def run(self, name: str, *arguments: str) -> tuple[int, int, str]:
-        """Return the exit code of a playbook, its number of changes and what it said."""
+        """Return the exit code of a playbook, its number of changes and its output."""
         command = ["ansible-playbook", f"cloudbang.platform.apps.{name}", "-e", f"@{self.file}", *arguments]
         command += ["-e", f"site_address=127.0.0.1:{self.gateway.server.server_port}"]
         command += ["-e", f"vault_database_url={SECRET}", "-e", "cloudbang_pages_retries=1"]

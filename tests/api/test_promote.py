@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Releases that go from one tenant to another, and what is shown of them."""
+"""Promotion of releases from one tenant to another, and what modules show of them."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from .test_apps import SECRET, app, go, good, info, statuses
 
 
 def promotion(api: Api, origin: str, **more: Any) -> dict[str, Any]:
-    """Return the options that bring the app from a tenant to the one called TENANT-live."""
+    """Return the options that promote the app from a tenant to TENANT-live."""
     own = {"name": "shop", "tenant": f"{origin}-live", "from_tenant": origin, "state": "promote", "timeout": 30}
     return api.options(**{**own, **more})
 
 
 def environment(api: Api, tenant: str, process: str = "web", app: str = "shop") -> dict[str, str]:
-    """Return the environment that pods of a process get by reference."""
+    """Return the environment that pods of a process get from Secrets."""
     deployment = api.kube.get("Deployment", tenant, f"{app}-{process}")
     assert deployment is not None
     found: dict[str, str] = {}
@@ -58,7 +58,7 @@ def test_all_of_a_release_is_promoted(api: Api, nodes: Nodes, tenant: str) -> No
     assert [here["releases"][0][key] for key in ("action", "from_tenant", "from_version")] == ["promote", tenant, 1]
     assert environment(api, live) == {"MODE": "production", "WORKERS": "2", "PASSWORD": SECRET}
 
-    # The copy stands alone: what it came from may go.
+    # The copy is independent: its source can be removed.
     good("app", api.options(name="shop", tenant=tenant, state="absent", timeout=30))
     assert not good("app", app(api, live), check=True)["changed"]
 
@@ -91,7 +91,7 @@ def test_bindings_stay_those_of_the_tenant(api: Api, nodes: Nodes, tenant: str) 
     good("app", {**app(api, tenant), "image": "registry.example/shop:2"})
     options = promotion(api, tenant)
     (warning,) = good("app_release", options, check=True)["warnings"]
-    assert warning.startswith(f"app {live}/shop: not bound to store, which shop is in tenant {tenant}")
+    assert warning.startswith(f"app {live}/shop: not bound to store, as shop is in tenant {tenant}")
     good("app_binding", {**bind, "tenant": live})
     done = good("app_release", options)
     assert done["app"]["action"] == "promoted" and "warnings" not in done
@@ -121,7 +121,7 @@ def test_two_releases_of_an_app_side_by_side(api: Api, nodes: Nodes, tenant: str
     assert [binding["target"] for binding in here["bindings"]] == ["store"]
     own = environment(api, tenant, app="before")
     assert own == environment(api, tenant) and own["STORE_PASSWORD"] == f"{SECRET}-of-the-store"
-    # Each has its own copy of the secrets: one goes and the other stays.
+    # Each app has its own copy of the secrets, so one stays when the other is removed.
     good("app", api.options(name="shop", tenant=tenant, state="absent", timeout=30))
     assert environment(api, tenant, app="before") == own
     # An app that would be bound to itself is refused.
@@ -161,7 +161,7 @@ def test_options_that_are_refused(api: Api, tenant: str, more: dict[str, Any], t
     refused(go("app_release", promotion(api, tenant, **more)), text)
 
 
-def test_a_promotion_that_fails_goes_back_and_shows_no_secret(
+def test_a_promotion_that_fails_is_rolled_back_and_shows_no_secret(
     api: Api, nodes: Nodes, tenant: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     live = f"{tenant}-live"
@@ -169,11 +169,11 @@ def test_a_promotion_that_fails_goes_back_and_shows_no_secret(
     good("app", {**app(api, tenant), "image": "x/crash:1", "state": "stopped", "wait": False})
     release = releases.releases(api.kube.find("Secret", tenant, releases.selector(["shop"], "release")), "shop")[0]
     release_store.mark(api.kube, release, "good")
-    # Without kubelets nobody has written a log.
+    # There are no kubelets, so there are no logs.
     monkeypatch.setattr(client.Kube, "logs", lambda *_all, **_more: f"cannot log in with {SECRET}")
     result = go("app_release", promotion(api, tenant))
     refused(result, "CrashLoopBackOff")
-    assert "Back on v1, as release v3" in result["msg"] and "cannot log in with ********" in result["msg"]
+    assert "Rolled back to v1, as release v3" in result["msg"] and "cannot log in with ********" in result["msg"]
     assert statuses(api, live) == {1: "good", 2: "failed", 3: "good"}
 
 

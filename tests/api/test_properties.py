@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whatever the parser accepts, the API accepts too: random valid apps, rendered and sent as a dry run."""
+"""The API accepts everything that the parser accepts: random valid apps, rendered and sent as a dry run."""
 
 from __future__ import annotations
 
@@ -126,13 +126,13 @@ def apps(draw: st.DrawFn) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def space(api: Api) -> None:
-    """A tenant, so that the admission policies judge what is rendered too."""
+    """A tenant, so that the admission policies check the rendered objects, too."""
     annotations = {tenant_annotations.TOLERATIONS: "gpu,example.org/gpu"}
     make_tenant(api, TENANT, annotations, {"pod-security.kubernetes.io/enforce": "privileged"})
 
 
 def refused(api: Api, wanted: dict[str, Any]) -> str:
-    """Return why the API does not take an object, nothing when it does."""
+    """Return why the API refuses an object, nothing when it does not."""
     where = kinds.path(wanted["kind"], TENANT, wanted["metadata"]["name"])
     query = {"fieldManager": "test", "force": "true", "dryRun": "All", "fieldValidation": "Strict"}
     try:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Routes against a real API, and through a real Traefik that is configured by the templates of the role gateway.
 
-There are no pods: an app is a Service whose endpoint slice names servers of the test, on an address of this machine.
+There are no pods: an app is a Service whose EndpointSlice has servers of the test, on an address of this machine.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def good(options: dict[str, Any], check: bool = False, module: str = "app_route"
 
 
 def converge(options: dict[str, Any]) -> dict[str, Any]:
-    """Check mode says what the run does; a second run, and check mode after it, change nothing."""
+    """Run a task: check mode reports what it does; a second run, and check mode after it, change nothing."""
     said = good(options, check=True)
     done = good(options)
     for key in ("changed", "diff", "changes", "route"):
@@ -84,7 +84,7 @@ def refused(options: dict[str, Any], *texts: str) -> None:
 
 
 def issue(authority: Authority, domains: list[str], first_day: int = -1, last_day: int = 2) -> dict[str, str]:
-    """Return certificate and key for domains, as the option `tls` takes them."""
+    """Return certificate and key for domains, in the form of the option `tls`."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a server")])
     builder = _builder(subject, authority.certificate.subject, key, first_day, last_day)
@@ -94,7 +94,7 @@ def issue(authority: Authority, domains: list[str], first_day: int = -1, last_da
 
 
 def own_address() -> str:
-    """Return an address of this machine; endpoint slices may not name loopback."""
+    """Return an address of this machine that is not loopback, which EndpointSlices do not allow."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         for _number, name in socket.if_nameindex():
             request = struct.pack("256s", name.encode()[:15])
@@ -109,7 +109,7 @@ def own_address() -> str:
 
 
 class Server:
-    """A server of an app: over HTTP it tells its name and what it was asked for, otherwise its name."""
+    """A server of an app: over HTTP it answers with its name and the path of the request, otherwise with its name."""
 
     def __init__(self, name: str, protocol: str = "HTTP") -> None:
         self.name = name
@@ -152,7 +152,7 @@ class Server:
         threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
 
     def close(self) -> None:
-        """End as a process does: with all its connections."""
+        """Close the server and all its connections, as when a process ends."""
         self.server.shutdown()
         self.server.server_close()
         for connection in self.connections:
@@ -179,7 +179,7 @@ class World:
         return self.api.options(tenant=tenant, app=app, timeout=5, **more)
 
     def offer(self, tenant: str, app: str, protocol: str = "HTTP", process: str = "web", **more: Any) -> Server:
-        """Have a server as the only endpoint of an app's Service, and return it."""
+        """Make a server the only endpoint of an app's Service, and return it."""
         server = Server(app, protocol)
         self.servers.append(server)
         space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": tenant}}
@@ -201,7 +201,7 @@ class World:
         ready: bool = True,
         port: str = "main",
     ) -> None:
-        """Have servers as the endpoints of a Service's port."""
+        """Make servers the endpoints of a port of a Service."""
         entry = {
             "apiVersion": "discovery.k8s.io/v1",
             "kind": "EndpointSlice",
@@ -245,7 +245,7 @@ class World:
 
 
 def soon(wanted: Any, check: Callable[[], Any], seconds: float = 5) -> float:
-    """Wait until a check returns what is wanted, and return how long that took."""
+    """Wait until a check returns the wanted value, and return how long that took."""
     start = time.monotonic()
     while True:
         found = check()
@@ -256,7 +256,7 @@ def soon(wanted: Any, check: Callable[[], Any], seconds: float = 5) -> float:
 
 
 def _define(api: Api, text: str) -> None:
-    """Make the API know Traefik's kinds."""
+    """Install Traefik's CRDs."""
     names = []
     for definition in yaml.safe_load_all(text):
         if definition:
@@ -284,7 +284,7 @@ def _render(template: str, **variables: Any) -> str:
 
 @pytest.fixture(scope="module")
 def gateway(api: Api, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """Traefik as the role sets it up, with the rights that the role gives it."""
+    """Traefik with the configuration and the rights that the role gives it."""
     found = ensure(["traefik", "traefik-crds"], Settings.from_vars({}), print)
     _define(api, Path(found["traefik-crds"].path).read_text("utf-8"))
     directory = tmp_path_factory.mktemp("gateway")
@@ -351,7 +351,7 @@ def gateway(api: Api, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worl
 
 
 def objects(world: World, tenant: str) -> list[str]:
-    """Return kind and name of everything that routes of a tenant consist of."""
+    """Return kind and name of all objects of a tenant's routes."""
     return sorted(
         f"{kind} {entry['metadata']['name']}"
         for kind in KINDS
@@ -439,7 +439,7 @@ def test_routes_go_with_their_app(gateway: World, tenant: str) -> None:
     assert {edge["to"] for edge in found["topology"]["edges"]} == {f"{tenant}/shop", f"{tenant}/next"}
     gone: dict[str, Any] = {"state": "absent", "image": None, "processes": None, "wait": True}
     result = go(apps("next", **gone), module="app")
-    assert result["failed"] and f"route shop of app {tenant}/shop leading to it" in result["msg"]
+    assert result["failed"] and f"route shop of app {tenant}/shop with it as backend" in result["msg"]
     assert good(apps("next", "shop", **gone), check=True, module="app")["changed"]
     assert good(apps("next", force=True, **gone), module="app")["changed"] and objects(gateway, tenant)
     assert "IngressRoute shop-http" in json.dumps(good(apps("shop", **gone), module="app")["diff"])
@@ -475,7 +475,7 @@ def served(gateway: World, domain: str) -> int:
 
 
 def test_members_of_another_tenant_do_not_replace_a_certificate(gateway: World, tenant: str) -> None:
-    """The gateway asks no certificate whose route it is of: of those for a host it takes one by their names."""
+    """The gateway does not know which route a certificate belongs to: it selects one for a host by the names in it."""
     api, vic, eve = gateway.api, f"{tenant}-vic", f"{tenant}-eve"
     host, given = f"{vic}.example.org", {}
     for name in (vic, eve):
@@ -505,7 +505,7 @@ def test_members_of_another_tenant_do_not_replace_a_certificate(gateway: World, 
     assert attempt("PATCH", path, {}, data, content_type=client.MERGE) == 403
     query = {"fieldManager": "eve", "force": "true"}
     assert attempt("PATCH", path, query, wanted, content_type=client.APPLY) == 403
-    # Members remove their routes, but what they remove they do not make again.
+    # Members can delete the certificate of a route, but cannot create it again.
     assert attempt("DELETE", path) == 200
     assert attempt("POST", kinds.path("Secret", eve), {}, wanted) == 403
     assert attempt("PATCH", path, query, wanted, content_type=client.APPLY) == 403
@@ -547,7 +547,7 @@ def test_redirect_to_another_domain(gateway: World, tenant: str) -> None:
 
 
 def _page(port: int, path: str, **headers: str) -> tuple[int, str]:
-    """Return status and body of a page on a port of this machine; status 0 when no HTTP comes back."""
+    """Return status and body of a page on a port of this machine; status 0 when the answer is not HTTP."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
     try:
         connection.request("GET", path, headers=headers)
@@ -566,7 +566,7 @@ def _router(kind: str, name: str, tenant: str, **spec: Any) -> dict[str, Any]:
 
 
 def _served(gateway: World, tenant: str, entries: list[dict[str, Any]]) -> None:
-    """Write objects as their author does, not as app_route would, and wait until the gateway has seen them."""
+    """Write objects directly, not with app_route, and wait until the gateway has read them."""
     for entry in entries:
         gateway.api.kube.apply(entry, "author")
     converge(gateway.route(tenant, name="last", domains=[f"last.{tenant}.example.org"]))
@@ -678,7 +678,7 @@ def test_routes_do_not_reach_the_ports_of_health_and_metrics(gateway: World, ten
     assert _page(gateway.health, "/probe")[0] == 404
     assert _page(gateway.metrics, "/probe")[0] == 404
     assert "traefik_entrypoint" in _page(gateway.metrics, "/metrics")[1]
-    # They count as a claim to all domains, which nobody else gets then.
+    # They count as a claim to all domains, which would block the routes of other tests.
     for entry in stolen:
         gateway.api.kube.delete(entry["kind"], tenant, "all")
 
@@ -727,7 +727,7 @@ def test_weights_and_cookies(gateway: World, tenant: str) -> None:
 
 
 def told(protocol: str, port: int) -> str:
-    """Return what a server behind a port of the gateway says."""
+    """Return the answer of the server behind a port of the gateway."""
     kind = socket.SOCK_DGRAM if protocol == "UDP" else socket.SOCK_STREAM
     with socket.socket(socket.AF_INET, kind) as connection:
         connection.settimeout(0.3)
@@ -771,7 +771,7 @@ def test_ports_asked_for_at_the_same_time(gateway: World, tenant: str) -> None:
     clients = [client.connect(parse.connection(options)) for options in given]
 
     def ask(number: int) -> tuple[list[int], str]:
-        """Return the ports that a route was told are its own, or why it has none."""
+        """Return the ports that a route got, or why it got none."""
         try:
             outcome = route.run(Context(clients[number]), parse.parse("app_route", given[number]))
         except Invalid as error:
@@ -825,7 +825,7 @@ def test_the_gateway_follows_endpoints(gateway: World, tenant: str) -> None:
 
 
 def test_no_failed_request_while_pods_are_replaced(gateway: World, tenant: str) -> None:
-    """A pod that leaves the endpoints serves on for a while, as `drain` has it, and then ends its connections."""
+    """A pod that was removed from the endpoints serves for the time of `drain`, and then closes its connections."""
     domain = f"{tenant}.example.org"
     old = gateway.offer(tenant, "shop")
     converge(gateway.route(tenant, domains=[domain]))
@@ -867,7 +867,7 @@ def test_no_failed_request_while_pods_are_replaced(gateway: World, tenant: str) 
 
 
 def test_the_short_form_is_served_too(gateway: World, nodes: Nodes, tenant: str) -> None:
-    """The Ingress of an app leads to it by HTTP and HTTPS, and to no other port of the gateway."""
+    """The Ingress of an app serves it over HTTP and HTTPS, and on no other port of the gateway."""
     domain = f"{tenant}.cluster.example"
     deployed = {"image": "x/y:1", "processes": [{"name": "web", "ports": [8000]}], "domains": [domain], "timeout": 30}
     good(gateway.api.options(name="shop", tenant=tenant, **deployed), module="app")
@@ -882,7 +882,7 @@ def test_the_short_form_is_served_too(gateway: World, nodes: Nodes, tenant: str)
 
 
 def test_a_refused_connection_is_tried_once_more(gateway: World, tenant: str) -> None:
-    """Two Services that share the requests: one of them leads to where nobody listens."""
+    """Two Services share the requests, and nothing listens at the endpoint of one of them."""
     domain = f"{tenant}.example.org"
     for app in ("shop", "gone"):
         gateway.offer(tenant, app)
@@ -948,7 +948,7 @@ def test_refused_options(gateway: World, tenant: str) -> None:
         ({"domains": [domain], "weights": [{"service": "none", "weight": 1}]}, "no Service none"),
         ({"ports": [{"port": gateway.tcp[0], "target": 1}]}, "without a TCP port 1"),
         ({"ports": [{"port": gateway.udp[0], "protocol": "UDP"}]}, "without a UDP port"),
-        ({"domains": [domain], "tls": {**issue(gateway.authority, ["a.example"])}}, f"one that is for {domain} too"),
+        ({"domains": [domain], "tls": {**issue(gateway.authority, ["a.example"])}}, f"also valid for {domain}"),
         ({"domains": [domain], "tls": issue(gateway.authority, [domain], -9, -2)}, "expired on"),
         ({"domains": [domain], "tls": issue(gateway.authority, [domain], 1, 2)}, "valid from"),
         ({"domains": [domain], "tls": {**issue(gateway.authority, [domain]), "key": other["key"]}}, "another certif"),
@@ -975,7 +975,7 @@ def test_credentials_that_see_one_tenant(gateway: World, tenant: str) -> None:
     soon(False, lambda: bool(go(options).get("failed")))
     result = good(options)
     assert not result["changed"] and "cannot be seen" in result["warnings"][0]
-    refused({**options, "name": "p", "domains": [], "ports": [{}]}, "credentials that may list them in all namespaces")
+    refused({**options, "name": "p", "domains": [], "ports": [{}]}, "credentials that can list them in all namespaces")
     refused({**options, "tenant": tenant + "-c"}, "403")
 
 
@@ -996,10 +996,10 @@ def test_members_of_a_tenant_remove_routes_and_make_none(gateway: World, tenant:
         kube = client.connect({"kubeconfig": path})
         soon(True, lambda kube=kube, name=name: _may_list(kube, name), 30)
         options = {**gateway.route(name, domains=[f"{name}.example.org"]), "kubeconfig": path}
-        refused(options, "only administrators make routes: use domains of the app, or ask one to run app_route")
+        refused(options, "only administrators create routes: use domains of the app, or ask one to run app_route")
         assert objects(gateway, name) == []
         good({**options, "kubeconfig": str(api.kubeconfig)})
-        refused({**options, "paths": [{"path": "/a", "strip": True}]}, "only administrators make routes")
+        refused({**options, "paths": [{"path": "/a", "strip": True}]}, "only administrators create routes")
         assert good({"kubeconfig": path, "name": "shop", "tenant": name, "state": "absent"})["changed"]
         assert objects(gateway, name) == []
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The size of processes: what app_scale sets stays through deployments, rollbacks and strategies."""
+"""The size of processes: values that app_scale sets persist over deployments, rollbacks and strategies."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PROCESSES = [
 
 
 def scale(api: Api, tenant: str, **more: Any) -> dict[str, Any]:
-    """Scale: check mode says what the run does, and a second run does nothing."""
+    """Scale a process: check mode reports what the run does, and a second run changes nothing."""
     options = api.options(name="shop", tenant=tenant, timeout=30, **more)
     check = good("app_scale", options, check=True)
     done = good("app_scale", options)
@@ -36,7 +36,7 @@ def resources(api: Api, tenant: str, name: str = "shop-web") -> dict[str, Any]:
 
 
 def managers(api: Api, tenant: str, name: str, field: str) -> set[str]:
-    """Return who owns a part of the resources of a Deployment's container."""
+    """Return the field managers that own a part of the resources of a Deployment's container."""
     made = api.kube.get("Deployment", tenant, name)
     assert made is not None
     return {
@@ -82,7 +82,7 @@ def test_autoscaler(api: Api, nodes: Nodes, tenant: str) -> None:
     assert scaler is not None and scaler["spec"]["scaleTargetRef"]["name"] in names(api, "Deployment", tenant)
     assert not good("app", newer)["changed"]
     assert info(api, tenant)["processes"]["web"]["autoscale"] == {"min": 3, "max": 5, "cpu": 70}
-    # The autoscaler acts: without metrics it still keeps to its bounds.
+    # The autoscaler works: even without metrics it enforces its bounds.
     target = scaler["spec"]["scaleTargetRef"]["name"]
     where_scaled = kinds.path("Deployment", tenant, target) + "/scale"
     api.kube.request("PATCH", where_scaled, {}, {"spec": {"replicas": 4}}, content_type=client.MERGE)
@@ -132,24 +132,22 @@ def test_resources(api: Api, nodes: Nodes, tenant: str) -> None:
 
 
 def test_what_does_not_run_fails_each_time(api: Api, nodes: Nodes, tenant: str) -> None:
-    """A pipeline that is started again must not take the number of replicas for replicas that run."""
+    """A pipeline that is started again must not mistake the wanted number of replicas for running ones."""
     process = {"name": "web", "ports": [80], "replicas": 0}
     good("app", app(api, tenant, image="x/bad:1", processes=[process]))
     options = api.options(name="shop", tenant=tenant, replicas=1, timeout=20)
     assert "web scaled to 1, but it does not run" in bad("app_scale", options)
     again = bad("app_scale", options)
-    assert "web is as wanted already, but it does not run" in again and "ErrImagePull" in again
+    assert "web was not changed, but it does not run" in again and "ErrImagePull" in again
     assert not good("app_scale", options, check=True)["changed"]
     assert not good("app_scale", {**options, "wait": False})["changed"]
     scale(api, tenant, replicas=0)
-    # A change of another process does not hide it, and what is not named is not waited for.
+    # A change of another process does not hide the failure, and only named processes are waited for.
     both = [{**process, "name": name, "replicas": 1} for name in ("web", "api")]
     bad("app", app(api, tenant, image="x/deaf:2", processes=both, timeout=2, on_failure="keep"))
     waiting = api.options(name="shop", tenant=tenant, processes={"web": 1, "api": 0}, timeout=2)
     assert "web scaled to 1, api scaled to 0, but it does not run" in bad("app_scale", waiting)
-    assert "web is as wanted already, api scaled to 2" in bad(
-        "app_scale", {**waiting, "processes": {"web": 1, "api": 2}}
-    )
+    assert "web was not changed, api scaled to 2" in bad("app_scale", {**waiting, "processes": {"web": 1, "api": 2}})
     good("app_scale", {**waiting, "processes": {"api": 0}})
 
 
@@ -171,7 +169,7 @@ def allow_host_network(api: Api, tenant: str) -> None:
 
 
 def ports(api: Api, tenant: str) -> dict[str, int]:
-    """Return the real port of each instance as its pod knows it."""
+    """Return the real port of each instance from its pod."""
     found: dict[str, int] = {}
     for entry in api.kube.find("Deployment", tenant):
         pod = entry["spec"]["template"]["spec"]
@@ -186,7 +184,7 @@ def ports(api: Api, tenant: str) -> dict[str, int]:
 def test_instances_in_the_network_of_hosts(api: Api, nodes: Nodes, tenant: str) -> None:
     process = {"name": "web", "ports": [8000, {"port": 9000, "name": "admin"}], "replicas": 2, "host_network": True}
     options = app(api, tenant, processes=[process], host_ports="21000-21009")
-    assert "the namespace, which will be made, enforces the Pod Security standard baseline" in bad("app", options)
+    assert "the namespace, which will be created, enforces the Pod Security standard baseline" in bad("app", options)
     assert api.kube.get("Namespace", None, tenant) is None
     allow_host_network(api, tenant)
     assert settled(options)["replicas"] == {"shop-web-0": 1, "shop-web-1": 1}
@@ -200,7 +198,7 @@ def test_instances_in_the_network_of_hosts(api: Api, nodes: Nodes, tenant: str) 
 
     settled({**options, "image": "x/y:2"})
     assert {name: port for name, port in ports(api, tenant).items() if name in first} == first
-    assert "Back on v2" in bad("app", {**options, "image": "x/bad:3"})
+    assert "Rolled back to v2" in bad("app", {**options, "image": "x/bad:3"})
     more = scale(api, tenant, replicas=3, host_ports="21000-21009")
     assert more["web"] | {"previous_replicas": 2} == more["web"] and len(ports(api, tenant)) == 4
     assert not good("app", {**options, "image": "x/y:2"})["changed"]
@@ -236,7 +234,7 @@ def test_instances_are_replaced_one_after_the_other(api: Api, nodes: Nodes, tena
 
 
 def test_endpoints_have_the_real_ports(api: Api, nodes: Nodes, tenant: str) -> None:
-    """Named target ports make the cluster's own discovery carry each instance's number."""
+    """Since target ports are named, EndpointSlices have the port number of each instance."""
     allow_host_network(api, tenant)
     process = {"name": "web", "ports": [8000], "replicas": 2, "host_network": True}
     good("app", app(api, tenant, processes=[process]))

@@ -45,7 +45,7 @@ def refused(module: str, options: dict[str, Any], text: str) -> dict[str, Any]:
 
 
 def told(result: dict[str, Any]) -> str:
-    """Return what a result says of its changes. The marks of secrets differ while an app has no release yet."""
+    """Return the changes in a result, without fingerprints of secrets: they differ while an app has no release yet."""
     listed = result.get("apps") or [result.get("app") or {}]
     keys = ("name", "action", "release", "changed")
     apps = [{key: app.get(key) for key in keys} for app in listed]
@@ -54,7 +54,7 @@ def told(result: dict[str, Any]) -> str:
 
 
 def as_checked(module: str, options: dict[str, Any]) -> dict[str, Any]:
-    """Run in check mode, run, and run again: the first tells what the second does, and the third changes nothing."""
+    """Run in check mode, run, and run again: the first reports what the second does, and the third changes nothing."""
     before = good(module, options, check=True)
     done = good(module, options)
     assert done["changed"] and told(before) == told(done)
@@ -75,7 +75,7 @@ def info(api: Api, tenant: str, name: str, **more: Any) -> dict[str, Any]:
 
 
 def environment(api: Api, tenant: str, app: str, process: str = "web") -> dict[str, str]:
-    """Return the environment that the pods of an app's Deployment get, as the kubelet puts it together."""
+    """Return the environment of the pods of an app's Deployment, assembled as the kubelet does it."""
     deployment = api.kube.get("Deployment", tenant, f"{app}-{process}")
     assert deployment is not None
     found: dict[str, str] = {}
@@ -106,7 +106,7 @@ def test_binding_gives_address_and_credentials(api: Api, nodes: Nodes, tenant: s
         "API_TOKEN": SECRET + "api",
         "API_KEY": SECRET + "-given",
     }
-    # Deploying the app without a word about bindings keeps them.
+    # A deployment of the app without bindings keeps them.
     listed = [{"name": "web", "processes": PORTS, "secret_env": {"TOKEN": SECRET + "new"}, "image": "x/y:2"}]
     deployed = good("app", api.options(tenant=tenant, apps=listed, timeout=30))
     assert deployed["apps"][0]["release"] == 3
@@ -181,9 +181,9 @@ def test_binding_to_another_tenant(api: Api, nodes: Nodes, tenant: str) -> None:
     as_checked("app_binding", options)
     assert environment(api, tenant, "web")["API_HOST"] == f"api.{other}.svc"
     gone = api.options(name="api", tenant=other, state="absent")
-    # A tenant says by its peers whose bindings keep its apps.
+    # Only bindings of a tenant's peers prevent the removal of its apps.
     [warning] = good("app", gone, check=True)["warnings"]
-    assert f"app {other}/api: releases of {tenant}/web are bound to it; that does not keep it" in warning
+    assert f"app {other}/api: releases of {tenant}/web are bound to it; that does not prevent its removal" in warning
     space = namespace_of(other)
     space["metadata"]["annotations"] = {"cloudbang.platform/peers": f"somebody,{tenant}"}
     api.kube.apply(space, "administrator")
@@ -193,17 +193,17 @@ def test_binding_to_another_tenant(api: Api, nodes: Nodes, tenant: str) -> None:
     assert "-->|API_HOST, API_PORT, API_URL|" in found["text"]
 
 
-def test_failed_binding_goes_back(api: Api, nodes: Nodes, tenant: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_binding_is_rolled_back(api: Api, nodes: Nodes, tenant: str, monkeypatch: pytest.MonkeyPatch) -> None:
     apps(api, tenant, "web", "api")
     quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "q"}, "spec": {"hard": {"pods": "0"}}}
     api.kube.request("POST", f"/api/v1/namespaces/{tenant}/resourcequotas", {}, quota)
     result = go("app_binding", api.options(name="web", tenant=tenant, target="api", timeout=3))
-    assert result["failed"] and "Back on v1, as release v3" in result["msg"]
+    assert result["failed"] and "Rolled back to v1, as release v3" in result["msg"]
     assert info(api, tenant, "web")["bindings"] == []
 
 
 def test_log_of_a_failure_shows_no_secret(api: Api, nodes: Nodes, tenant: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not even those that the task does not know: of the app itself, and of bindings made before."""
+    """Also none that are not in the task: those of the app itself and of earlier bindings."""
     apps(api, tenant, "web", "api")
     credentials = {"key": SECRET + "-bound"}
     good("app_binding", api.options(name="web", tenant=tenant, target="api", credentials=credentials, timeout=30))
@@ -250,7 +250,7 @@ def test_life_of_a_stack(api: Api, nodes: Nodes, tenant: str) -> None:
 
     changed = as_checked("app_stack", stack(api, tenant, image="x/y:2"))
     assert [app["action"] for app in changed["apps"]] == ["deployed", "none", "none"]
-    # A member can be deployed alone, and stays what the stack has made it.
+    # A member can be deployed alone, and stays a member of the stack.
     alone = {"name": "db", "tenant": tenant, "image": "x/y:7", "processes": [{"name": "web", "ports": [5432]}]}
     good("app", api.options(**alone, timeout=30))
     assert info(api, tenant, "db")["stack"] == "shop"
@@ -287,7 +287,7 @@ def test_failed_stack(api: Api, nodes: Nodes, tenant: str, on_failure: str) -> N
     else:
         assert images == {"web": "x/y:1", "api": "x/y:1", "db": "x/y:1", "cache": None}
         assert info(api, tenant, "web")["domains"] == [f"{tenant}.example.org"]
-        assert "db on v1" in result["msg"] and "cache removed" in result["msg"]
+        assert "db to v1" in result["msg"] and "cache removed" in result["msg"]
         assert {app["name"]: app.get("rolled_back_to") for app in result["apps"]}["db"] == 1
         assert not good("app_stack", stack(api, tenant))["changed"]
     fixed = good("app_stack", {**options, "apps": [{**options["apps"][0], "image": "x/y:3"}, *options["apps"][1:]]})
@@ -414,7 +414,7 @@ def test_routes_of_a_stack(api: Api, nodes: Nodes, tenant: str) -> None:
     options["routes"] = [{"app": "web", "domains": [f"www.{domain}"]}]
     as_checked("app_stack", options)
     assert hosts() == [f"www.{domain}"]
-    # The route to an app without an endpoint fails, and all is as before.
+    # A route to an app without an endpoint fails, and everything is rolled back.
     failing = {**options, "timeout": 3, "apps": [{**options["apps"][0], "image": "x/y:2"}, *options["apps"][1:]]}
     failing["routes"] = [{"app": "web", "domains": [domain]}, {"app": "api", "domains": [f"api.{domain}"]}]
     result = go("app_stack", failing)
@@ -530,7 +530,7 @@ def test_play_shows_no_secret(api: Api, nodes: Nodes, tenant: str, tmp_path: Pat
 
 
 def examples(page: str, tenant: str) -> list[tuple[str, dict[str, Any]]]:
-    """Return the modules and options of a page's examples, in a tenant of this test."""
+    """Return the modules and options of the examples in a page, for a tenant of this test."""
     texts = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / page).read_text(), re.DOTALL)
     source = (
         "\n".join(texts).replace("tenant: acme", f"tenant: {tenant}").replace("example.org", f"{tenant}.example.org")
@@ -562,7 +562,7 @@ def test_examples_of_the_pages_do_what_they_say(api: Api, nodes: Nodes, tenant: 
     version_of_stack[1]["stack"]["name"] = "shop"
     as_checked(version_of_stack[0], api.options(**version_of_stack[1]))
     other = f"{tenant}-other"
-    # The archive says where its images go in the registry.
+    # The archive determines the repositories of its images in the registry.
     good("tenant", api.options(name=other, images=["acme/"]))
     as_checked(install[0], api.options(**{**install[1], "tenant": other}, timeout=30))
     assert environment(api, other, "web")["PUBLIC_URL"] == f"https://shop.{tenant}.example.org"

@@ -43,7 +43,7 @@ PASSWORD = "canary-of-the-registry"
 
 @pytest.fixture(scope="module")
 def registries(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
-    """The addresses of three empty registries; the last one wants the user `me` with PASSWORD."""
+    """The addresses of three empty registries; the last one requires the user `me` with PASSWORD."""
     program = str(ensure(["registry"], Settings.from_vars({}), print)["registry"].path)
     processes = []
     urls = []
@@ -79,7 +79,7 @@ def _wait_for(url: str) -> None:
 
 
 def publish(url: str, image: str, index: bool = False) -> str:
-    """Put an image of one layer into a registry and return its digest; or an index of it."""
+    """Push an image of one layer, or an index of it, to a registry and return the digest."""
     parts = references.reference(image)
     there = registry.Registry(parts.host, url)
 
@@ -150,7 +150,7 @@ def test_life_of_a_template(api: Api, nodes: Nodes, tenant: str) -> None:
     options = present(api, tenant)
     as_checked("app_template", options)
     result = refused(
-        "app_template", present(api, tenant, definition=definition("x/y:2")), "for a version never changes"
+        "app_template", present(api, tenant, definition=definition("x/y:2")), "because a version never changes"
     )
     assert not result["changed"]
     kept = api.kube.get("ConfigMap", "cloudbang-templates", f"{tenant}.1.0.0")
@@ -256,7 +256,7 @@ def test_archive_carries_a_template_with_its_images(
     assert PASSWORD not in json.dumps(said)
     assert good("app_template", {**options, "registry": {**closed, "password": PASSWORD}})["pushed"]
     good("app_template", options)
-    # A manifest that the registry has lost is brought back.
+    # A manifest that the registry has lost is pushed again.
     url = f"{registries[1]}/v2/{tenant}/web/manifests/{digests[image]}"
     assert urllib3.request("DELETE", url).status == 202
     assert as_checked("app_template", options)["pushed"]
@@ -277,7 +277,7 @@ def test_archives_that_are_refused(api: Api, nodes: Nodes, tenant: str, tmp_path
     refused("app_template", {**export, "version": "9"}, "wanted one of 1.0.0")
     good("app_template", export)
 
-    # Nothing of an archive with one wrong byte gets into a registry or the cluster, wherever the byte is.
+    # No part of an archive with one wrong byte, wherever it is, gets into a registry or the cluster.
     with tarfile.open(archive) as tar:
         members = [(member, tar.extractfile(member).read()) for member in tar.getmembers()]  # type: ignore[union-attr]
     target = {"host": "third.example:5000", "url": registries[1]}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Tenants against a real API: what members may do is tried with their own kubeconfigs."""
+"""Tenants against a real API. The rights of members are tested with their own kubeconfigs."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def good(module: str, options: dict[str, Any], check: bool = False) -> dict[str,
 
 
 def converge(module: str, options: dict[str, Any]) -> dict[str, Any]:
-    """Check mode says what the run does; a second run, and check mode after it, change nothing."""
+    """Run a task: check mode reports what it does; a second run, and check mode after it, change nothing."""
     said = good(module, options, check=True)
     done = good(module, options)
     assert (done["changed"], done["diff"], done.get("changes")) == (said["changed"], said["diff"], said.get("changes"))
@@ -69,7 +69,7 @@ def login(api: Api, tenant: str, name: str, tmp_path: Path, kind: str = "user") 
 
 
 def allowed(where: Path, verb: str, kind: str, namespace: str, group: str = "", sub: str = "") -> bool:
-    """Ask the API, as the bearer of a kubeconfig, whether something would be allowed."""
+    """Return whether the API would allow a request of the user of a kubeconfig."""
     about = {"namespace": namespace, "verb": verb, "resource": kind, "group": group, "subresource": sub}
     review = {
         "apiVersion": "authorization.k8s.io/v1",
@@ -82,7 +82,7 @@ def allowed(where: Path, verb: str, kind: str, namespace: str, group: str = "", 
 
 
 def soon(check: Any, seconds: float = 10) -> None:
-    """Wait until what the API's caches have to learn first is so."""
+    """Wait until a check is true, since the API's caches lag behind."""
     end = time.monotonic() + seconds
     while not check():
         assert time.monotonic() < end, "not in time"
@@ -99,7 +99,7 @@ def pod(name: str, **container: Any) -> dict[str, Any]:
 
 
 def start(kube: client.Kube, tenant: str, wanted: dict[str, Any]) -> dict[str, Any]:
-    """Make a pod as soon as the namespace's default service account is there, which its controller makes."""
+    """Create a pod as soon as a controller has created the namespace's default service account."""
     soon(lambda: kube.get("ServiceAccount", tenant, "default"))
     return kube.request("POST", kinds.path("Pod", tenant), {}, wanted)
 
@@ -121,7 +121,7 @@ def full(api: Api, tenant: str, **more: Any) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def gateway(api: Api) -> Iterator[None]:
-    """A node of the gateway, and one that is none."""
+    """A node of the gateway, and another node."""
     for number, labels in ((1, {"node-role.kubernetes.io/loadbalancer": ""}), (2, {})):
         note = {"projectcalico.org/IPv4VXLANTunnelAddr": f"10.244.0.{number}"}
         node = {
@@ -168,12 +168,14 @@ def test_life_of_a_tenant(api: Api, tenant: str) -> None:
     assert done["tenant"]["gateways"] == ["10.244.0.1/32", "192.0.2.1/32"] and "warnings" not in done
     info = good("tenant_info", api.options(name=tenant))["tenants"][0]
     assert (
-        info["peers"] == ["other"] and "peers: other is no tenant" in info["problems"][0] and not info["problems"][1:]
+        info["peers"] == ["other"]
+        and "peers: other is not a tenant" in info["problems"][0]
+        and not info["problems"][1:]
     )
 
     less = api.options(name=tenant, quota={"pods": 3}, members=[member("bob", "viewer")], pod_security="restricted")
     done = converge("tenant", less)
-    # The roles are those of all tenants, so another test may have made them.
+    # All tenants share the roles, so another test may have created them.
     assert {change for change in done["changes"] if not change.startswith("ClusterRole")} == {
         f"Namespace {tenant} changed",
         "LimitRange cloudbang-tenant changed",
@@ -279,7 +281,7 @@ def test_pod_security_is_in_force(api: Api, tenant: str) -> None:
 
 
 RBAC = "rbac.authorization.k8s.io"
-# verb, resource, group, subresource, and the roles that may
+# verb, resource, group, subresource, and the roles with this right
 RIGHTS = [
     ("get", "deployments", "apps", "", "owner developer viewer"),
     ("get", "pods", "", "log", "owner developer viewer"),
@@ -339,7 +341,7 @@ def test_what_members_may_do(api: Api, tenant: str, tmp_path: Path) -> None:
     route = {"apiVersion": "traefik.io/v1alpha1", "kind": "IngressRoute", "metadata": {"name": "r"}}
     for path in (paths["owner"], paths["developer"]):
         kube = client.connect({"kubeconfig": str(path)}, advice)
-        with pytest.raises(client.ApiError, match="only administrators make routes: use domains of the app"):
+        with pytest.raises(client.ApiError, match="only administrators create routes: use domains of the app"):
             kube.request("POST", kinds.path("IngressRoute", tenant), {}, route)
     assert good("tenant", api.options(name=tenant, members=members[1:]))["changed"]
     soon(lambda: not allowed(paths["owner"], "get", "pods", tenant))
@@ -401,7 +403,7 @@ def test_what_holds_a_tenant_is_named(api: Api, tenant: str) -> None:
     api.kube.request("POST", maps, {}, keeper)
     absent = api.options(name=tenant, state="absent", timeout=9)
     result = go("tenant", absent)
-    assert result["failed"] and result["changed"] and "not gone after 9 s" in result["msg"]
+    assert result["failed"] and result["changed"] and "not deleted after 9 s" in result["msg"]
     assert "example.org/hold in 1 resource instances" in result["msg"]
     refused("tenant", api.options(name=tenant), "Terminating")
     assert any(
@@ -433,14 +435,14 @@ def test_kubeconfig_of_a_member(api: Api, tenant: str, tmp_path: Path, kind: str
     options = api.options(tenant=tenant, member="ann", kind=kind, path=str(path), lifetime="1h")
     assert good("tenant_kubeconfig", options, check=True)["changed"] and list(tmp_path.iterdir()) == []
     first = converge("tenant_kubeconfig", options)
-    assert first["reason"] == "there is none" and list(tmp_path.iterdir()) == [path]
+    assert first["reason"] == "the file does not exist" and list(tmp_path.iterdir()) == [path]
     assert path.stat().st_mode & 0o777 == 0o600
     soon(lambda: allowed(path, "get", "pods", tenant) and not allowed(path, "get", "pods", "default"))
     assert api.kube.find("CertificateSigningRequest") == []
 
     path.chmod(0o644)
     for change, reason in (
-        ({}, "others than its owner"),
+        ({}, "users other than its owner"),
         ({"lifetime": "2h"}, "another cluster, member, tenant or lifetime"),
         ({"lifetime": "1h", "member": "ann-b"}, "another cluster, member, tenant or lifetime"),
     ):
@@ -455,7 +457,7 @@ def test_kubeconfig_of_a_member(api: Api, tenant: str, tmp_path: Path, kind: str
 
 
 def test_kubeconfigs_of_two_clusters_can_be_used_together(api: Api, tenant: str, tmp_path: Path) -> None:
-    """Names in kubeconfigs are unique by cluster: of two with one name, kubectl takes the first for both."""
+    """Names in kubeconfigs are unique by cluster: of two entries with one name, kubectl uses the first for both."""
     people = [member("ann", "viewer"), member("ann", "viewer", "service_account")]
     good("tenant", api.options(name=tenant, members=people))
     here = yaml.safe_load(api.kubeconfig.read_text())
@@ -503,7 +505,7 @@ def test_kubeconfig_is_renewed_in_time(api: Api, tenant: str, tmp_path: Path, mo
 
 
 def test_kubeconfig_of_another_time(api: Api, tenant: str, tmp_path: Path) -> None:
-    """A service account that was made anew does not accept its old tokens."""
+    """The old tokens of a recreated service account are not accepted."""
     options = api.options(name=tenant, members=[member("ci", "viewer", "service_account")])
     good("tenant", options)
     path = login(api, tenant, "ci", tmp_path, "service_account")
@@ -643,7 +645,7 @@ def test_an_app_makes_a_tenant_with_all_its_walls(api: Api, nodes: Nodes, tenant
     assert annotation(api, tenant, "domains") is None
     again = good("tenant", api.options(name=tenant))
     assert (again["changed"], again["changes"]) == (False, [])
-    # What a tenant was given is left alone.
+    # A deployment does not change the settings of an existing tenant.
     good("tenant", api.options(name=tenant, network="open", members=[member("ann", "owner")]))
     good("app", api.options(name="next", tenant=tenant, **made))
     info = good("tenant_info", api.options(name=tenant))["tenants"][0]
@@ -667,9 +669,9 @@ def test_who_may_make_no_tenant_is_told_to_ask_for_it(api: Api, tenant: str, tmp
     path = login(api, tenant, "dev", tmp_path)
     soon(lambda: allowed(path, "get", "secrets", tenant))
     other = {"kubeconfig": str(path), "name": "shop", "tenant": f"y{tenant}", "image": "x/y:1", "type": "worker"}
-    refused("app", other, "or for a role in this tenant that may (members of module tenant)")
+    refused("app", other, "or for a role in this tenant that allows it (members of module tenant)")
     assert api.kube.get("Namespace", None, f"y{tenant}") is None
-    # With the right to look at what is not there, and not to make it.
+    # With the right to read namespaces, and without the right to create one.
     reader = {"apiVersion": f"{RBAC}/v1", "kind": "ClusterRoleBinding", "metadata": {"name": f"see-{tenant}"}}
     reader["roleRef"] = {"apiGroup": RBAC, "kind": "ClusterRole", "name": f"see-{tenant}"}
     reader["subjects"] = [{"apiGroup": RBAC, "kind": "User", "name": "dev"}]
@@ -679,7 +681,7 @@ def test_who_may_make_no_tenant_is_told_to_ask_for_it(api: Api, tenant: str, tmp
     api.kube.request("POST", f"/apis/{RBAC}/v1/clusterrolebindings", {}, reader)
     try:
         soon(lambda: allowed(path, "list", "namespaces", ""))
-        refused("app", other, "ask an administrator to make or change the tenant (module tenant)")
+        refused("app", other, "ask an administrator to create or change the tenant (module tenant)")
     finally:
         api.kube.request("DELETE", f"/apis/{RBAC}/v1/clusterrolebindings/see-{tenant}")
         api.kube.delete("ClusterRole", None, f"see-{tenant}")
@@ -687,7 +689,7 @@ def test_who_may_make_no_tenant_is_told_to_ask_for_it(api: Api, tenant: str, tmp
 
 
 def bind(api: Api, tenant: str, name: str, role: dict[str, str], *users: str) -> None:
-    """Make a RoleBinding as nobody in a tenant may."""
+    """Create a RoleBinding, which no member of a tenant is allowed to do."""
     binding = {"apiVersion": f"{RBAC}/v1", "kind": "RoleBinding", "metadata": {"name": name}}
     binding["roleRef"] = {"apiGroup": RBAC, **role}
     binding["subjects"] = [{"apiGroup": RBAC, "kind": "User", "name": user} for user in users]
@@ -722,7 +724,7 @@ def test_only_the_module_makes_members(api: Api, tenant: str) -> None:
     assert subjects(api, tenant, "watch") == ["auditor"]
     named = [text for text in done["warnings"] if "label" not in text]
     for text, piece in zip(
-        sorted(named), ("Role all is", "RoleBinding watch gives ClusterRole view", "Secret forever")
+        sorted(named), ("Role all was", "RoleBinding watch gives ClusterRole view", "Secret forever")
     ):
         assert text.startswith(f"tenant {tenant}: {piece}") and "delete it" in text
     assert len(named) == 3
@@ -803,7 +805,7 @@ def test_names_of_another_tenant_are_reserved(api: Api, tenant: str) -> None:
     ingress["spec"] = {"defaultBackend": {"service": {"name": "shop", "port": {"number": 80}}}}
     api.kube.request("POST", kinds.path("Ingress", tenant), {}, ingress)
     refused(
-        "tenant", api.options(name=longer), f"Service staging-shop of tenant {tenant}, which the gateway would take"
+        "tenant", api.options(name=longer), f"Service staging-shop of tenant {tenant}, which the gateway would mistake"
     )
     api.kube.delete("Service", tenant, "staging-shop")
     refused("tenant", api.options(name=longer), f"Ingress staging-web of tenant {tenant}")
@@ -814,13 +816,13 @@ def test_names_of_another_tenant_are_reserved(api: Api, tenant: str) -> None:
     assert annotation(api, tenant, "reserved-names") == "staging-"
     good("tenant", api.options(name=tenant, network="open"))
     assert annotation(api, tenant, "reserved-names") == "staging-"
-    # Whoever takes it away does so until the next run of any tenant.
+    # If somebody removes the annotation, the next run for any tenant restores it.
     where = kinds.path("Namespace", None, tenant)
     wiped = {"metadata": {"annotations": {"cloudbang.platform/reserved-names": None}}}
     api.kube.request("PATCH", where, {}, wiped, content_type=client.MERGE)
     api.kube.request("POST", kinds.path("Service", tenant), {}, service("staging"))
     for name in (longer, f"v{tenant}"):
-        # What is there already holds up no task, least of all that of a third tenant.
+        # Existing objects do not block a task, especially not that of a third tenant.
         done = good("tenant", api.options(name=name), check=True)
         assert f"Reserved names of {tenant} created" in done["changes"]
         assert any(f"tenant {tenant}: Service staging has a name" in text for text in done["warnings"])
@@ -841,7 +843,7 @@ def test_a_shorter_tenant_that_comes_later_reserves_names_from_its_start(api: Ap
 
 
 def flow_of(where: Path, request: str) -> str:
-    """Return the UID of the FlowSchema by which the API took a request."""
+    """Return the UID of the FlowSchema that matched a request."""
     kube = client.connect({"kubeconfig": str(where)})
     answer = kube._send("GET", request, None, None, {})
     return str(answer.headers["X-Kubernetes-PF-FlowSchema-UID"])
@@ -883,7 +885,7 @@ def test_requests_of_a_tenant_are_a_flow_of_their_own(api: Api, tenant: str, tmp
     flow = api.kube.get("FlowSchema", None, f"cloudbang-tenant-{tenant}")
     assert flow is not None and flow["spec"]["priorityLevelConfiguration"]["name"] in levels
     assert [entry["status"] for entry in flow["status"]["conditions"] if entry["type"] == "Dangling"] == ["False"]
-    # A namespace that was removed by others leaves no flow when the task runs.
+    # If others removed the namespace, the task removes the FlowSchema.
     api.kube.delete("Namespace", None, f"w{tenant}")
     soon(lambda: api.kube.get("Namespace", None, f"w{tenant}") is None, 30)
     gone = converge("tenant", api.options(name=f"w{tenant}", state="absent"))
@@ -891,7 +893,7 @@ def test_requests_of_a_tenant_are_a_flow_of_their_own(api: Api, tenant: str, tmp
 
 
 def play(directory: Path, *arguments: str) -> str:
-    """Run the play in a directory, where paths in it start, and return all it printed."""
+    """Run the play in a directory, which its paths are relative to, and return its output."""
     command = ["ansible-playbook", "-i", "localhost,", "-c", "local", "-vvvv", "--diff", "play.yml", *arguments]
     command += ["-e", "ansible_python_interpreter={{ansible_playbook_python}}"]
     own = {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "build" / "collections")}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What each type of app and each strategy becomes on a real API."""
+"""The objects of each type of app and each strategy on a real API."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def bad(module: str, options: dict[str, Any]) -> str:
 
 
 def settled(options: dict[str, Any]) -> dict[str, Any]:
-    """Deploy: check mode says what the run does, and a second run does nothing. Returns the first's outcome."""
+    """Deploy and return the outcome. Check mode reports what the run does, and a second run changes nothing."""
     check = good("app", options, check=True)
     first = good("app", options)
     assert first["changed"] and check["changed"]
@@ -47,7 +47,7 @@ def settled(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _told(result: dict[str, Any]) -> Any:
-    """Return what check mode can know. The digest of an app's first release has a key of its own each time."""
+    """Return what check mode can know, without the digest of an app's first release, which has a new key each time."""
     [outcome] = result["apps"]
     told = {key: outcome[key] for key in ("action", "release", "replicas", "drift")}
     after = (result["diff"] or [{"after": {}}])[0]["after"]
@@ -88,9 +88,9 @@ def test_stateful(api: Api, nodes: Nodes, tenant: str) -> None:
     good("app_scale", api.options(name="shop", tenant=tenant, replicas=2, timeout=30))
     assert good("app", {**options, "image": "x/y:2"})["apps"][0]["replicas"] == {"shop-db": 2}
     stop_and_start(api, tenant, {"shop-db": 2})
-    # The pod of the failed release is not ready, and a StatefulSet waits for it; going back removes it.
+    # A StatefulSet waits for the pod of the failed release, which does not get ready; the rollback deletes it.
     message = bad("app", {**options, "image": "x/bad:3"})
-    assert "ErrImagePull" in message and "Back on v2, as release v4" in message
+    assert "ErrImagePull" in message and "Rolled back to v2, as release v4" in message
     assert {pod["spec"]["containers"][0]["image"] for pod in api.kube.find("Pod", tenant)} == {"x/y:2"}
     assert bad("app", {**options, "image": "x/bad:3", "on_failure": "keep"})
     assert good("app_release", api.options(name="shop", tenant=tenant, version=1, timeout=30))["app"]["release"] == 6
@@ -98,14 +98,14 @@ def test_stateful(api: Api, nodes: Nodes, tenant: str) -> None:
     big = {"limits": {"memory": "1Gi"}}
     good("app_scale", app_scale(api, tenant, process="db", resources=big))
     limits = [pod["spec"]["containers"][0]["resources"]["limits"] for pod in api.kube.find("Pod", tenant)]
-    # The tenant bounds space on the disks of nodes by itself.
+    # The tenant itself sets a limit on local disk.
     assert limits and all(one == {"ephemeral-storage": "10Gi", **big["limits"]} for one in limits)
     assert good("app", api.options(name="shop", tenant=tenant, state="absent", timeout=30))["changed"]
     assert names(api, "StatefulSet", tenant) == [] and names(api, "Service", tenant) == []
 
 
 def test_type_changes(api: Api, nodes: Nodes, tenant: str) -> None:
-    """Another type takes over the size, and a Service that has to lose its address is made anew."""
+    """Another type keeps the number of replicas, and a Service that must become headless is recreated."""
     processes = [{"name": "web", "ports": [80]}, {"name": "cache", "ports": [6379], "replicas": 2}]
     good("app", app(api, tenant, processes=processes))
     good("app_scale", api.options(name="shop", tenant=tenant, process="cache", replicas=3, timeout=30))
@@ -249,7 +249,7 @@ def test_blue_green(api: Api, nodes: Nodes, tenant: str, monkeypatch: pytest.Mon
 
     failing = {**options, "image": "x/bad:2"}
     message = bad("app", failing)
-    assert "ErrImagePull" in message and "Back on v1, as release v3" in message
+    assert "ErrImagePull" in message and "Rolled back to v1, as release v3" in message
     assert selector(api, tenant) == first["digest"]
     assert {pod["metadata"]["uid"] for pod in api.kube.find("Pod", tenant)} >= old
     assert not good("app", options)["changed"]
@@ -267,17 +267,17 @@ def test_blue_green(api: Api, nodes: Nodes, tenant: str, monkeypatch: pytest.Mon
     monkeypatch.setattr(client.Kube, "apply", watched)
     newer = {**options, "image": "x/y:2"}
     second = settled(newer)
-    # The Service switched once, when all new pods were ready, and the old ones were all there.
+    # The Service switched once, when all new pods were ready and all old ones still existed.
     assert seen == [(4, True)]
     assert second["replicas"] == {name: 3 if "web" in name else 1 for name in names(api, "Deployment", tenant)}
     assert len(second["replicas"]) == 2 and selector(api, tenant) == second["digest"]
     back = good("app_release", api.options(name="shop", tenant=tenant, version="last_good", timeout=30))
     assert back["changed"] and selector(api, tenant) == first["digest"]
     assert not good("app_release", api.options(name="shop", tenant=tenant, version="last_good"))["changed"]
-    assert "blue_green waits to switch" in bad(
+    assert "blue_green switches after the wait" in bad(
         "app_release", api.options(name="shop", tenant=tenant, version=4, wait=False)
     )
-    assert "true: it waits to switch" in bad("app", {**options, "wait": False})
+    assert "true, because it switches after the wait" in bad("app", {**options, "wait": False})
     stopped = good("app", {**newer, "image": "x/y:3", "state": "stopped"})
     assert stopped["changed"] and info(api, tenant)["status"] == "stopped" and names(api, "Pod", tenant) == []
     good("app", {**newer, "image": "x/y:3", "state": "started"})
@@ -289,7 +289,7 @@ def test_blue_green(api: Api, nodes: Nodes, tenant: str, monkeypatch: pytest.Mon
 def test_blue_green_that_is_cut_off_is_finished_by_the_next_run(
     api: Api, nodes: Nodes, tenant: str, monkeypatch: pytest.MonkeyPatch, broken: str
 ) -> None:
-    """It ends at the switch, or while the old release is taken away: the next run goes on there."""
+    """It is interrupted at the switch, or while the old release is removed: the next run continues there."""
     options = app(api, tenant, processes=[{"name": "web", "ports": [80]}], strategy="blue_green", drain=0)
     first = good("app", options)["apps"][0]
     newer = {**options, "image": "x/y:2"}
@@ -345,7 +345,7 @@ def test_not_allowed_and_being_deleted(api: Api, nodes: Nodes, tenant: str) -> N
 
 
 def info_until_absent(api: Api, tenant: str) -> bool:
-    """Wait until nothing of the app is left in a namespace that is being deleted."""
+    """Wait until no object of the app is left in a namespace that is being deleted."""
     end = time.monotonic() + 30
     while time.monotonic() < end:
         if not good("app_info", api.options(tenant=tenant, name="shop"))["apps"]:

@@ -1,11 +1,11 @@
 #!/usr/bin/env python
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Measure the platform on the lab, compare with the run before, and write docs/benchmarks.md.
+"""Measure the platform on the lab, compare the figures with the previous run, and write docs/benchmarks.md.
 
 Usage: PYTHONPATH=tests:build/collections bench.py [--keep] [--networks]
 
-The lab is made anew, so whatever runs on it is lost. Nothing is asserted: these are reports. What got worse by
-more than 10 % has a mark in the document and is printed.
+The lab is recreated, so everything that runs on it is lost. Nothing is asserted: these are reports. Figures that are
+more than 10 % worse are marked in the document and printed.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ CONNECTIONS = 16
 LOAD_SECONDS = 30
 OBJECTS = 20
 MANY = 200
-# What takes an hour to measure is written by hand below this line of the document, and stays.
+# Figures that take an hour to measure are written by hand below this line of the document, and are kept.
 BY_HAND = "## Whole commands\n"
 NETWORKS = "## Networks\n"
 
 
 @dataclass
 class Run:
-    """One run of a playbook: seconds of wall time, and what its tasks took."""
+    """One run of a playbook: its wall time in seconds, and the times of its tasks."""
 
     seconds: float = 0.0
     status: int = 0
@@ -61,7 +61,7 @@ class Run:
 
 
 def play(playbook: str | Path, inventories: list[Path], environment: dict[str, str], *arguments: str) -> Run:
-    """Run a playbook with ansible-runner and add up what its events say."""
+    """Run a playbook with ansible-runner and add up the times in its events."""
     result = Run()
     current: dict[str, Any] = {}
 
@@ -125,7 +125,7 @@ def seconds(value: float) -> str:
 
 
 def lab_memory() -> float:
-    """Return how much memory the lab's processes use, in GiB (anonymous and kernel, without caches)."""
+    """Return the memory that the lab's processes use, in GiB (anonymous and kernel, without caches)."""
     names = subprocess.run(
         ["docker", "ps", "--filter", "name=cloudbang-lab-", "--format", "{{.ID}}"],
         capture_output=True,
@@ -150,7 +150,7 @@ def lab_memory() -> float:
 
 
 def vip_failover(lab: Lab) -> list[list[Any]]:
-    """Cut the power of the load balancer that holds the virtual IP and return rows about who noticed."""
+    """Cut the power of the load balancer that holds the virtual IP and return rows about the effect on clients."""
     holder = lab.vip_holder()
     app = traffic(VIP, 80, "/get", {"Host": DEMO_DOMAIN}, keep_alive=False, timeout=1)
     api = traffic(VIP, 6443, READ, {}, lab.tls(), keep_alive=False, clients=1, timeout=1)
@@ -197,7 +197,7 @@ def management_lost(lab: Lab) -> list[list[Any]]:
 
 
 def module_plays(directory: Path) -> dict[str, Path]:
-    """Write the plays that are compared: the same objects, unchanged."""
+    """Write the plays to compare: the same unchanged objects with different modules."""
     image = "registry.cloudbang.internal:5000/demo/httpbin:1"
     processes = [{"name": "web", "ports": [8000], "replicas": 0}]
     many = [{"name": f"bench{number}", "image": image, "processes": processes} for number in range(MANY)]
@@ -248,7 +248,7 @@ def modules() -> list[list[Any]]:
     with tempfile.TemporaryDirectory() as directory:
         for name, path in module_plays(Path(directory)).items():
             command = ["ansible-playbook", "-i", "localhost,", "-c", "local", str(path)]
-            # kubernetes.core needs the Python that has its library, not the one that is found first.
+            # kubernetes.core needs a Python with its library, which the first one found may not have.
             command += ["-e", f"ansible_python_interpreter={sys.executable}"]
             times = []
             for _round in range(4):
@@ -263,19 +263,19 @@ def modules() -> list[list[Any]]:
 
 
 def measured_by(tests: str, **environment: str) -> dict[str, Any]:
-    """Run end-to-end tests and return what they measured."""
+    """Run end-to-end tests and return their measurements."""
     measurements = ROOT / "build" / "e2e" / "measurements.json"
     measurements.unlink(missing_ok=True)
     command = [sys.executable, "-m", "pytest", "-q", tests]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, **environment})
     if done.returncode:
-        # What failed stands in the figures.
+        # The measurements contain the failures.
         say(f"{tests} failed: {done.stdout[-4000:]}")
     return dict(json.loads(measurements.read_text()))
 
 
 def under_load() -> list[list[Any]]:
-    """Return rows of what the end-to-end tests of applications under load measured."""
+    """Return rows with the measurements of the end-to-end tests of applications under load."""
     rows = []
     for name, figures in measured_by("tests/e2e/test_load.py").items():
         what = name.removeprefix("load: ")
@@ -294,7 +294,7 @@ def told(figures: Any) -> str:
 
 
 def networks() -> str:
-    """Make the lab with one network after the other, and return what they do as a section of the document."""
+    """Create the lab with each network in turn, and return the measurements as a section of the document."""
     texts: dict[str, dict[str, str]] = {}
     rows, found = [], {}
     for network in ("calico", "goodnet"):
@@ -388,7 +388,7 @@ def report(
 
 
 def write(measured: str | None, of_networks: str) -> None:
-    """Write the document, with marks where it is worse than the one before. None keeps what was measured then."""
+    """Write the document, and mark figures that are worse than in the previous one. None keeps the previous figures."""
     document = ROOT / "docs" / "benchmarks.md"
     before = document.read_text() if document.exists() else ""
     former, heading, by_hand = before.partition(BY_HAND)

@@ -1,21 +1,21 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What got worse from one run of the benchmarks to the next, by the tables of docs/benchmarks.md. Pure."""
+"""Compares two runs of the benchmarks by the tables of docs/benchmarks.md, and finds figures that got worse. Pure."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 
-# How much worse a figure may get before it is marked, as a share of what it was.
+# How much worse a figure can get before it is marked, as a share of the previous value.
 TOLERANCE = 0.1
-# Columns that say what a row is about; all others are measured, but for those that say what is wanted.
+# Columns that identify a row. All others are measured, except those with the wanted value.
 KEYS = {"what", "play", "role", "host", "task", "path", "hosts", "pods here", "tenants", "this host"}
 WANTED = {"target"}
-# Columns and units of figures of which more is better.
+# Columns and units of figures for which more is better.
 RATES = {"of by hand", "Mbit/s"}
-# Of these none is the only good number.
+# Counts for which only 0 is good.
 FAULTS = {"failed", "changed", "wrong"}
-# How much was tried is no result.
+# The number of attempts is not a result.
 TRIED = {"requests", "sent", "tried"}
 SECONDS = {"s": 1.0, "ms": 1e-3, "µs": 1e-6, "us": 1e-6, "m": 60.0}
 MARK = re.compile(r" \*\*(?:\+\d+ %|-\d+ %|was 0)\*\*")
@@ -28,7 +28,7 @@ Key = tuple[str, ...]
 class Figure:
     """A measured number. ``value`` and ``step`` are in seconds for times, else in ``unit``.
 
-    ``step`` is the smallest difference that can be written.
+    ``step`` is the smallest difference that the number of written digits can show.
     """
 
     name: str
@@ -54,13 +54,13 @@ def figures(cell: str) -> list[Figure]:
 
 
 def worse(before: Figure, now: Figure, column: str) -> str:
-    """Return by how much a figure got worse, such as ``+13 %``; "" when it did not, or by no more than is tolerated."""
+    """Return by how much a figure got worse, such as ``+13 %``; "" when it did not, or within the tolerance."""
     if (before.name, before.unit) != (now.name, now.unit) or now.name in TRIED:
         return ""
     change = now.value - before.value
     if now.unit in RATES or column in RATES:
         change = -change
-    # Times of one run to the next differ by their last digit without a reason.
+    # The last digit of a time differs between runs without a reason.
     tolerated = 0.0 if now.name in FAULTS else max(before.value * TOLERANCE, before.step, now.step)
     if change <= tolerated * (1 + 1e-9):
         return ""
@@ -92,9 +92,9 @@ def _key(section: str, header: list[str], cells: list[str]) -> Key:
 
 
 def marked(before: str, now: str) -> tuple[str, list[str]]:
-    """Return a document with a mark beside each figure that is worse than in the one before, and a line for each.
+    """Return a document with a mark after each figure that is worse than in the previous one, and a line for each.
 
-    Figures are the same when section, columns and names of the row are. What only one document has is not compared.
+    Figures with the same section, columns and names of the row are compared. Those of only one document are not.
     """
     known = {_key(section, header, cells): cells for _line, section, header, cells in _rows(before)}
     lines, told = now.splitlines(), []

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a network of the lab does: how fast pods come up in it, and what it carries between them."""
+"""Measurements of a network of the lab: how fast pods start in it, and throughput and latency between them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from goodnet.model import Config, Host, Pod, State, Tenant
 from goodnet.ovs import flows
 
 NAMESPACE = "bench-network"
-# Hosts, pods of the host that is looked at, tenants.
+# Hosts, pods of the measured host, tenants.
 SCALES = ((10, 10, 10), (100, 110, 100), (1000, 110, 1000), (3000, 110, 3000))
 PLUGINS = {"calico": "calico", "goodnet": "goodnet"}
 BURST = 30
@@ -31,7 +31,7 @@ PORT = 5201
 SECONDS = 5
 ROUNDS = 3
 PINGS = 3000
-# The plugin itself is kept under its own name, for some look at that. Each ADD adds a line with its milliseconds.
+# The wrapped plugin keeps its file name, since some plugins read it. Each ADD appends a line with its milliseconds.
 WRAPPER = """\
 #!/bin/sh
 begin=$(date +%s%N)
@@ -40,7 +40,7 @@ status=$?
 [ "$CNI_COMMAND" != ADD ] || echo $((($(date +%s%N) - begin) / 1000000)) >>/run/bench-cni
 exit $status
 """
-# Seconds since 1970 at which the first answer came. All nodes have one clock.
+# Prints the time of the first answer in seconds since 1970. All nodes share one clock.
 FIRST_PACKET = """
 import socket, sys, time
 while True:
@@ -51,7 +51,7 @@ while True:
     print(time.time(), flush=True)
     time.sleep(3600)
 """
-# Takes what comes, or sends single bytes back: the first byte says which.
+# Reads all data, or sends single bytes back, depending on the first byte.
 SERVE = """
 import socket, sys, time
 with socket.create_server((sys.argv[1], int(sys.argv[2]))) as server:
@@ -100,7 +100,7 @@ connection.close()
 
 @dataclass
 class End:
-    """One end of a path: where it is, its address, and what runs a command there."""
+    """One end of a path: its node, its address, and the prefix of commands that run there."""
 
     node: Node
     address: str
@@ -113,7 +113,7 @@ class End:
 
 @dataclass
 class Path:
-    """Medians over some rounds: Mbit/s, microseconds of one byte there and back."""
+    """Medians over some rounds: Mbit/s, and the round-trip time of one byte in microseconds."""
 
     throughput: float
     latency: float
@@ -121,7 +121,7 @@ class Path:
 
 
 def measure(wanted: dict[str, tuple[End, End]]) -> dict[str, Path]:
-    """Measure from one end to the other, all of them in turn, so that what else the machine does meets all alike."""
+    """Measure all paths in turn in each round, so that other work of the machine affects all of them alike."""
     rates: dict[str, list[float]] = {name: [] for name in wanted}
     pings: dict[str, list[list[float]]] = {name: [] for name in wanted}
     with ThreadPoolExecutor(1) as pool:
@@ -187,7 +187,7 @@ def namespace(lab: Lab) -> Iterator[dict[str, End]]:
 
 @contextmanager
 def timed_plugin(node: Node, plugin: str) -> Iterator[None]:
-    """Have the time of each ADD written into /run/bench-cni of a node."""
+    """Record the time of each ADD in /run/bench-cni of a node."""
     wrapper = shlex.quote(WRAPPER.format(plugin=plugin))
     node.sh(
         f"rm -f /run/bench-cni; mkdir -p /opt/cni/bench && mv /opt/cni/bin/{plugin} /opt/cni/bench/ && "
@@ -206,7 +206,7 @@ def percentiles(values: list[float], unit: str, digits: int = 0) -> str:
 
 
 def burst(lab: Lab, network: str, target: str) -> dict[str, str]:
-    """Start pods at once on all compute hosts, and return how long the plugin took, and until their first packet."""
+    """Start pods at once on all compute hosts, and return the times of the plugin and until their first packet."""
     core, hosts = lab.core(), lab.group("compute")
     with ExitStack() as stack:
         for node in hosts:
@@ -244,7 +244,7 @@ def burst(lab: Lab, network: str, target: str) -> dict[str, str]:
 
 @contextmanager
 def by_hand(lab: Lab) -> Iterator[dict[str, End]]:
-    """Wire a bridge of Open vSwitch on two hosts by hand, with the same datapath and a VXLAN tunnel between them."""
+    """Set up Open vSwitch bridges on two hosts by hand, with the same datapath and a VXLAN tunnel between them."""
     hosts = lab.group("compute")[:2]
     status = json.loads(hosts[0].sh("goodnetctl status --json"))
     mtu = status["mtu"]
@@ -273,7 +273,7 @@ def by_hand(lab: Lab) -> Iterator[dict[str, End]]:
                 ]
                 ends[name] = End(node, address, f"ip netns exec bench-{name}")
             node.sh("set -e\n" + "\n".join(lines))
-        # The first packet to a host only asks for its MAC.
+        # The first packet to a host only triggers an ARP request.
         ping = f"{ends['one'].prefix} ping -c 1 -W 1 {ends['three'].address} && echo there"
         wait_for("the hosts reach each other", lambda: "there" in ends["one"].node.sh(ping, check=False), seconds=20)
         yield ends
@@ -291,9 +291,9 @@ def paths(name: str, ends: dict[str, End]) -> dict[str, tuple[End, End]]:
 
 
 def carried(lab: Lab, network: str) -> tuple[dict[str, str], dict[str, Path]]:
-    """Return what a network that the lab runs with does: how fast pods come up, and what it carries between them.
+    """Return the measurements of the lab's network: how fast pods start, and throughput and latency between them.
 
-    Beside GoodNet a bridge that is wired by hand is measured, in the same datapath.
+    With GoodNet, bridges that are set up by hand in the same datapath are measured, too.
     """
     with namespace(lab) as ends:
         texts = burst(lab, network, ends["one"].address)
@@ -303,7 +303,7 @@ def carried(lab: Lab, network: str) -> tuple[dict[str, str], dict[str, Path]]:
 
 
 def cluster(hosts: int, pods: int, tenants: int, edge: bool) -> State:
-    """Return what the first host of a cluster knows; on an edge all tenants have an external address."""
+    """Return the state that the first host of a cluster knows; on an edge host all tenants have an external address."""
     nodes = tuple(
         Host(
             f"host{number}",
@@ -353,9 +353,9 @@ def cluster(hosts: int, pods: int, tenants: int, edge: bool) -> State:
 
 
 def scale(lab: Lab) -> list[list[str]]:
-    """Return rows about clusters of several sizes: how many flows, and how long they take to compute and to load.
+    """Return rows about clusters of several sizes: the number of flows, and the times to compute and to load them.
 
-    They are loaded into a bridge beside the one that is used.
+    They are loaded into a separate bridge.
     """
     node = lab.group("compute")[0]
     datapath = json.loads(node.sh("goodnetctl status --json"))["datapath"]

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""End-to-end tests, on a lab on which the platform is installed and the demo application runs.
+"""End-to-end tests, on a lab with the platform and the demo application.
 
-`make e2e` prepares it. CLOUDBANG_LAB is the directory of the lab's keys and kubeconfig, build/lab by default.
+`make e2e` prepares the lab. CLOUDBANG_LAB is the directory of its keys and kubeconfig, build/lab by default.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if str(COLLECTIONS) not in sys.path:
 
 from .lab import Lab
 
-# What only looks comes before what breaks things.
+# Tests that only read come before tests that break something.
 ORDER = ["traffic", "cluster", "apps", "routes", "stacks", "tenants", "goodnet", "hardening", "walls_network"]
 ORDER += ["idempotence", "bad_input", "secrets", "load", "failover", "add_node", "repair"]
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # shellcheck shell=sh
-# Runs a script as the main process of a unit sees the host: in its mounts, as its user, without capabilities.
+# Runs a script with the mounts and the user of a unit's main process, and without capabilities.
 # Usage: UNIT SCRIPT
 pid=$(systemctl show --property=MainPID --value "$1")
 user=$(awk '$1 == "Uid:" {print $3}' "/proc/$pid/status")

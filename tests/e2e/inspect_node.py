@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs on a node: prints its processes, files and listening sockets as JSON. Only Python's own library."""
+"""Runs on a node and prints its processes, files and listening sockets as JSON. Uses only Python's standard library."""
 
 import glob
 import grp

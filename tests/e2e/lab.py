@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the end-to-end tests share: the lab, its API, and clients that send requests all the time."""
+"""Shared by the end-to-end tests: the lab, its API, and clients that send requests continuously."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def run(*command: str | Path, seconds: float = 60, check: bool = True, **more: A
 
 @dataclass
 class Play:
-    """What a playbook did: changed tasks, counters and results by host."""
+    """The result of a playbook run: changed tasks, counters and results by host."""
 
     returncode: int
     stats: dict[str, dict[str, int]]
@@ -161,7 +161,7 @@ class Lab:
         return self.kubectl("exec", "-n", namespace, pod, "--", "python3", "-c", code).stdout
 
     def measured(self, name: str, value: Any) -> None:
-        """Keep and show a measurement."""
+        """Record and print a measurement."""
         self.measurements[name] = value
         REPORT.parent.mkdir(parents=True, exist_ok=True)
         REPORT.write_text(json.dumps(self.measurements, indent=2, sort_keys=True) + "\n")
@@ -182,7 +182,7 @@ class Lab:
         }
 
     def play(self, playbook: str | Path, *arguments: str, check: bool = True, seconds: float = 300) -> Play:
-        """Run a playbook and return what it did."""
+        """Run a playbook and return its result."""
         done = run(*self.command(playbook, *arguments), seconds=seconds, check=False, env=self.environment())
         text = done.stdout + done.stderr
         stats: dict[str, dict[str, int]] = {}
@@ -228,7 +228,7 @@ class Lab:
         raise AssertionError(f"no load balancer holds {VIP}")
 
     def healthy(self, seconds: float = 120, names: set[str] | None = None) -> None:
-        """Wait until all nodes are ready, all system pods run, and every member of etcd answers."""
+        """Wait until all nodes are ready, all system pods run, and all etcd members are healthy."""
         wanted = names or {node.name for node in self.kubernetes_nodes}
 
         def ready() -> bool:
@@ -252,12 +252,12 @@ class Lab:
 
 
 def in_network_of(container: str) -> str:
-    """Return what runs the rest of a command line with the network of a container (its ID), on its node."""
+    """Return the prefix of a command line that runs it in the network of a container (its ID), on its node."""
     return f"nsenter --target $(ctr --namespace=k8s.io tasks ls | awk '$1 == \"{container}\" {{print $2}}') --net"
 
 
 def inside(node: Node, unit: str, script: str) -> str:
-    """Return what a script prints that sees the host as the main process of a unit does."""
+    """Return the output of a script that runs with the user and the mounts of a unit's main process."""
     program = Path(__file__).with_name("inside.sh").read_text()
     return node.sh(f"sh -c {shlex.quote(program)} inside {unit} {shlex.quote(script)} 2>&1", check=False)
 
@@ -272,7 +272,7 @@ def etcdctl(node: Node, arguments: str) -> str:
 
 @dataclass
 class Traffic:
-    """What a client saw that never stopped asking."""
+    """The observations of clients that send requests continuously."""
 
     sent: int = 0
     failures: list[str] = field(default_factory=list)
@@ -288,7 +288,7 @@ class Traffic:
 
     @property
     def p99(self) -> float:
-        """Return how long 99 of 100 answers took at most, in seconds from when the request was due."""
+        """Return the 99th percentile of the latency, in seconds from the time at which a request was due."""
         return sorted(self.latencies)[int(len(self.latencies) * 0.99)] if self.latencies else float("inf")
 
 
@@ -306,10 +306,10 @@ def traffic(
     rate: float | None = None,
     source: str | None = None,
 ) -> Iterator[Traffic]:
-    """Send requests until the block ends. What gets no answer with the status 200 is a failure and is not repeated.
+    """Send requests until the block ends. A request without an answer of status 200 is a failure and is not repeated.
 
-    source is the address to ask from. With rate, all clients together send so many requests a second, also while
-    answers take long; else each sends its next one a pause after an answer.
+    source is the address to send from. With rate, all clients together send that many requests a second, also while
+    answers are slow; without it, each client sends its next request a pause after an answer.
     """
     seen = Traffic()
     lock = threading.Lock()

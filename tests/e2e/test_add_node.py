@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A host is added to the inventory, joins, and the others' services do not notice."""
+"""A host that is added to the inventory joins the cluster without an effect on the services of other hosts."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SERVICES = (
 
 @pytest.fixture(scope="module")
 def newcomer(lab: Lab) -> Iterator[Node]:
-    """Boot the host; afterwards take it out of the cluster and the lab."""
+    """Boot the host; afterwards remove it from the cluster and the lab."""
     node = Node("compute3", "10.92.0.23", ("compute",))
     begin = time.monotonic()
     lab.play("cloudbang.platform.lab_up", *EXTRA)
@@ -39,7 +39,7 @@ def newcomer(lab: Lab) -> Iterator[Node]:
 
 
 def invocations(lab: Lab) -> dict[str, str]:
-    """Return what names each run of each service: another one means a restart."""
+    """Return the invocation IDs of all services: another one means a restart."""
     command = f"systemctl show --property Id --property InvocationID --property MainPID {SERVICES}"
     with ThreadPoolExecutor(len(lab.nodes)) as pool:
         return dict(zip(lab.nodes, pool.map(lambda node: node.sh(command), lab.nodes.values())))
@@ -67,7 +67,7 @@ def test_the_whole_site_knows_it_and_restarts_nothing(lab: Lab, newcomer: Node) 
 
 
 def test_pods_run_there_and_reach_the_others(lab: Lab, newcomer: Node) -> None:
-    """In both directions, by address and by the name of a Service, whose DNS servers are on other hosts."""
+    """In both directions, by address and by the name of a Service. The DNS servers are on other hosts."""
     core = lab.core()
     space = "e2e-newcomer"
     ready = {"httpGet": {"path": "/status/200", "port": 8000}, "periodSeconds": 1}
@@ -92,7 +92,7 @@ def test_pods_run_there_and_reach_the_others(lab: Lab, newcomer: Node) -> None:
         found = {name: wait_for(f"{name} is ready", lambda name=name: address(name), 90) for name in ("here", "there")}
         for name, other in (("here", "there"), ("there", "here")):
             assert fetch(name, found[other])
-            # kube-proxy hears of a new Service a moment after the API server.
+            # kube-proxy knows of a new Service a moment after the API server.
             wait_for(f"{name} reaches {other}", lambda name=name, other=other: fetch(name, other), 20)
     finally:
         core.delete_namespace(space)

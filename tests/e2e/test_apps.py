@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The life of an application, by the modules, while a client with keep-alive connections never stops asking."""
+"""The life cycle of an app with the modules, while a client with keep-alive connections sends requests continuously."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def play(lab: Lab, name: str, check: bool = True, mode: tuple[str, ...] = (), **
 
 
 def version(path: str = "/status/200") -> str:
-    """Return which release answers."""
+    """Return the version of the release that answers."""
     request = urllib.request.Request(f"http://{VIP}{path}", headers={"Host": DOMAIN})
     with urllib.request.urlopen(request, timeout=5) as answer:
         return str(answer.headers["X-Version"])
@@ -71,7 +71,7 @@ def test_pods_are_on_two_hosts(lab: Lab) -> None:
 
 
 def steady(lab: Lab, what: str, action: Any) -> Any:
-    """Do something without one failed request."""
+    """Run an action and assert that no request fails."""
     with traffic(VIP, 80, "/status/200", {"Host": DOMAIN}) as seen:
         result = action()
     lab.measured(f"apps: {what}", {"requests": seen.sent, "failed": len(seen.failures)})
@@ -95,21 +95,21 @@ def test_new_release_keeps_the_scale(lab: Lab) -> None:
     assert (version(), ready(lab)) == ("2", 3)
 
 
-def test_go_back_to_the_last_good_release(lab: Lab) -> None:
-    result = steady(lab, "rollback", lambda: play(lab, "release", release="last_good")).result("Go back")
+def test_rollback_to_the_last_good_release(lab: Lab) -> None:
+    result = steady(lab, "rollback", lambda: play(lab, "release", release="last_good")).result("Roll back")
     assert result["changed"]
     assert version() == "1"
-    assert not play(lab, "release", release="last_good").result("Go back")["changed"]
+    assert not play(lab, "release", release="last_good").result("Roll back")["changed"]
 
 
-def test_go_back_to_a_number(lab: Lab) -> None:
-    assert play(lab, "release", release=2).result("Go back")["changed"]
+def test_rollback_to_a_number(lab: Lab) -> None:
+    assert play(lab, "release", release=2).result("Roll back")["changed"]
     assert version() == "2"
 
 
 @pytest.fixture
 def quota(lab: Lab, what: str) -> Iterator[None]:
-    """Leave no room for one more pod."""
+    """A quota that allows no additional pod."""
     if what != "exceeded quota":
         yield
         return
@@ -122,7 +122,7 @@ def quota(lab: Lab, what: str) -> Iterator[None]:
 def test_a_release_that_never_was_is_refused(lab: Lab) -> None:
     done = play(lab, "release", check=False, release=77)
     assert done.returncode
-    assert "77" in done.result("Go back")["msg"]
+    assert "77" in done.result("Roll back")["msg"]
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_a_release_that_never_was_is_refused(lab: Lab) -> None:
         ("exceeded quota", {}, ["exceeded quota: e2e", "pods=3"]),
     ],
 )
-def test_a_release_that_fails_says_why_and_goes_back(
+def test_a_release_that_fails_says_why_and_is_rolled_back(
     lab: Lab, quota: None, what: str, variables: dict[str, str], reasons: list[str]
 ) -> None:
     done = steady(lab, f"failed release, {what}", lambda: play(lab, "app", check=False, **{"version": 3, **variables}))
@@ -162,7 +162,7 @@ def test_stopped_and_started(lab: Lab) -> None:
 def test_absent(lab: Lab) -> None:
     done = play(lab, "state", state="absent")
     assert done.result("Start, stop or remove")["changed"]
-    assert done.result("Look")["apps"] == []
+    assert done.result("Get the apps of the tenant")["apps"] == []
     with pytest.raises(urllib.error.HTTPError):
         version()
     core = lab.core()

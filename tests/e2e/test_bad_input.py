@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Wrong or partial input to the site playbook: it stops before any change, or does for a part what it does for all."""
+"""Wrong or partial input to the site playbook: it stops before any change, or does the same as a run for all hosts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .test_add_node import EXTRA, newcomer
 __all__ = ["newcomer"]
 SITE = "cloudbang.platform.site"
 CHECKS = {"Check the inventory", "Gather preflight facts of the hosts", "Check the hosts", "Fail if there are errors"}
-# Without each kind of host once, and with each way to write a limit.
+# Each kind of host is missing once, and each syntax of a limit is used.
 LIMITS = [
     "management1:compute2:loadbalancer2",
     pytest.param("all:!management1", marks=pytest.mark.drill),
@@ -27,12 +27,12 @@ LIMITS = [
 
 
 def short(task: str) -> str:
-    """Return the name of a task without that of its role."""
+    """Return the name of a task without the name of its role."""
     return task.rpartition(" : ")[2]
 
 
 def result(done: Any, task: str) -> dict[str, Any]:
-    """Return the one result of a task that runs once."""
+    """Return the only result of a task that runs once."""
     [found] = [answer for name, _host, answer in done.tasks if short(name) == task]
     return dict(found)
 
@@ -52,7 +52,7 @@ def test_one_host_that_does_not_answer_stops_all_before_any_change(lab: Lab, tmp
 
 @pytest.mark.parametrize("pattern", LIMITS)
 def test_a_part_of_the_hosts_gets_the_same_configuration(lab: Lab, pattern: str) -> None:
-    """What etcd, HAProxy and keepalived have to know of other hosts does not depend on which of them are in the run."""
+    """The configuration of other hosts in etcd, HAProxy and keepalived does not depend on the hosts of the run."""
     assert lab.play(SITE, "--check", "--diff", "--limit", pattern).changed == {}
 
 

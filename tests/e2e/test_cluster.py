@@ -16,7 +16,7 @@ PODS = {"one": "compute1", "two": "compute2"}
 
 @pytest.fixture(scope="module")
 def addresses(lab: Lab) -> Iterator[dict[str, str]]:
-    """Run one pod on each compute host, and a service in front of the second."""
+    """Run a pod on each compute host, and a Service for the second one."""
     core = lab.core()
     core.create_namespace({"metadata": {"name": NAMESPACE}})
     try:

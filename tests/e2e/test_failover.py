@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Hosts lose power while the API is read and an application is used through the virtual IP."""
+"""Hosts lose power while clients use the API and an application through the virtual IP."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from kubernetes import client
 
 from .lab import DEMO_DOMAIN, NETWORK, VIP, Lab, Node, Traffic, traffic, wait_for
 
-# What does not depend on the network is shown on the lab with Calico; on the one with GoodNet it is a drill.
+# Tests that do not depend on the network always run on the lab with Calico. On the one with GoodNet they are drills.
 with_any_network = [pytest.mark.drill] if NETWORK == "goodnet" else []
-# Far above what is measured: a slow machine fails no test, a service that stays away does.
+# Far above the measured gaps, so that only a service that stays unavailable fails a test, not a slow machine.
 LONGEST_GAP = 30
 
 
 @pytest.fixture(autouse=True)
 def whole(lab: Lab) -> Iterator[None]:
-    """Leave a lab as it was found."""
+    """Start all nodes again and wait for a healthy cluster after each test."""
     yield
     for node in lab.nodes.values():
         node.start()
@@ -27,12 +27,12 @@ def whole(lab: Lab) -> Iterator[None]:
 
 
 def back(lab: Lab, node: Node) -> None:
-    """Give power back: all that ran comes back by itself."""
+    """Restore the power of a node, and wait until everything has started on its own."""
     begin = datetime.now(timezone.utc)
     node.start()
     node.booted()
     leases = client.CoordinationV1Api(lab.api())
-    # Until its grace period is over a lost node still counts as ready: only a new sign of life tells.
+    # A lost node counts as ready until its grace period is over, so only a new heartbeat shows that it is back.
     wait_for(
         f"{node.name} gives a sign of life",
         lambda: leases.read_namespaced_lease(node.name, "kube-node-lease", _request_timeout=5).spec.renew_time > begin,
@@ -48,7 +48,7 @@ def report(lab: Lab, what: str, seen: Traffic) -> None:
 
 
 def test_a_management_host_is_lost(lab: Lab) -> None:
-    # The one that the playbooks' tasks run on when they run on one host.
+    # Tasks of the playbooks that run on a single host run on this one.
     name = "management1"
     node = lab.nodes[name]
     app = traffic(VIP, 80, "/get", {"Host": DEMO_DOMAIN})

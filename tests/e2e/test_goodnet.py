@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Tenants' networks on the lab: who reaches whom by every way there is, and what survives what.
-
-For a lab that runs with GoodNet.
-"""
+"""The networks of tenants on a lab with GoodNet: reachability on all paths, and behaviour during failures."""
 
 from __future__ import annotations
 
@@ -22,9 +19,9 @@ from kubernetes import client
 
 from .lab import DEMO_DOMAIN, IMAGE, VIP, Lab, Node, in_network_of, traffic, wait_for
 
-# Namespace to tenant. The last one is the platform's by its name.
+# Namespace to tenant. The name of the last one makes it a namespace of the platform.
 NAMESPACES = {"e2e-red": "e2e-red", "e2e-more": "e2e-red", "e2e-blue": "e2e-blue", "cloudbang-e2e": ""}
-# Name to namespace and host. The first two are asked, the others ask.
+# Name to namespace and host. The first two are servers, the others are clients.
 PODS = {
     "near": ("e2e-red", "compute1"),
     "far": ("e2e-red", "compute2"),
@@ -36,9 +33,9 @@ TARGETS = ("near", "far")
 # Outside of the cluster, in the network of its nodes.
 OUTSIDE = "storage1"
 EXTERNAL = "10.92.0.200"
-# This machine, outside of the nodes' own network: whoever goes there leaves the cluster.
+# This machine, outside of the nodes' own network: packets to it leave the cluster.
 CONTROLLER = "10.93.0.1"
-# Seconds without the holder of the external addresses. What answers sooner has moved.
+# Seconds without the holder of the external addresses. An address that answers sooner has moved.
 AWAY = 10
 UDP_PORT, LISTEN_SECONDS = 7777, 12
 # Each line of the answer is an address that was reached.
@@ -160,12 +157,12 @@ def pods(lab: Lab) -> Iterator[dict[str, Pod]]:
 
 
 def reached(run: Any, targets: list[str]) -> set[str]:
-    """Return which of the addresses answer the one who runs a command."""
+    """Return the addresses that answer a client; run runs a command on the client."""
     return set(run(f"python3 -c {shlex.quote(ASK)} {' '.join(targets)}").split())
 
 
 def ways(lab: Lab, pods: dict[str, Pod]) -> dict[tuple[str, str], str]:
-    """Return each way to each target: (target, way) to address."""
+    """Return the addresses of all paths to all targets, by (target, path)."""
     found = {}
     for name in TARGETS:
         found[name, "pod"] = f"{pods[name].ip}:8000"
@@ -176,7 +173,7 @@ def ways(lab: Lab, pods: dict[str, Pod]) -> dict[tuple[str, str], str]:
 
 
 def test_who_reaches_whom_by_which_way(lab: Lab, pods: dict[str, Pod]) -> None:
-    """Clients behind a NodePort are of nobody's network, so it is open to all."""
+    """A NodePort is open to all clients, because those behind it belong to no tenant."""
     every = ways(lab, pods)
     outside = lab.nodes[OUTSIDE]
     routes = [f"{pods[name].ip}/32 via {pods[name].node.address}" for name in TARGETS]
@@ -191,7 +188,7 @@ def test_who_reaches_whom_by_which_way(lab: Lab, pods: dict[str, Pod]) -> None:
     wrong = []
     for asker, answered in answers.items():
         for (target, way), address in every.items():
-            # A program outside has no route to Services.
+            # A client outside of the cluster has no route to Services.
             wanted = way.startswith("NodePort") or asker not in ("blue", OUTSIDE)
             if (address in answered) != wanted:
                 wrong.append(f"{asker} {'does not reach' if wanted else 'reaches'} {target} by its {way}")
@@ -201,7 +198,7 @@ def test_who_reaches_whom_by_which_way(lab: Lab, pods: dict[str, Pod]) -> None:
 
 
 def test_what_pods_forge(lab: Lab, pods: dict[str, Pod]) -> None:
-    """A pod sends with the address of another tenant's, of a host's and in tunnels of its own making."""
+    """A pod sends with addresses of another tenant's pod and of a host, and in forged tunnel packets."""
     tenants = json.loads(lab.nodes["compute1"].sh("goodnetctl tenants --json"))
     vni = next(one["vni"] for one in tenants if one["name"] == "e2e-red")
     red, blue, underlay = pods["red"], pods["blue"], {}
@@ -239,13 +236,13 @@ def test_what_pods_forge(lab: Lab, pods: dict[str, Pod]) -> None:
     heard_of = {name: set(text.split("\n")) - {"listening", ""} for name, text in texts.items()}
     wrong = [f"{name}: {text}" for name, lines in heard_of.items() for text in lines - {"honest"}]
     lab.measured("isolation: forged packets", {"sent": len(packets["blue"]), "wrong": len(wrong)})
-    # Without the honest one nothing was listening.
+    # The honest packet shows that the target was listening.
     assert all("honest" in lines for lines in heard_of.values()), texts
     assert wrong == []
 
 
 def test_agents_restart_under_load(lab: Lab) -> None:
-    """Killed, restarted, and restarted once more while it starts, on every host."""
+    """The agents of all hosts are killed, and restarted while systemd starts them again."""
     hosts = lab.kubernetes_nodes
     begin = f"@{time.time():.0f}"
     with traffic(VIP, 80, "/get", {"Host": DEMO_DOMAIN}, clients=20, rate=200, timeout=20) as kept:
@@ -265,7 +262,7 @@ def test_agents_restart_under_load(lab: Lab) -> None:
     )
     assert kept.failures == []
     assert kept.sent > 200
-    # The flows that are there stay: an agent that starts has nothing to change.
+    # The existing flows stay: an agent that starts has nothing to change.
     for node in hosts:
         log = node.sh(f"journalctl --unit goodnet-agent --since {begin} --output cat")
         assert "Started goodnet-agent" in log, node.name
@@ -273,7 +270,7 @@ def test_agents_restart_under_load(lab: Lab) -> None:
 
 
 def test_a_burst_of_pods(lab: Lab) -> None:
-    """All get an address, and nothing of them is left."""
+    """All pods get an address, and nothing is left of them after their deletion."""
     count, namespace, host = 30, "e2e-burst", lab.nodes["compute2"]
     ports = "ovs-vsctl list-ports br-goodnet | grep -c ^gn"
     before = int(host.sh(ports, check=False) or 0)
@@ -340,7 +337,7 @@ def provider(lab: Lab) -> Node:
 
 
 class Door(http.server.ThreadingHTTPServer):
-    """A server outside of the cluster that notes when it was asked, and by which address."""
+    """A server outside of the cluster that records the time and the source address of requests."""
 
     def __init__(self, address: str) -> None:
         self.seen: list[tuple[float, str]] = []
@@ -361,7 +358,7 @@ class Visitor(http.server.BaseHTTPRequestHandler):
 
 @contextmanager
 def leaving(pod: Pod) -> Iterator[Door]:
-    """Let a pod ask a server outside all the time."""
+    """Let a pod send requests to a server outside of the cluster continuously."""
     with Door(CONTROLLER) as door:
         threading.Thread(target=door.serve_forever, daemon=True).start()
         url = f"http://{CONTROLLER}:{door.server_address[1]}/"
@@ -374,9 +371,9 @@ def leaving(pod: Pod) -> Iterator[Door]:
 
 
 def test_external_addresses_move_with_their_holder(lab: Lab, pods: dict[str, Pod], external: str) -> None:
-    """Into the tenant and out of it: the longest gap when the holder loses power is measured, wanted 3 s."""
+    """Measures the longest gap of incoming and outgoing connections when the holder loses power; wanted are 3 s."""
 
-    # By the router, as most clients.
+    # Through the router, like most clients.
     options: dict[str, Any] = {"keep_alive": False, "pause": 0.05, "timeout": 0.3, "source": CONTROLLER}
 
     def answers() -> bool:
@@ -398,7 +395,7 @@ def test_external_addresses_move_with_their_holder(lab: Lab, pods: dict[str, Pod
     out = max(after - before for before, after in zip(times, times[1:]))
     gaps = {"in": round(seen.gap, 2), "out": round(out, 2)}
     lab.measured("holder of the external addresses loses power: longest gap, seconds", gaps)
-    # Nothing left with another address meanwhile.
+    # No request left with another address in the meantime.
     assert {address for _moment, address in door.seen} == {external}
     assert max(gaps.values()) < AWAY
     holder.booted()

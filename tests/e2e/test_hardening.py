@@ -47,7 +47,7 @@ PROCESSES = {
 
 @pytest.fixture(scope="module")
 def found(lab: Lab) -> dict[str, dict[str, Any]]:
-    """Look into all nodes at once."""
+    """Inspect all nodes in parallel."""
     script = Path(__file__).with_name("inspect_node.py").read_text()
     with ThreadPoolExecutor(len(lab.nodes)) as pool:
         answers = pool.map(lambda node: json.loads(node.sh(script, program="python3")), lab.nodes.values())
@@ -56,7 +56,7 @@ def found(lab: Lab) -> dict[str, dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def kubelets(lab: Lab) -> dict[str, dict[str, Any]]:
-    """Return the configuration that each kubelet runs with, as it tells."""
+    """Return the configuration that each kubelet reports."""
     core = lab.core()
     answers = {}
     for node in lab.kubernetes_nodes:
@@ -311,7 +311,7 @@ DEFAULTS = options.defaults(load)
 
 
 def setting(name: str) -> Any:
-    """Return the value of a variable in the lab, which leaves those that declarations depend on as they are."""
+    """Return the value of a variable in the lab, where those that declarations depend on have their defaults."""
     return NETWORK if name == "cloudbang_network" else DEFAULTS.get(name)
 
 
@@ -352,7 +352,7 @@ def test_every_drop_in_and_every_own_unit_is_root_s_alone(found: dict[str, Any])
 # -- processes -----------------------------------------------------------------------------------------------------
 
 
-# What each service may read of all that not everybody may read. None of them is root.
+# The files that each service can read and that are not readable for all users. No service runs as root.
 SERVICES = {one.unit: one for role in DECLARED for one in role.confined}
 SECRET = "/etc /var/lib/kubelet /var/lib/kube-proxy /var/lib/etcd /var/log/kubernetes /root"
 
@@ -377,7 +377,7 @@ def test_who_breaks_into_a_service_reaches_no_other_process(lab: Lab, unit: str)
         for socket, refused in (("containerd/containerd.sock", "7"), ("dbus/system_bus_socket", "7")):
             ask = f"curl --silent --http2-prior-knowledge --unix-socket /run/{socket} http://x/ >/dev/null; echo $?"
             assert inside(node, unit, ask).strip() == refused, (node.name, socket)
-            # Nothing is refused for want of what is looked for.
+            # The socket exists, so the refusal has no other reason.
             assert node.sh(ask).strip() != refused, (node.name, socket)
         assert inside(node, unit, "systemd-run --quiet --wait true 2>/dev/null; echo $?").strip() != "0", node.name
         assert (
@@ -496,7 +496,7 @@ MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 
 
 def status(url: str, method: str = "GET", **headers: str) -> int:
-    """Ask without credentials. Whose certificate it is, is another test's question."""
+    """Return the status of a request without credentials. Another test checks the certificate of the server."""
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -529,7 +529,7 @@ def test_kubelets_tell_nothing_to_anonymous_requests(lab: Lab, node: str, path: 
 
 
 def believed(authority: str, url: str) -> bool:
-    """Return whether a client that trusts an authority takes the answer of a server."""
+    """Return whether a client that trusts an authority accepts the certificate of a server."""
     context = ssl.create_default_context(cafile=str(STATE / "pki" / f"{authority}.crt"))
     try:
         urllib.request.urlopen(url, timeout=5, context=context).close()
@@ -673,7 +673,7 @@ def test_a_node_changes_only_itself(lab: Lab) -> None:
 
 
 def as_node(lab: Lab, node: Node, arguments: str) -> str:
-    """Use the API as a node does: with its certificate, from here."""
+    """Run kubectl with the certificate of a node, on this machine."""
     script = "cd /etc/kubernetes; cat kubelet.conf; echo ---; cat pki/kubelet-client.crt pki/kubelet-client.key"
     config, pem = node.sh(script).split("---\n", 1)
     content = yaml.safe_load(config)

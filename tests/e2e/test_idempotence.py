@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The site playbook on a site that is as it should be: nothing changes, in no mode."""
+"""The site playbook changes nothing on a cluster that it has installed, in any mode."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What happens in the life of an app, under load: 200 requests a second on kept connections and 50 on new ones."""
+"""The life cycle of an app under load: 200 requests a second on kept connections and 50 on new ones."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PLAYBOOKS = Path(__file__).parent / "playbooks"
 TENANT = "e2e-load"
 DOMAIN = "load.example.org"
 KEPT, NEW = 200, 50
-# Longer than any answer takes on a busy machine, so what counts as failed has failed.
+# Longer than any answer takes on a busy machine, so that a slow answer does not count as failed.
 TIMEOUT = 20
 LONGEST = 180
 
@@ -44,7 +44,7 @@ def route(lab: Lab, **options: Any) -> None:
 
 
 def version() -> str:
-    """Return which release answers."""
+    """Return the version of the release that answers."""
     request = urllib.request.Request(f"http://{VIP}/status/200", headers={"Host": DOMAIN})
     with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
         return str(answer.headers["X-Version"])
@@ -64,7 +64,7 @@ def shop(lab: Lab) -> Iterator[None]:
 
 @contextmanager
 def load(address: str, port: int = 80) -> Iterator[tuple[Traffic, Traffic]]:
-    """Ask all the time, on kept and on new connections."""
+    """Send requests continuously, on kept and on new connections."""
     headers = {"Host": DOMAIN}
     with (
         traffic(address, port, "/status/200", headers, clients=20, rate=KEPT, timeout=TIMEOUT) as kept,
@@ -74,7 +74,7 @@ def load(address: str, port: int = 80) -> Iterator[tuple[Traffic, Traffic]]:
 
 
 def steady(lab: Lab, what: str, action: Callable[[], Any]) -> Any:
-    """Do something under load, without one failed request."""
+    """Run an action under load and assert that no request fails."""
     with load(VIP) as (kept, new):
         time.sleep(1)
         begin = time.monotonic()
@@ -92,13 +92,13 @@ def steady(lab: Lab, what: str, action: Callable[[], Any]) -> Any:
         }
     lab.measured(f"load: {what}", figures)
     assert kept.failures + new.failures == []
-    # Without a load there is nothing to fail.
+    # The test means nothing without the load.
     assert kept.sent + new.sent > lasting * (KEPT + NEW) / 4
     return result
 
 
 def until_served(lab: Lab, what: str, wanted: str, action: Callable[[], Any]) -> Any:
-    """Do something and measure the seconds until the wanted version answers for the first time."""
+    """Run an action and measure the seconds until the wanted version answers for the first time."""
     begin = time.monotonic()
     served: list[float] = []
     stop = threading.Event()
@@ -129,14 +129,17 @@ def ready(lab: Lab) -> int:
 
 
 def test_time_from_deploying_to_serving(lab: Lab) -> None:
-    """The image is on the nodes; wanted are 5 s."""
+    """The image is on the nodes already; wanted are 5 s."""
     until_served(lab, "deploy to serving, wanted 5 s", "2", lambda: deploy(lab, "2"))
 
 
-def test_time_from_going_back_to_serving(lab: Lab) -> None:
+def test_time_from_rollback_to_serving(lab: Lab) -> None:
     """Wanted are 4 s."""
     until_served(
-        lab, "rollback to serving, wanted 4 s", "1", lambda: play(lab, "release", release="last_good").result("Go back")
+        lab,
+        "rollback to serving, wanted 4 s",
+        "1",
+        lambda: play(lab, "release", release="last_good").result("Roll back"),
     )
 
 
@@ -146,7 +149,7 @@ def test_new_release(lab: Lab) -> None:
 
 
 def test_rollback(lab: Lab) -> None:
-    assert steady(lab, "rollback", lambda: play(lab, "release", release="last_good")).result("Go back")["changed"]
+    assert steady(lab, "rollback", lambda: play(lab, "release", release="last_good")).result("Roll back")["changed"]
     assert version() == "1"
 
 

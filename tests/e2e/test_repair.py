@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs that were killed, and hosts that lost what they had, are repaired by the next run."""
+"""The next run repairs what a killed run left, and hosts that lost data."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def whole(lab: Lab) -> Iterator[None]:
 
 
 def pids_limit(lab: Lab, node: Node) -> int:
-    """Return what the running kubelet has, not what its file says."""
+    """Return the value of the running kubelet, not that of its file."""
     answer = lab.core().connect_get_node_proxy_with_path(node.name, "configz", _preload_content=False).data
     return int(json.loads(answer)["kubeletconfig"]["podPidsLimit"])
 
@@ -34,10 +34,10 @@ def in_file(node: Node) -> str:
 
 
 def test_a_killed_run_and_a_lost_restart_are_finished_by_the_next(lab: Lab) -> None:
-    """Kill the run when the new configuration is on the disk of a host and its service may not know it yet.
+    """Kill the run when a host has the new file and its service may not have read it yet.
 
-    Which of them does depends on the moment: the second host is made what a run leaves that was killed between file
-    and restart. Its file is as wanted, its process is not.
+    Whether the service was restarted depends on the moment. So the second host is prepared like one whose run was
+    killed between file and restart: its file has the new value, its process the old one.
     """
     node, other = lab.group("compute")
     change = ("-e", "kube_node_pids_limit=4000", "--limit", "compute")

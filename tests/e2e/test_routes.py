@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Routes through the load balancers, at their virtual IP."""
+"""Routes through the load balancers at the virtual IP."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def apps(lab: Lab) -> Iterator[None]:
 
 
 def route(lab: Lab, **options: Any) -> dict[str, Any]:
-    """Bring the route to what the options say, and see that a second run changes nothing."""
+    """Apply the route, and check that a second run changes nothing."""
     extra = ("-e", json.dumps({"e2e_route": options}))
     first = lab.play(PLAYBOOK, *extra).result("Route")
     assert not lab.play(PLAYBOOK, *extra).result("Route")["changed"]
@@ -39,7 +39,7 @@ def route(lab: Lab, **options: Any) -> dict[str, Any]:
 
 
 def ask(path: str = "/", port: int = 80, domain: str = DOMAIN) -> tuple[int, str, str]:
-    """Return status, body and where a redirect leads to."""
+    """Return the status, the body and the target of a redirect."""
     connection = http.client.HTTPConnection(VIP, port, timeout=5)
     try:
         connection.request("GET", path, headers={"Host": domain})

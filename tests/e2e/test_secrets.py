@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The site playbook with all that Ansible can show: no secret of the cluster is in what it leaves anywhere."""
+"""The site playbook with full verbosity and diffs shows no secret of the cluster and leaves none anywhere."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 from .lab import ROOT, STATE, Lab, Node
 
 SITE = "cloudbang.platform.site"
-# Secrets that have to be written again are the ones that a diff would show.
+# These files are changed, because a diff only shows secrets that are written again.
 SPOILT = {
     "management1": ["/etc/kubernetes/encryption.yaml", "/etc/kubernetes/pki/sa.key", "/etc/kubernetes/pki/ca.key"],
     "storage1": [
@@ -24,10 +24,10 @@ SPOILT = {
         "/etc/cloudbang-registry/pull/htpasswd",
     ],
 }
-# Not every host has a kubelet, and directories of pods go while find looks: both end it with an error after it has told
-# what there is. That it told something is asserted.
+# find fails on hosts without a kubelet, and if directories of pods disappear while it runs, but still prints the files
+# that it found. That it printed some is asserted.
 KEYS = "find /etc /var/lib/kubelet -name '*.key' -exec sed -n 2p {} + 2> /dev/null || true"
-# Patterns come by a file descriptor, so that the search itself puts none into a command line.
+# Patterns are passed on a file descriptor, so that the search itself puts none into a command line.
 SEARCH = """
 journalctl --no-pager --output=cat --since=@{start} | grep --text --fixed-strings --count --file=/dev/fd/3 3<<'PATTERNS'
 {patterns}
@@ -41,7 +41,7 @@ true
 
 
 def secrets(lab: Lab) -> set[str]:
-    """Return a line of each private key and secret of the cluster, as it is and as kubeconfigs have it."""
+    """Return a part of each private key and secret of the cluster, in plain form and in the form of kubeconfigs."""
     pki = STATE / "pki"
     found = {(pki / "encryption.key").read_text().strip()}
     for user, name in (("cloudbang", "registry-push"), ("node", "registry-pull")):
@@ -61,7 +61,7 @@ def secrets(lab: Lab) -> set[str]:
 
 
 def command_lines() -> set[str]:
-    """Return the arguments of every process here, which includes those in the lab's containers."""
+    """Return the arguments of all processes on this machine, including those in the lab's containers."""
     found = set()
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):
@@ -70,7 +70,7 @@ def command_lines() -> set[str]:
 
 
 def left_on(node: Node, patterns: set[str], start: int) -> list[str]:
-    """Return where a node's journal, logs and temporary files have one of the patterns."""
+    """Return the places in a node's journal, logs and temporary files that contain one of the patterns."""
     count, *files = node.sh(SEARCH.format(start=start, patterns="\n".join(sorted(patterns)))).split("\n")
     return [*([f"{count} lines of the journal"] if count.strip() != "0" else []), *(name for name in files if name)]
 
@@ -109,7 +109,7 @@ def test_no_secret_is_shown_or_left(lab: Lab, tmp_path: Path, arguments: tuple[s
 
 
 def test_the_search_finds_what_is_there(lab: Lab) -> None:
-    """A test of the test: a canary in a journal, a temporary file and a command line is found."""
+    """A test of the search itself: it finds a canary in a journal, a temporary file and a command line."""
     node, canary, start = lab.nodes["storage1"], "canary-0123456789abcdef", int(time.time())
     node.sh(f"echo {canary} | systemd-cat; echo {canary} > /tmp/canary; sleep 1")
     try:

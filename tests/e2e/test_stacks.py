@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A stack from a template on the lab: order, environment from a binding, and a failure that takes everything back."""
+"""A stack from a template on the lab: order, environment from a binding, and a failure that rolls everything back."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def status() -> int:
 
 
 def inside(lab: Lab, script: str) -> str:
-    """Return what a Python script prints in a pod of the front app."""
+    """Return the output of a Python script in a pod of the front app."""
     pods = lab.core().list_namespaced_pod(TENANT, label_selector="cloudbang.platform/app=front").items
     running = next(pod.metadata.name for pod in pods if pod.metadata.deletion_timestamp is None)
     return lab.python(TENANT, running, script)

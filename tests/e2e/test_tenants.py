@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Two tenants: who reaches whom, and that the gateway reaches both."""
+"""Two tenants: connections between them, and from the gateway to both."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def pods(lab: Lab, tenant: str) -> list[Any]:
 
 
 def reaches(lab: Lab, tenant: str, other: str) -> bool:
-    """Return whether each pod of a tenant reaches each pod of another; fail when only some do."""
+    """Return whether all pods of a tenant reach all pods of another one; fail if only some do."""
     targets = pods(lab, other)
     ways = [(one, two) for one in pods(lab, tenant) for two in targets if one.metadata.name != two.metadata.name]
 
@@ -59,7 +59,7 @@ def reaches(lab: Lab, tenant: str, other: str) -> bool:
 
 
 def through_the_gateway(tenant: str) -> bool:
-    """Return whether the app answers at its domain, also when each of its pods has been asked."""
+    """Return whether the app answers at its domain, with enough requests to reach each of its pods."""
     request = urllib.request.Request(f"http://{VIP}/status/200", headers={"Host": f"{tenant}.example.org"})
     for _number in range(10):
         with urllib.request.urlopen(request, timeout=5) as answer:
@@ -80,14 +80,14 @@ def test_gateway_reaches_isolated_tenants(lab: Lab, directory: Path) -> None:
 
 def test_a_peer_is_let_in_and_not_the_other_way_round(lab: Lab, directory: Path) -> None:
     play(lab, directory, peers="e2e-a")
-    wait_for("the peer is let in", lambda: reaches(lab, "e2e-a", "e2e-b"), seconds=30)
+    wait_for("the peer has access", lambda: reaches(lab, "e2e-a", "e2e-b"), seconds=30)
     assert not reaches(lab, "e2e-b", "e2e-a")
     assert play(lab, directory, peers="e2e-a").changed == {}
 
 
 def test_open_network(lab: Lab, directory: Path) -> None:
     play(lab, directory, network="open")
-    wait_for("everybody is let in", lambda: reaches(lab, "e2e-a", "e2e-b"), seconds=30)
+    wait_for("everybody has access", lambda: reaches(lab, "e2e-a", "e2e-b"), seconds=30)
     assert through_the_gateway("e2e-b")
 
 

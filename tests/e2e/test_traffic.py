@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The clients of the other tests, against a server on this machine: they hold their rate and miss no failure."""
+"""The clients of the other tests, against a server on this machine: they keep their rate and count every failure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .lab import traffic
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """Counts connections and requests; `status` is what it answers after `delay` seconds, None hangs up."""
+    """Counts connections and requests; answers with `status` after `delay` seconds, or hangs up if it is None."""
 
     request_queue_size = 128
 
@@ -64,7 +64,7 @@ def test_rate_and_connections(server: Server, keep_alive: bool) -> None:
     with traffic("127.0.0.1", server.server_port, "/", {}, clients=5, rate=50, keep_alive=keep_alive) as seen:
         time.sleep(1.5)
     assert seen.failures == [] and seen.sent == server.requests == len(seen.latencies)
-    # Two seconds with the one after the block's end; a busy machine sends less, never more.
+    # About two seconds, since requests continue for a moment after the block; a busy machine sends less, never more.
     assert 50 <= seen.sent <= 110
     assert server.connections == (5 if keep_alive else seen.sent)
 
@@ -73,7 +73,7 @@ def test_slow_answers_count_from_when_they_were_due(server: Server) -> None:
     server.delay = 0.2
     with traffic("127.0.0.1", server.server_port, "/", {}, clients=1, rate=20) as seen:
         time.sleep(1)
-    # One client at 20 a second can do five: the sixth is due long before it is sent.
+    # A client gets five answers a second and not 20: its sixth request is due long before it is sent.
     assert seen.p99 > 0.5
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Walls between the hosts' network, hosts and pods. storage1 is a machine of that network without Kubernetes."""
+"""Isolation between the hosts' network, hosts and pods. storage1 is a machine in that network without Kubernetes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from support.host_ports import CLOSED, ETCD, KUBELET, REGISTRY, SSH
 from .lab import NETWORK, ROOT, VIP, Lab, Node, in_network_of
 
 VRRP = (ROOT / "molecule" / "shared" / "vrrp.py").read_text()
-# Prints those of the given ADDRESS:PORT that take a TCP connection.
+# Prints those of the given ADDRESS:PORT that accept a TCP connection.
 PROBE = """
 import concurrent.futures, json, socket
 def opens(target):
@@ -46,7 +46,7 @@ def pods(lab: Lab) -> list[Any]:
 
 
 def opened(node: Node, *targets: str) -> set[str]:
-    """Return what takes a TCP connection of a host."""
+    """Return the targets that accept a TCP connection from a host."""
     return set(json.loads(node.sh(PROBE.format(targets=sorted(targets)), program="python3")))
 
 
@@ -56,7 +56,7 @@ def opened_by_pod(lab: Lab, pod: Any, *targets: str) -> set[str]:
 
 @contextmanager
 def routes(node: Node, by: Node, *targets: str) -> Iterator[None]:
-    """Have a host send packets for these addresses to another one."""
+    """Make a host route packets for these addresses through another host."""
     node.sh("\n".join(f"ip route replace {target} via {by.address}" for target in targets))
     try:
         yield
@@ -65,13 +65,13 @@ def routes(node: Node, by: Node, *targets: str) -> Iterator[None]:
 
 
 def heard(node: Node) -> int:
-    """Return how often keepalived has heard of another master, or of one that is none, or has changed its state."""
+    """Return how often keepalived has logged an advert of another master or of a stranger, or a change of its state."""
     said = node.sh("journalctl --unit=keepalived --no-pager")
     return sum("eceived advert" in line or "Entering" in line for line in said.splitlines())
 
 
 def dropped(node: Node, table: str, chain: str) -> int:
-    """Return how many packets of VRRP a chain has dropped on a host."""
+    """Return the number of VRRP packets that a chain has dropped on a host."""
     (line,) = (
         one
         for one in node.sh(f"nft list chain inet {table} {chain}").splitlines()
@@ -117,7 +117,7 @@ def test_pods_send_no_adverts(lab: Lab, pods: list[Any]) -> None:
 
 def test_pods_reach_of_hosts_what_is_meant_for_them(lab: Lab, stranger: Node, pods: list[Any]) -> None:
     management = [node.address for node in lab.group("management")]
-    # Where each of them listens.
+    # Each port on the hosts that listen on it.
     closed = {f"{node.address}:{SSH}" for node in lab.nodes.values()}
     closed |= {f"{node.address}:{KUBELET}" for node in lab.kubernetes_nodes}
     closed |= {f"{address}:{port}" for address in management for port in ETCD}
@@ -126,7 +126,7 @@ def test_pods_reach_of_hosts_what_is_meant_for_them(lab: Lab, stranger: Node, po
     meant = {f"{VIP}:6443", f"{VIP}:80", f"{VIP}:443", "10.96.0.1:443", "10.96.0.10:53"}
     meant |= {f"{address}:6443" for address in management}
     meant |= {f"{node.address}:80" for node in lab.group("loadbalancer")}
-    # They listen: another host is told so.
+    # Another host reaches them, so they do listen.
     assert opened(lab.group("compute")[0], *closed) == closed
     with ThreadPoolExecutor() as pool:
         found = list(pool.map(lambda pod: opened_by_pod(lab, pod, *closed, *meant), pods))

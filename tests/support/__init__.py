@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What several suites share. A suite has the directory `tests` on its path."""
+"""Code that several suites share. Each suite has the directory `tests` on its path."""

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What files of Python import, for tests of the arrows between packages."""
+"""The imports of Python files, for tests of the allowed dependencies between packages."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import functools
 
 @functools.cache
 def imports(text: str, package: str) -> tuple[str, ...]:
-    """Return the full names of the modules, or of things in modules, that a file of a package imports anywhere."""
+    """Return the full names of all modules, and of names in modules, that a file of a package imports."""
     found: list[str] = []
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import):

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""docs/security.md: each statement names the tests that hold it, and these exist."""
+"""Each statement of docs/security.md names the tests that verify it, and these tests exist."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "security.md"
-# What is open has no test that holds it.
-OPEN = "What is open"
-# Whom the page speaks about; each has a section.
+# No test verifies an open issue.
+OPEN = "Open issues"
+# Each has a section of the page.
 ACTORS = {
     "Tenant developer",
     "Tenant owner",
@@ -37,7 +37,7 @@ def rows() -> list[tuple[str, str, list[str]]]:
         if line.startswith("## "):
             section = line.removeprefix("## ").strip()
         cells = [cell.strip() for cell in line.strip("|").split("|")] if line.startswith("|") else []
-        if section != OPEN and len(cells) > 1 and not set(line) <= set("|-: ") and cells[-1] != "held by":
+        if section != OPEN and len(cells) > 1 and not set(line) <= set("|-: ") and cells[-1] != "tested by":
             found.append((section, cells[0], re.findall(r"`([^`]+)`", cells[-1])))
     return found
 
@@ -47,7 +47,7 @@ def functions(path: Path) -> set[str]:
     return {one.name for one in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(one, ast.FunctionDef)}
 
 
-def test_the_page_says_what_is_open() -> None:
+def test_the_page_lists_open_issues() -> None:
     assert f"\n## {OPEN}\n" in PAGE.read_text("utf-8")
 
 
@@ -58,7 +58,7 @@ def test_every_actor_has_a_section_with_statements() -> None:
 @pytest.mark.parametrize(
     ("statement", "tests"), [pytest.param(statement, tests, id=statement[:60]) for _section, statement, tests in rows()]
 )
-def test_every_statement_is_held_by_tests_that_exist(statement: str, tests: list[str]) -> None:
+def test_every_statement_names_tests_that_exist(statement: str, tests: list[str]) -> None:
     assert tests, f"{statement}: found no test, wanted PATH::FUNCTION"
     for test in tests:
         path, name = test.split("::")

@@ -190,8 +190,8 @@ def unexpected(error: Exception) -> str:
     place = f"{os.path.basename(last.filename)}:{last.lineno}, in {last.name}"
     named = f" ({shown(str(error))})" if isinstance(error, (KeyError, AttributeError)) else ""
     return (
-        f"found an unexpected {type(error).__name__}{named} at {place}; this is a fault of cloudbang.platform, please "
-        "report it; what was changed is not known: run app_info"
+        f"found an unexpected {type(error).__name__}{named} at {place}; this is a bug in cloudbang.platform, please "
+        "report it; it is not known what was changed: run app_info"
     )
 
 
@@ -199,7 +199,7 @@ def told(warnings: list[str]) -> list[str]:
     """Return warnings as a terminal may show them, each once and not too many."""
     texts = list(dict.fromkeys(map(visible, warnings)))
     more = len(texts) - MAX_WARNINGS
-    return texts if more <= 0 else [*texts[:MAX_WARNINGS], f"{more} more warnings, which are left out"]
+    return texts if more <= 0 else [*texts[:MAX_WARNINGS], f"{more} more warnings are not shown"]
 
 
 def mask(value: Any, hidden: list[str]) -> Any:

@@ -27,7 +27,7 @@ from ..conftest import Api
 
 @pytest.fixture
 def agent_api(api: Api) -> client.Api:
-    """The agent's own client, with its namespace made and its ConfigMap and Lease gone."""
+    """The agent's own client, with its namespace, and without its ConfigMap and Lease."""
     made = client.Api(api.kubeconfig)
     own = f"/namespaces/{objects.NAMESPACE}"
     body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": objects.NAMESPACE}}
@@ -47,7 +47,7 @@ def agent_api(api: Api) -> client.Api:
 
 
 def eventually(condition: Callable[[], bool], seconds: float = 10.0) -> bool:
-    """Say whether the condition becomes true in time."""
+    """Return whether the condition becomes true in time."""
     end = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > end:
@@ -57,9 +57,9 @@ def eventually(condition: Callable[[], bool], seconds: float = 10.0) -> bool:
 
 
 class Proxy:
-    """A way to the API that can be cut and opened again, on one port.
+    """A proxy of the API that can be closed and opened again on the same port.
 
-    It connects from the network namespace in which it was made, and listens in the one in which it is opened.
+    It connects from the network namespace in which it was created, and listens in the one in which it is opened.
     """
 
     def __init__(self, target: int) -> None:
@@ -78,7 +78,7 @@ class Proxy:
     def cut(self) -> None:
         assert self._server is not None
         for entry in (self._server, *self._open):
-            # Whoever waits in accept or recv is woken by shutdown, not by close.
+            # Only shutdown wakes a thread that waits in accept or recv; close does not.
             with contextlib.suppress(OSError):
                 entry.shutdown(socket.SHUT_RDWR)
             entry.close()

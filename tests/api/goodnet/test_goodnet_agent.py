@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The whole agent, with a real API, a real switch in user space, and pods that really speak to each other."""
+"""The whole agent, with a real API, a real switch in user space, and pods that exchange real packets."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ NODE = "alpha"
 
 @dataclass
 class World:
-    """A host with its switch, the way to the API, and the agent that runs now."""
+    """A host with its switch, a proxy of the API, and the running agent."""
 
     host: PrivateHost
     api: client.Api
@@ -69,7 +69,7 @@ class World:
         assert not self.thread.is_alive()
 
     def add(self, namespace: str, name: str) -> str:
-        """Make a pod as API, kubelet and runtime do together, and return its address."""
+        """Create a pod as the API, the kubelet and the runtime do, and return its address."""
         make_pod(self.api, namespace, name, self.settings.node)
         found = self.api.request("GET", f"/api/v1/namespaces/{namespace}/pods/{name}")
         netns = self.host.netns(name)
@@ -88,7 +88,7 @@ class World:
         return str(answer["address"])
 
     def reaches(self, name: str, address: str, seconds: float = 0.5, port: int = 80) -> bool:
-        """Say whether a pod can open a connection to an address."""
+        """Return whether a pod can open a connection to an address."""
         with wiring._inside(f"/run/netns/{self.host.prefix}{name}"), socket.socket() as client:
             client.settimeout(seconds)
             try:
@@ -105,7 +105,7 @@ class World:
 def running(
     api: Api, directory: Path, name: str, prepare: Callable[[PrivateHost], None], **more: Any
 ) -> Iterator[World]:
-    """Run an agent on a host of its own, which prepare has given what the settings in more ask for."""
+    """Run an agent on a host of its own. prepare gives the host what the settings in more require."""
     proxy = Proxy(int(api.url.rpartition(":")[2]))
     kubeconfig = directory / "kubeconfig"
     with PrivateHost(name) as host, pytest.MonkeyPatch.context() as patch:
@@ -139,7 +139,7 @@ def running(
             }
         )
         paths = agent.Paths(directory / "run", directory / "state", host.rundir)
-        # Requests to the API of the test itself go the agent's way: the test is in the host's namespace now.
+        # The test itself also sends its requests through the agent's proxy: it is in the host's network namespace now.
         made = World(host, client.Api(kubeconfig), proxy, settings, paths, None, None)  # type: ignore[arg-type]
         made.start()
         try:
@@ -233,7 +233,7 @@ def test_a_policy_is_in_force_and_gone_again(world: World) -> None:
     assert eventually(lambda: not world.reaches("r1", address))
     found = world.ask(op="trace", source="red/r1", destination="red/r2")
     assert "NetworkPolicy red/closed" in found["verdict"]
-    # Who asks by the labels of other pods needs to know those pods.
+    # An agent with a policy that selects other pods by label has to know these pods.
     spec["ingress"] = [{"from": [{"podSelector": {"matchLabels": {"app": "r1"}}}]}]
     world.api.request("PATCH", f"{path}/closed", body={"spec": spec}, content_type=client.MERGE)
     assert eventually(lambda: world.reaches("r1", address))
@@ -258,7 +258,7 @@ def test_the_switch_hears_of_other_hosts_before_it_sends_to_them(world: World) -
 
 
 def test_policies_hold_for_the_service_of_the_api(world: World) -> None:
-    """kube-proxy sends what goes there to a host, so it is judged before."""
+    """kube-proxy forwards packets for this Service to a host, so policies have to be checked before."""
     slices = world.api.request("GET", "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices/kubernetes")
     (endpoint,), (port,) = slices["endpoints"], slices["ports"]
     rules = """
@@ -301,12 +301,12 @@ def test_a_switch_that_starts_again_has_its_flows_within_five_seconds(world: Wor
     began = time.monotonic()
     assert eventually(lambda: world.flows() == before and world.reaches("r1", address), 10)
     assert time.monotonic() - began < 5
-    # The host reaches its pods again, too: its own port was made anew.
+    # The host reaches its pods again, too: its own port was recreated.
     assert eventually(lambda: world.reaches("host", address))
 
 
 def test_traffic_goes_on_without_agent_and_without_api(world: World) -> None:
-    """The agent stops and starts while the API is away: from its copy on disk it has the same flows again."""
+    """The agent is restarted while the API is unavailable, and computes the same flows from its copy on disk."""
     before = world.flows()
     address = world.ask(op="show")["pods"][1]["address"]
     world.running.cluster.save()
@@ -375,11 +375,11 @@ def test_no_connection_fails_while_the_agent_starts_again(world: World) -> None:
     over = threading.Event()
 
     def load() -> None:
-        # A machine that is busy may lose a packet, which is sent again after a second.
+        # A busy machine may lose a packet, which is sent again after a second.
         while not over.wait(0.01):
             outcomes.append(world.reaches("r1", address, 5))
 
-    # More connections than wait in the listener's queue are none that the network refused.
+    # Accept connections, so that none fails because the listener's queue is full.
     world.listeners[1].settimeout(0.1)
     threads = [threading.Thread(target=load), threading.Thread(target=drain, args=(world.listeners[1], over))]
     for thread in threads:
@@ -414,7 +414,7 @@ def test_the_database_starts_again(world: World) -> None:
 def test_what_the_kernel_lost_is_set_again(world: World) -> None:
     run("ip", "addr", "flush", "dev", agent.HOST_PORT)
     assert eventually(lambda: "10.244.1.1/32" in run("ip", "-4", "addr", "show", "dev", agent.HOST_PORT))
-    # One after the other.
+    # These are restored one after the other.
     assert eventually(lambda: "via 169.254.1.1" in run("ip", "route", "show", "10.244.0.0/16"))
     assert eventually(lambda: "masquerade" in run("nft", "list", "table", "ip", "goodnet"))
 
@@ -424,7 +424,7 @@ def test_a_tenant_without_number_is_told_in_an_event(world: World) -> None:
     make_namespace(world.api, "late")
     with pytest.raises(Problem, match="no VNI is free for late: found all of 1 to 2 in use"):
         world.add("late", "l1")
-    # The other namespaces of the test's cluster may be tenants that got no number either.
+    # Other namespaces of the cluster may be tenants without a number, too, so only this one's events are read.
     path = "/api/v1/namespaces/late/events"
 
     def reasons() -> set[str]:
@@ -458,5 +458,5 @@ def test_pods_go(world: World) -> None:
 
 
 def test_keepalived_may_say_its_word_at_any_time(world: World) -> None:
-    """This host is no edge, so the word changes nothing but is taken."""
+    """This host is not an edge host, so the state is accepted but changes nothing."""
     assert world.ask(op="provider") == {"ok": True, "master": False}

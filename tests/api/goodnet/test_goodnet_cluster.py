@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Lists that are watched: changes, an API that goes away, versions that are too old, certificates that are renewed."""
+"""Watched lists: changes, an API that becomes unavailable, versions that are too old, renewed certificates."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def make_pod(agent_api: client.Api, namespace: str, name: str, node: str, **spec
         "metadata": {"name": name, "labels": {"app": name}},
         "spec": {"nodeName": node, "automountServiceAccountToken": False, "containers": [container], **spec},
     }
-    # The account is made by a controller, a moment after the namespace.
+    # A controller creates the account, a moment after the namespace.
     assert eventually(
         lambda: bool(agent_api.request("GET", f"/api/v1/namespaces/{namespace}/serviceaccounts")["items"])
     )
@@ -100,7 +100,7 @@ def test_a_change_that_does_not_matter_wakes_nobody(api: Api, agent_api: client.
 def test_the_last_state_stays_while_the_api_is_away(
     api: Api, agent_api: client.Api, proxy: Proxy, tmp_path: Path, tenant: str
 ) -> None:
-    """What was made meanwhile is seen afterwards, without a restart; a reboot meanwhile loses nothing."""
+    """Changes from that time are seen afterwards without a restart; a reboot in that time loses nothing."""
     made = [f"{tenant}-{word}" for word in ("before", "meanwhile")]
     proxy.open()
     text = api.kubeconfig.read_text().replace(api.url, f"https://127.0.0.1:{proxy.port}")
@@ -151,7 +151,7 @@ def test_a_renewed_certificate_is_used_without_restart(api: Api, tmp_path: Path)
     with pytest.raises(client.ApiError) as caught:
         own.request("GET", "/api/v1/nodes")
     assert caught.value.status == 403
-    # Between the two writes certificate and key do not belong together: the former pair stays in use.
+    # Between the two writes certificate and key do not match: the previous pair stays in use.
     (tmp_path / "node.crt").write_bytes(new)
     with pytest.raises(client.ApiError):
         own.request("GET", "/api/v1/nodes")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The module goodnet_cluster: what it writes for the hosts of a GoodNet, with what others wrote there left alone."""
+"""The module goodnet_cluster writes the ConfigMaps for the hosts of a GoodNet, and keeps the entries of others."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .conftest import ROOT
 
 CONFIGMAPS = f"/api/v1/namespaces/{objects.NAMESPACE}/configmaps"
 SETTINGS = {"network": "goodnet", "encapsulation": "vxlan", "pod_cidr": "10.244.0.0/16"}
-# A management host is this machine, with a /usr/local/bin of its own.
+# This machine acts as management host, with a /usr/local/bin of its own.
 HOST = 'mount -t tmpfs tmpfs /usr/local/bin; ln -s "$1" /usr/local/bin/kubectl; shift; exec "$@"'
 
 
@@ -59,7 +59,7 @@ def test_settings_and_tenants(api: Api, agent_api: client.Api, kubectl: Path) ->
     assert call(api, kubectl)["objects"] == ["goodnet-settings"]
     assert data(agent_api, "goodnet-settings") == SETTINGS
 
-    # An agent was there before.
+    # An agent wrote an entry earlier.
     tenants.allocate(agent_api, ["blue"], (1, 9))
     wanted = {"red": {"external": "203.0.113.9"}, "green": {"vni": 7}}
     assert call(api, kubectl, check=True, tenants=wanted)["objects"] == ["goodnet-tenants"]
@@ -68,7 +68,7 @@ def test_settings_and_tenants(api: Api, agent_api: client.Api, kubectl: Path) ->
     found = {"blue": {"vni": 1}, "green": {"vni": 7}, "red": {"vni": 2, "external": "203.0.113.9"}}
     assert data(agent_api, objects.TENANTS) == found
     assert call(api, kubectl, tenants=wanted)["changed"] is False
-    # And one comes afterwards.
+    # Another agent writes one afterwards.
     tenants.allocate(agent_api, ["amber"], (1, 9))
     assert call(api, kubectl, tenants=wanted)["changed"] is False
     assert data(agent_api, objects.TENANTS) == {**found, "amber": {"vni": 3}}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""External addresses of tenants on a real edge: the way out, the way in, and keepalived's word."""
+"""External addresses of tenants on a real edge host: outgoing and incoming connections, and keepalived's state."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def connect_provider(host: PrivateHost) -> None:
     run("ip", "link", "set", "nic", "up")
     inside(router, "ip", "addr", "add", f"{OUTSIDE}/24", "dev", "eth0")
     inside(router, "ip", "link", "set", "eth0", "up")
-    # A switch in user space takes packets before a NIC would have filled in their checksums.
+    # A switch in user space gets packets before a NIC would have filled in their checksums.
     with wiring._inside(router):
         wiring._set_checksums_off("eth0")
 
@@ -60,7 +60,7 @@ def shown(edge: World) -> dict[str, str | None]:
 
 
 def source_seen_outside(edge: World) -> str | None:
-    """Return the address that a connection of the pod to the outside comes from."""
+    """Return the source address that a server outside sees for a connection of the pod."""
     with wiring._inside(f"/run/netns/{edge.host.prefix}router"):
         listener = socket.create_server((OUTSIDE, 0))
     with listener, wiring._inside(f"/run/netns/{edge.host.prefix}g1"), socket.socket() as client:
@@ -133,7 +133,7 @@ def test_another_writer_of_the_lease_is_corrected_while_keepalived_says_master(e
 def test_a_backup_lets_the_other_one_have_it(edge: World) -> None:
     keepalived.set_role(edge.paths.run / "provider", keepalived.BACKUP)
     assert edge.ask(op="provider")["master"] is False
-    # Until the other one has written the Lease, nobody holds the address.
+    # Until the other host has written the Lease, no host holds the address.
     assert eventually(lambda: shown(edge)["edge"] is None)
     edge.api.request("PATCH", LEASE, body={"spec": {"holderIdentity": "other"}}, content_type=client.MERGE)
     assert eventually(lambda: shown(edge)["edge"] == "other")
@@ -153,7 +153,7 @@ def test_a_master_needs_no_api(edge: World) -> None:
 
 
 def test_the_kernel_takes_nothing_from_the_provider_network(edge: World) -> None:
-    """It sees what the bridge in user space takes, and would route it: back out, or to itself."""
+    """The kernel sees the same packets as the bridge in user space, and would route them: out again, or to itself."""
     assert edge.running.outside is not None
     run("ip", "address", "replace", "198.51.100.77/32", "dev", "lo")
     router = f"/run/netns/{edge.host.prefix}router"

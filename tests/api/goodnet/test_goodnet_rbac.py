@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the role lets the agents do in the cluster: all that they need, and nothing beside it."""
+"""The role gives the agents all rights in the cluster that they need, and no others."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CONFIGMAP = f"/api/v1/namespaces/{OWN}/configmaps/{objects.TENANTS}"
 
 
 def place(made: objects.Object) -> str:
-    """Return the path of the list that an object is in."""
+    """Return the path of the list that contains an object."""
     version, namespace = made["apiVersion"], made["metadata"].get("namespace")
     where = f"/api/{version}" if version == "v1" else f"/apis/{version}"
     plural = made["kind"].lower() + "s"
@@ -39,7 +39,7 @@ def place(made: objects.Object) -> str:
 
 
 def rendered(name: str, **values: str) -> list[objects.Object]:
-    """Return the objects of a template of the role, but for the namespace."""
+    """Return the objects of a template of the role, except the namespace."""
     environment = jinja2.Environment(trim_blocks=True, undefined=jinja2.StrictUndefined)
     text = environment.from_string((TEMPLATES / name).read_text("utf-8")).render({**VALUES, **values})
     return [one for one in yaml.safe_load_all(text) if one and one["kind"] != "Namespace"]
@@ -47,7 +47,7 @@ def rendered(name: str, **values: str) -> list[objects.Object]:
 
 @pytest.fixture
 def rbac(agent_api: client.Api) -> Iterator[None]:
-    """The role's objects, in a namespace that is there."""
+    """The role's objects, in an existing namespace."""
     made = rendered("rbac.yaml.j2")
     for one in made:
         agent_api.request("POST", place(one), body=one)
@@ -57,7 +57,7 @@ def rbac(agent_api: client.Api) -> Iterator[None]:
 
 
 def allowed(api: client.Api, groups: tuple[str, ...], verb: str, what: str, namespace: str = "") -> bool:
-    """Ask the API's authorizer. what: group/resource/subresource:name, without what is empty."""
+    """Ask the API's authorizer. what: group/resource/subresource:name, without the empty parts."""
     path, _ignored, name = what.partition(":")
     group, resource, subresource = [*path.split("/"), ""][:3]
     attributes = {"verb": verb, "group": group, "resource": resource, "subresource": subresource, "name": name}
@@ -135,7 +135,7 @@ def test_a_host_sees_the_cluster_and_a_manager_numbers_its_tenants(
     own = as_agent(api, MANAGER)
     assert tenants.allocate(own, ["shop"], (1, 9)) == {"shop": '{"vni": 1}'}
     assert tenants.release(own, ["shop"], frozenset()) == ["shop"]
-    # Somebody removed it.
+    # Also after somebody removed the ConfigMap.
     agent_api.request("DELETE", CONFIGMAP)
     assert tenants.allocate(own, ["shop"], (1, 9)) == {"shop": '{"vni": 1}'}
 
@@ -146,12 +146,12 @@ PODS_OF = {"one": "10.244.1.0/24", "two": "10.244.2.0/24"}
 
 
 def refused(kube: client.Api, method: str, where: str, body: Any = None, query: dict[str, str] | None = None) -> str:
-    """Return with what words a request is refused, an empty text when it is not."""
+    """Return the message with which a request is refused, an empty text when it is not."""
     content_type = client.MERGE if method == "PATCH" else "application/json"
     try:
         kube.request(method, where, query, body, content_type=content_type)
     except client.ApiError as error:
-        # 404 or 409 would say nothing of rights.
+        # 404 or 409 would not show anything about rights.
         assert error.status in (403, 422), error
         return str(error)
     return ""
@@ -159,7 +159,7 @@ def refused(kube: client.Api, method: str, where: str, body: Any = None, query: 
 
 @pytest.fixture
 def policies(api: Api, agent_api: client.Api, rbac: None) -> Iterator[Callable[[str], None]]:
-    """Two nodes and a Service; a call installs the role's policies for a provider network."""
+    """Two nodes and a Service. A call of the fixture installs the role's policies for a provider network."""
     made: list[objects.Object] = []
 
     def remove(path: str) -> None:
@@ -210,7 +210,7 @@ def test_an_agent_writes_the_address_of_its_own_tunnels_only(
     for groups in (HOST, EDGE, MANAGER):
         agent = as_agent(api, groups)
         for node, body, words in (
-            # What another host's tunnels are led astray by, and what evicts its pods.
+            # Annotations that would redirect the tunnels of another host, and a taint that would evict its pods.
             ("two", annotated(**{UNDERLAY: "198.51.100.1"}), "its own Node only"),
             ("two", annotated(**{UNDERLAY: None}), "its own Node only"),
             ("two", {"spec": {"taints": [evil]}}, "its own Node only"),
@@ -251,7 +251,7 @@ def status(**ingress: str) -> objects.Object:
 def test_an_edge_publishes_addresses_of_the_provider_network_only(
     api: Api, agent_api: client.Api, policies: Callable[[], None]
 ) -> None:
-    """kube-proxy of every host sends to a Service's pods what is for such an address."""
+    """kube-proxy of every host sends packets for such an address to the pods of the Service."""
     policies()
     edge, web = as_agent(api, EDGE), f"{SERVICES}/web/status"
     assert not refused(edge, "PATCH", web, status(ip="203.0.113.9"))
@@ -277,7 +277,7 @@ def test_an_edge_publishes_addresses_of_the_provider_network_only(
 def test_without_provider_network_no_address_is_published(api: Api, policies: Callable[[str], None]) -> None:
     policies("")
     edge, where = as_agent(api, EDGE), f"{SERVICES}/web/status"
-    # Not what an earlier test has installed.
+    # Wait until these policies have replaced those of an earlier test.
     assert eventually(
         lambda: "(there is none)" in refused(edge, "PATCH", where, status(ip="192.0.2.1"), {"dryRun": "All"})
     )
@@ -297,7 +297,7 @@ def test_numbers_are_given_once_and_external_addresses_by_administrators(
     agent_api.request("PATCH", CONFIGMAP, body={"data": given}, content_type=client.MERGE)
     manager = as_agent(api, MANAGER)
     for data in (
-        # Another's network, another's address, an address of one's own.
+        # Numbers and external addresses of other tenants, and new external addresses.
         {"shop": '{"vni": 7}'},
         {"acme": '{"vni": 8, "external": "203.0.113.9"}'},
         {"acme": '{"vni": 7}'},

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Numbers of tenants with many writers, and Events, against a real API."""
+"""Tenants' numbers that many hosts assign at once, and Events, against a real API."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def stored(agent_api: client.Api) -> dict[str, Any]:
 
 
 def test_eight_hosts_that_allocate_at_once_agree(api: Api, agent_api: client.Api) -> None:
-    """Each host wants twenty tenants; half of them are wanted by all, the others by one host."""
+    """Each host requests numbers for twenty tenants, ten of which all hosts request."""
     failures: list[BaseException] = []
     barrier = threading.Barrier(8)
 

@@ -88,6 +88,6 @@ def _environment(kube: Kube, release: Release) -> dict[str, str]:
     name = release.spec.env_secret
     secret = kube.get("Secret", release.tenant, name) if name else None
     if name and secret is None:
-        raise ApiError(404, f"app {release.tenant}/{release.app}: its Secret {name} is gone; deploy it again")
+        raise ApiError(404, f"app {release.tenant}/{release.app}: its Secret {name} was deleted; deploy the app again")
     data: dict[str, str] = (secret or {}).get("data") or {}
     return {key: base64.b64decode(value).decode("utf-8", "replace") for key, value in data.items()}

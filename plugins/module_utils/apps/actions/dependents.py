@@ -86,8 +86,8 @@ def left_behind(kube: Kube, removed: set[Node], going: set[Node], warnings: list
     for target, others in sorted(strangers.items()):
         more = f" and {len(others) - 1} more" if len(others) > 1 else ""
         warnings.append(
-            f"app {described([target])}: releases of {described(others[:1])}{more} are bound to it; that does not keep "
-            f"it, because tenant {target[1]} does not have that tenant among its peers"
+            f"app {described([target])}: releases of {described(others[:1])}{more} are bound to it; that does not "
+            f"prevent its removal, because tenant {target[1]} does not have that tenant among its peers"
         )
     return problems
 
@@ -100,8 +100,8 @@ def routed_to(removed: Mapping[Node, Live], going: set[Node], routes: Mapping[st
         for route in summaries(routes.get(node[1], [])):
             if services.isdisjoint(route["services"]) or (route["app"], route["tenant"]) in {node, *going}:
                 continue
-            found = f"route {route['name']} of app {described([(route['app'], route['tenant'])])} leading to it"
-            wanted = "to lead that route elsewhere (app_route) first, or force: true"
+            found = f"route {route['name']} of app {described([(route['app'], route['tenant'])])} with it as backend"
+            wanted = "another backend for that route (app_route) first, or force: true"
             problems.append(Problem(f"app {described([node])}", found, wanted))
     return problems
 
@@ -142,7 +142,7 @@ class Graph:
                 found.add(target)
             elif target in self._wanted:
                 self._kube.warn(
-                    f"app {described([node])}: its binding to {described([target])} makes a cycle; it does not count, "
+                    f"app {described([node])}: its binding to {described([target])} makes a cycle; it is ignored, "
                     f"because tenant {target[1]} does not have tenant {node[1]} among its peers"
                 )
         return found
@@ -156,5 +156,5 @@ class Graph:
             if path is not None and frozenset(path) not in known:
                 known.add(frozenset(path))
                 found = f"the cycle {described(path)}"
-                problems.append(Problem(f"app {described([node])}: bindings", found, "bindings without a way back"))
+                problems.append(Problem(f"app {described([node])}: bindings", found, "bindings without a cycle"))
         return problems

@@ -214,8 +214,8 @@ def _admitted(kube: Kube, plan: Plan, absent: set[str]) -> list[Problem]:
     if level not in ("baseline", "restricted"):
         return []
     where = f"app {plan.tenant}/{plan.name}: processes.{processes[0]}.host_network"
-    wanted = "a tenant with pod_security: privileged, for the others do not allow the hosts' network"
-    made = "the namespace, which will be made, enforces" if plan.tenant in absent else "its namespace enforces"
+    wanted = "a tenant with pod_security: privileged, because others do not allow the hosts' network"
+    made = "the namespace, which will be created, enforces" if plan.tenant in absent else "its namespace enforces"
     return [Problem(where, f"that {made} the Pod Security standard {level}", wanted)]
 
 
@@ -256,14 +256,14 @@ def conflicts(kube: Kube, plans: Iterable[Plan], absent: set[str], warnings: lis
                 continue
             other_app = names.setdefault((plan.tenant, *key), plan.name)
             if other_app != plan.name:
-                found = f"a {key[0]} {key[1]} that app {other_app} of this task makes too"
-                problems.append(Problem(where, found, "names that do not meet"))
+                found = f"a {key[0]} {key[1]} that app {other_app} of this task also creates"
+                problems.append(Problem(where, found, "different names"))
             if plan.tenant in absent:
                 continue
             other = kube.get(key[0], plan.tenant, key[1])
             if other is not None:
                 owner = (other["metadata"].get("labels") or {}).get(APP)
-                of = f"of app {owner}" if owner else "that no app made"
+                of = f"of app {owner}" if owner else "that no app created"
                 problems.append(Problem(where, f"a {key[0]} {key[1]} {of} in its namespace", "the name to be free"))
         owner = ("Ingress", plan.name)
         for domain in sorted(set(plan.route.domains) - set(plan.live.route.domains)):
@@ -296,7 +296,7 @@ def _remove(context: Context, live: Live, routes: list[Key], rollout: Rollout) -
             if not watcher.wait(gone, rollout.timeout):
                 left = [pod["metadata"]["name"] for pod in watcher.of("Pod")]
                 where = f"app {live.tenant}/{live.name}"
-                said = f"removed, but after {rollout.timeout} s pods are still ending: {', '.join(left)}"
+                said = f"removed, but after {rollout.timeout} s pods are still terminating: {', '.join(left)}"
                 return Outcome(True).fail(f"{where}: {said}")
     return outcome
 
@@ -365,7 +365,7 @@ def _settle(kube: Kube, plan: Plan, newest: Release | None) -> None:
     if workloads and its_own and any(map(size, workloads)) and judge(workloads, [], None, 0).done:
         release_store.mark(kube, newest, "good")
     else:
-        release_store.mark(kube, newest, "superseded", "replaced before it was seen running")
+        release_store.mark(kube, newest, "superseded", "replaced before it was known to run")
 
 
 def _claim(kube: Kube, plan: Plan) -> Release:
@@ -386,7 +386,7 @@ def _claim(kube: Kube, plan: Plan) -> Release:
             plan.from_app,
         )
     if plan.live.newest is None:
-        raise AssertionError("a plan that makes no release goes on with the newest, and there is none")
+        raise AssertionError("a plan without a new release continues the newest one, and there is none")
     # Releases are read before objects: what looks like drift may be what a newer release has made since.
     release_store.refuse_newer(kube, plan.live.newest)
     return plan.live.newest
@@ -491,13 +491,13 @@ def _wait(kube: Kube, plan: Plan, release: Release, seconds: float, timeout: flo
             found = {(kind, _name_of(entry)): entry for kind in kinds for entry in watcher.of(kind)}
             gone = [key for key in keys if key not in found]
             if gone:
-                verdict = Verdict(False, False, f"{' '.join(gone[0])} is missing: removed while it was rolled out?")
+                verdict = Verdict(False, False, f"{' '.join(gone[0])} is missing; was it deleted during the rollout?")
                 return False
             pods = watcher.of("Pod")
             waited = time.monotonic() - started
             verdict = judge([found[key] for key in keys], pods, plan.digest, waited)
             if verdict.done and plan.stopped and pods and plan.spec.row.lasting:
-                verdict = Verdict(False, False, f"{len(pods)} pods are still ending")
+                verdict = Verdict(False, False, f"{len(pods)} pods are still terminating")
             elif not verdict.done and blocked:
                 reason = next(iter(blocked.values()))
                 verdict = verdict._replace(reason=reason, failed=verdict.failed or refused(reason, waited))
@@ -599,7 +599,7 @@ def _roll_back(kube: Kube, plan: Plan, release: Release, rollout: Rollout, outco
     try:
         live = load(kube, plan.tenant, [plan.name])[plan.name]
         if live.newest is None or live.newest.version != release.version:
-            return "Another release was made meanwhile: left to it"
+            return "No rollback, because another release was created in the meantime"
         good = releases.last_good(live.releases, release.version)
         if good is None:
             for kind, name in removal(live):
@@ -608,20 +608,20 @@ def _roll_back(kube: Kube, plan: Plan, release: Release, rollout: Rollout, outco
             for number in plan.claims:
                 host_ports.free(kube, number)
             outcome.values["release"] = None
-            return "No earlier release ran: its objects are removed, the record of the release stays"
+            return "No earlier release ran: the objects of this one are deleted, and it stays in the history"
         rollback = plan_release(live, good, plan.keep)
         gone = missing_contents(rollback)
         if gone:
-            return f"v{good.version} cannot come back, for its Secret {gone[0]} is gone: left as it is"
+            return f"No rollback to v{good.version}, because its Secret {gone[0]} does not exist any more"
         made = _claim(kube, rollback)
         outcome.values.update(release=made.version, rolled_back_to=good.version)
         verdict = _roll_out(kube, rollback, made, rollout.timeout, True)
         if not verdict.done:
             release_store.mark(kube, made, "failed", verdict.reason)
-            return f"Going back to v{good.version} (as v{made.version}) did not succeed either: {verdict.reason}"
+            return f"The rollback to v{good.version} (as v{made.version}) failed, too: {verdict.reason}"
         release_store.mark(kube, made, "good")
         _prune(kube, rollback)
-        return f"Back on v{good.version}, as release v{made.version}"
+        return f"Rolled back to v{good.version}, as release v{made.version}"
     except (KubeError, ReleaseError) as error:
         outcome.unknown = isinstance(error, Unknown)
-        return f"Going back did not succeed: {error}"
+        return f"The rollback failed: {error}"

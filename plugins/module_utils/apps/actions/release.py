@@ -45,14 +45,14 @@ def run(context: Context, request: ReleaseRequest) -> Outcome:
         problems += Graph(kube, {(name, tenant): targets}).cycles() if targets else []
         unbound = ", ".join(sorted(_targets(source.spec) - _targets(plan.spec)))
         if unbound and request.scope == "all":
-            there = f"which {source.app} is in tenant {source.tenant}"
-            warnings.append(f"app {tenant}/{name}: not bound to {unbound}, {there}; app_binding does that")
+            there = f"as {source.app} is in tenant {source.tenant}"
+            warnings.append(f"app {tenant}/{name}: not bound to {unbound}, {there}; use app_binding for that")
     else:
         source, plan = _rollback(live, request)
     problems += conflicts(kube, [plan], absent, warnings)
     if plan.blue_green and not request.rollout.wait:
         found = f"false, and v{source.version} is blue_green"
-        problems.append(Problem("wait", found, "true: blue_green waits to switch"))
+        problems.append(Problem("wait", found, "true, because blue_green switches after the wait"))
     if problems:
         raise Invalid(problems)
     if absent and not context.check_mode:
@@ -135,6 +135,6 @@ def _binding(kube: Kube, tenant: str, app: str, binding: ReleasedBinding) -> Bin
     gone = sorted(set(binding.secret_env) - set(data))
     if gone:
         found = f"no {gone[0]} in Secret {binding.secret}, which its release refers to"
-        raise Invalid([Problem(f"app {tenant}/{app}", found, "it there: bind the app again")])
+        raise Invalid([Problem(f"app {tenant}/{app}", found, "it to exist: bind the app again")])
     secret_env = {name: data[name].decode("utf-8", "replace") for name in binding.secret_env}
     return Binding(*binding.key, dict(binding.env), secret_env)

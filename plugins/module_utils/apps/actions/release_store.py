@@ -109,11 +109,12 @@ def refuse_newer(kube: Kube, release: Release) -> None:
 def _overtaken(app: str, tenant: str, version: int, secret: Object | None) -> ReleaseError:
     said: list[str] = []
     other = read(secret, said.append) if secret is not None else None
+    where = f"app {app} of tenant {tenant}"
     if said:
-        wanted = f"no other record there, for release v{version} gets that name: delete that Secret"
-        return ReleaseError(f"app {app} of tenant {tenant}: {said[0]}; wanted {wanted}")
+        wanted = f"no other Secret of that name, because release v{version} gets it: delete that Secret"
+        return ReleaseError(f"{where}: {said[0]}; wanted {wanted}")
     by = f" by {other.by} at {other.created}" if other is not None else ""
-    return ReleaseError(f"app {app} of tenant {tenant}: release v{version} has just been made{by}; run the task again")
+    return ReleaseError(f"{where}: release v{version} has just been created{by}; run the task again")
 
 
 def mark(kube: Kube, release: Release, status: str, message: str = "") -> None:

@@ -80,7 +80,7 @@ def run(context: Context, request: RouteRequest) -> Outcome:
         if missing:
             outcome.fail(
                 f"app_route: {route.tenant}/{route.name}: the route is in place, but after {request.timeout} s "
-                f"found no ready endpoint of Service {', '.join(missing)}; wanted a pod of it that is ready"
+                f"found no ready endpoint of Service {', '.join(missing)}; wanted a ready pod of it"
             )
     return outcome
 
@@ -95,7 +95,7 @@ def _live(kube: Kube, route: AppRoute) -> dict[Key, Object]:
                 raise
             if route.state == "absent":
                 continue
-            wanted = "a gateway that reads routes: run cloudbang.platform.site with this version"
+            wanted = "a gateway with support for routes: run cloudbang.platform.site of this version"
             raise Invalid([Problem("app_route", f"a cluster without the kind {kind}", wanted)]) from error
         live.update({(kind, entry["metadata"]["name"]): {**entry, "kind": kind} for entry in found})
     return live
@@ -109,7 +109,7 @@ def _services(kube: Kube, route: AppRoute, problems: list[Problem]) -> dict[Back
         if backend.service:
             found = kube.get("Service", route.tenant, backend.service)
             if found is None:
-                wanted = "a Service that there is"
+                wanted = "an existing Service"
                 problems.append(Problem(option, f"no Service {backend.service} in tenant {route.tenant}", wanted))
             else:
                 services[backend] = found
@@ -168,8 +168,8 @@ def _allocate(kube: Kube, route: AppRoute, live: dict[Key, Object], problems: li
     for protocol in sorted({port.protocol for port in route.ports}):
         entries, complete = route_claims.everywhere(kube, f"IngressRoute{protocol}", [route.tenant])
         if not complete:
-            found = f"credentials that see no IngressRoute{protocol} of other tenants, who may have the port"
-            problems.append(Problem("ports", found, "credentials that may list them in all namespaces"))
+            found = f"credentials that cannot list IngressRoute{protocol} of other tenants, which may use the port"
+            problems.append(Problem("ports", found, "credentials that can list them in all namespaces"))
         holders.update(_holders(entries, route))
     had = [key for key in map(port_of, live.values()) if key is not None]
     allocated: Allocation = {}

@@ -111,7 +111,7 @@ def run(context: Context, request: ScaleRequest) -> Outcome:
         ],
     )
     if any(step.autoscale for step in steps) and not _has_metrics(kube):
-        outcome.warnings.append("this cluster has no metrics API (metrics.k8s.io), without which no autoscaler acts")
+        outcome.warnings.append("this cluster has no metrics API (metrics.k8s.io), which autoscalers need")
     instances = {step.process: step.after["replicas"] for step in changed if step.instances is not None}
     plan = plan_instances(live, live.newest, instances, request.host_ports) if instances else None
     if context.check_mode:
@@ -142,7 +142,7 @@ def run(context: Context, request: ScaleRequest) -> Outcome:
 
 def _said(steps: list[Step], changed: list[Step]) -> str:
     said = [
-        f"{step.process} is as wanted already"
+        f"{step.process} was not changed"
         if step not in changed
         else (f"{step.process} scaled to {step.replicas}" if step.replicas is not None else f"{step.process} changed")
         for step in steps
@@ -280,7 +280,7 @@ def _wait(kube: Kube, live: Live, steps: list[Step], timeout: float) -> Verdict:
                 for kind, name in _targets(live, step):
                     now = [entry for entry in watcher.of(kind) if entry["metadata"]["name"] == name]
                     if not now or (wanted is not None and size({**now[0], "kind": kind}) != wanted):
-                        verdict = Verdict(False, False, f"{name} is gone, or scaled by somebody else meanwhile")
+                        verdict = Verdict(False, False, f"{name} was deleted, or scaled by somebody else")
                         return False
                     found.append(now[0])
             verdict = judge(found, watcher.of("Pod"), None, time.monotonic() - started)

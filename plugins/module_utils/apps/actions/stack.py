@@ -166,7 +166,7 @@ def _wanted(
             app["image"] = images.get(app.get("image"), app.get("image"))
         generated = values.generated
     else:
-        raise AssertionError("a stack without members was to be refused before")
+        raise AssertionError("a stack without members should have been refused before")
     stack, problems = members(spec, request.tenant, parse)
     if stack is None:
         raise Invalid(problem._replace(option=f"{where}: {problem.option}") for problem in problems)
@@ -269,11 +269,11 @@ def _roll_back(
                 return _roll_back_app(context, apps[name], before[name], rollout, outcomes[name])
             except (KubeError, ReleaseError) as error:
                 outcomes[name].fail()
-                return f"{name} did not come back: {error}"
+                return f"{name} failed: {error}"
 
         said += [text for text in _parallel(roll_back, names) if text]
     unknown = any(entry.unknown for entry in (failure, *outcomes.values()))
-    told = f"{failure.message}. Back: {'; '.join(said)}" if said else failure.message
+    told = f"{failure.message}. Rollback: {'; '.join(said)}" if said else failure.message
     return Outcome().fail(told, unknown or None)
 
 
@@ -295,7 +295,7 @@ def _roll_back_app(context: Context, app: App, before: Live, rollout: Rollout, o
             raise KubeError(done.message)
         return f"{name} removed"
     if source.spec.row.once:
-        return f"{name} is a job, whose run cannot be taken back"
+        return f"{name} is a job, whose run cannot be undone"
     live = deploy.load(context.kube, tenant, [name])[name]
     plan = build(
         live,
@@ -314,7 +314,7 @@ def _roll_back_app(context: Context, app: App, before: Live, rollout: Rollout, o
     if done.failed:
         raise KubeError(done.message)
     outcome.values.update(release=done.values["release"], rolled_back_to=source.version)
-    return f"{name} on v{source.version}"
+    return f"{name} to v{source.version}"
 
 
 def _ran(live: Live) -> Release | None:

@@ -42,7 +42,7 @@ def read(kube: Kube, tenant: str, name: str) -> Record:
     said: list[str] = []
     found = records.read("Secret", secret, recorded, said.append)
     if found is None:
-        raise KubeError(f"{said[0]}; wanted the record of a stack: restore that Secret, or delete it to begin anew")
+        raise KubeError(f"{said[0]}; wanted the record of a stack: restore that Secret, or delete it to start again")
     return found
 
 
@@ -69,7 +69,8 @@ def secret_of(name: str, tenant: str, record: Record) -> Object:
     try:
         records.checked(records.parsed(plain), STACK_SCHEMA)
     except Wrong as error:
-        raise Invalid([Problem("apps", f"what cannot be recorded: {error}", "a stack within these bounds")]) from error
+        found = f"content that cannot be recorded: {error}"
+        raise Invalid([Problem("apps", found, "a stack within these bounds")]) from error
     data = gzip.compress(plain, mtime=0)
     if len(data) > MAX_RECORD:
         wanted = f"at most {MAX_RECORD} bytes, the limit of a stack's record"

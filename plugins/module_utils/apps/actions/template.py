@@ -57,7 +57,7 @@ def find(kube: Kube, name: str, version: str) -> tuple[Template, dict[str, str]]
     if found is None:
         known = kube.find("ConfigMap", NAMESPACE, f"{KIND}=template,{TEMPLATE}={name}", metadata=True)
         versions = sorted(entry["metadata"]["labels"].get(VERSION, "") for entry in known)
-        wanted = "one of " + ", ".join(versions) if versions else "a template that app_template has made present"
+        wanted = "one of " + ", ".join(versions) if versions else "a template that app_template has created"
         raise Invalid([Problem("template", f"no version {version} of {name}", wanted)])
     return found
 
@@ -101,7 +101,7 @@ def _loaded(path: str) -> Any:
 def _named(request: TemplateRequest) -> tuple[str, str]:
     """Return name and version, without which only an import is accepted."""
     if request.name is None or request.version is None:
-        raise AssertionError("a template without name and version was to be refused before")
+        raise AssertionError("a template without name and version should have been refused before")
     return request.name, request.version
 
 
@@ -141,7 +141,7 @@ def _difference(header: str, before: Result, after: Result) -> list[Result]:
 def _same(found: tuple[Template, dict[str, str]] | None, template: Template) -> None:
     if found is not None and found[0].digest != template.digest:
         said = f"{template.version} of {template.name} with the digest {found[0].digest}"
-        wanted = f"{template.digest}, for a version never changes: give this content another version"
+        wanted = f"{template.digest}, because a version never changes: give this content another version"
         raise Invalid([Problem("version", said, wanted)])
 
 
@@ -231,7 +231,7 @@ def _digest(registry: Registry, image: str) -> str:
     parts = reference(image)
     digest = registry.resolve(parts.repository, parts.digest or parts.tag)
     if digest is None:
-        raise Invalid([Problem("registry", f"no image {image} in {registry.host}", "it to be there")])
+        raise Invalid([Problem("registry", f"no image {image} in {registry.host}", "it to exist")])
     return digest
 
 
@@ -283,7 +283,7 @@ def _verified(found: Bundle, request: TemplateRequest) -> Template:
 
 def _archive(request: TemplateRequest) -> str:
     if request.archive is None:
-        raise AssertionError("an export or import without an archive was to be refused before")
+        raise AssertionError("an export or import without an archive should have been refused before")
     return request.archive
 
 
@@ -303,7 +303,8 @@ def _read(kube: Kube, name: str, version: str) -> tuple[Template, dict[str, str]
     kept = records.read("ConfigMap", found, kept_in, said.append)
     if kept is None or (kept[0].name, kept[0].version) != (name, version):
         reason = said[0] if said else f"ConfigMap {NAMESPACE}/{_key(name, version)}: found another template in it"
-        raise KubeError(f"{reason}; wanted version {version} of {name}: delete that ConfigMap and make it again")
+        wanted = f"version {version} of {name}: delete that ConfigMap and create the template again"
+        raise KubeError(f"{reason}; wanted {wanted}")
     return kept
 
 

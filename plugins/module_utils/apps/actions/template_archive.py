@@ -153,7 +153,7 @@ def read(archive: str, directory: str, pinned: str | None = None) -> Bundle:
             text = _first(archive, tar)
             found = digest_of(text)
             if pinned is not None and found != pinned:
-                raise BundleError(f"archive {archive}: found the digest {found}, wanted {pinned}, as digest says")
+                raise BundleError(f"archive {archive}: found the digest {found}, wanted {pinned}, the value of digest")
             manifest = _manifest(archive, text)
             _room(archive, manifest, directory)
             _parts(archive, tar, source, manifest, directory)
@@ -161,19 +161,19 @@ def read(archive: str, directory: str, pinned: str | None = None) -> Bundle:
             template = records.checked(records.parsed(stream.read(), MAX_TEMPLATE), records.mapping(records.anything))
         images = tuple(Image(**{key: entry[key] for key in _IMAGE_FIELDS}) for entry in manifest["images"])
     except (tarfile.TarError, EOFError, gzip.BadGzipFile, zlib.error, ValueError, RecursionError) as error:
-        raise BundleError(f"archive {archive}: damaged or no template: {error}; wanted it exported again") from error
+        raise BundleError(f"archive {archive}: damaged or not a template: {error}; export it again") from error
     except OSError as error:
         raise BundleError(f"archive {archive}: cannot be read: {error.strerror or error}") from error
     layout = os.path.join(directory, "oci")
     for image in images:
         if not IMAGE_PATH.match(image.repository) or (image.tag and not IMAGE_TAG.match(image.tag)):
             raise BundleError(
-                f"archive {archive}: found the image {image.repository}:{image.tag}, which is no name of one"
+                f"archive {archive}: found the image {image.repository}:{image.tag}, which is not a valid name"
             )
         for blob in needed(layout, image):
             if not os.path.isfile(blob_path(layout, blob)):
                 raise BundleError(
-                    f"archive {archive}: image {image.image}: found no blob {blob}, wanted it exported again"
+                    f"archive {archive}: image {image.image}: found no blob {blob}; export the template again"
                 )
     return Bundle(manifest["digest"], template, images, layout, found)
 
@@ -207,7 +207,7 @@ def _room(archive: str, manifest: dict[str, Any], directory: str) -> None:
     size = sum(entry["size"] for entry in manifest["parts"])
     free = shutil.disk_usage(directory if os.path.isdir(directory) else os.path.dirname(directory)).free
     if size > min(MAX_SIZE, free):
-        limit = f"at most {MAX_SIZE}" if size > MAX_SIZE else f"at most the {free} that are free in {directory}"
+        limit = f"at most {MAX_SIZE}" if size > MAX_SIZE else f"at most the {free} free bytes of {directory}"
         raise BundleError(f"archive {archive}: found {size} bytes when unpacked, wanted {limit}")
 
 
@@ -237,7 +237,7 @@ def _parts(archive: str, tar: tarfile.TarFile, source: _Bounded, manifest: dict[
         if found.hexdigest() != entry["sha256"]:
             raise BundleError(
                 f"archive {archive}: {member.name}: found sha256 {found.hexdigest()}, wanted {entry['sha256']}; "
-                "it is damaged, get it again"
+                "it is damaged, copy it again"
             )
         if member.name.startswith("oci/blobs/") and member.name != f"oci/blobs/sha256/{entry['sha256']}":
             raise BundleError(
@@ -245,7 +245,7 @@ def _parts(archive: str, tar: tarfile.TarFile, source: _Bounded, manifest: dict[
             )
     if left:
         raise BundleError(
-            f"archive {archive}: found no {', '.join(sorted(left)[:5])}; it is not complete, get it again"
+            f"archive {archive}: found no {', '.join(sorted(left)[:5])}; it is not complete, copy it again"
         )
 
 
@@ -263,7 +263,7 @@ class _Bounded:
         data = self._stream.read(size)
         self._left -= len(data)
         if self._left < 0:
-            raise BundleError(f"archive {self._archive}: found more when unpacked than its parts; it is no template")
+            raise BundleError(f"archive {self._archive}: found more data than its parts have; it is not a template")
         return data
 
 
@@ -304,7 +304,7 @@ def _unpacking(archive: str) -> Iterator[_Bounded]:
                 process.stdout.close()
                 code = process.wait()
             if code:
-                raise BundleError(f"archive {archive}: damaged: zstd ended with {code}; get it again")
+                raise BundleError(f"archive {archive}: damaged: zstd ended with {code}; copy it again")
 
 
 def _drain(source: _Bounded) -> None:

@@ -149,7 +149,7 @@ def run(context: Context, request: TenantRequest) -> Outcome:
     }
     warnings = _warnings(kube, tenant, gateways, space, live, changes)
     warnings += [
-        f"tenant {other}: {what} has a name that the gateway takes for one of tenant {other}-{start[:-1]}; remove it"
+        f"tenant {other}: {what} has a name that the gateway mistakes for one of tenant {other}-{start[:-1]}; delete it"
         for other, start, what in alike
     ]
     values = {"tenant": described, "changes": [str(change) for change in changes]}
@@ -177,7 +177,7 @@ def make(kube: Kube, name: str) -> None:
         return
     outcome = run(Context(kube), parse("tenant", {"name": name}))
     if outcome.failed:
-        raise KubeError(f"{outcome.message}; wanted: the tenant whole, which the module tenant makes it")
+        raise KubeError(f"{outcome.message}; wanted: a complete tenant; run the module tenant")
 
 
 def _reserving(spaces: dict[str, Object], names: set[str]) -> list[Change]:
@@ -211,10 +211,12 @@ def _alike(kube: Kube, reserving: Iterable[Change]) -> list[tuple[str, str, str]
 
 def _in_the_way(name: str, alike: Iterable[tuple[str, str, str]]) -> list[Problem]:
     """Return what keeps a namespace from becoming a tenant: names in it, or in others, that mean two objects."""
-    wanted = "a name for one of them that does not begin so"
+    wanted = "another name for the tenant, or for that object"
     return [
         Problem(
-            "name", f"{what} of tenant {tenant}, which the gateway would take for one of {tenant}-{start[:-1]}", wanted
+            "name",
+            f"{what} of tenant {tenant}, which the gateway would mistake for one of {tenant}-{start[:-1]}",
+            wanted,
         )
         for tenant, start, what in alike
         if name in (tenant, f"{tenant}-{start[:-1]}")
@@ -232,7 +234,7 @@ def _warnings(
     """Return what an administrator should know of a tenant although it is as the task says."""
     texts = []
     if tenant.network == "isolated" and not gateways:
-        texts.append(f"found no node with the label {LOADBALANCER}, so the gateway is not let through by address")
+        texts.append(f"found no node with the label {LOADBALANCER}, so there is no address to allow the gateway by")
     strong = [one.name for one in tenant.members if (one.kind, one.role) == ("service_account", "owner")]
     if strong:
         texts.append(
@@ -255,7 +257,7 @@ def _warnings(
 
 
 def _tokens_ended(kube: Kube, tenant: Tenant, live: dict[Key, Object], changes: list[Change]) -> list[str]:
-    """Return what stops to work, and what does not, when service accounts are made anew."""
+    """Return warnings: which tokens end, and which pods get new ones, when service accounts are recreated."""
     anew = [one.name for one in changes if (one.kind, one.verb) == ("ServiceAccount", "replaced")]
     texts = []
     if anew:
@@ -346,7 +348,7 @@ def _changes(kube: Kube, tenant: Tenant, wanted: list[Object], live: dict[Key, O
 
 
 def _took_tokens(tenant: Tenant, live: dict[Key, Object]) -> list[str]:
-    """Return who could take tokens of the tenant's service accounts, by request or with a pod, and no longer can."""
+    """Return the members that could take tokens of the tenant's service accounts, with a pod too, and no longer can."""
     takers = ("owner", "developer")
     kept = {(member.kind, member.name) for member in tenant.members if member.role in takers}
     found = members_of([entry for key, entry in live.items() if key[0] == "RoleBinding"])
@@ -354,7 +356,7 @@ def _took_tokens(tenant: Tenant, live: dict[Key, Object]) -> list[str]:
 
 
 def _anew(live: dict[Key, Object], accounts: list[Object]) -> tuple[list[Change], list[Change]]:
-    """Return the changes that remove service accounts, and those that make them anew, which ends all their tokens.
+    """Return the changes that remove service accounts and those that recreate them, which ends all their tokens.
 
     The first go before the members lose their rights: a run that stops in between finds these members again. The others
     go after it and remove the accounts once more, for until then an owner could make them.
@@ -514,10 +516,10 @@ def _remove(context: Context, request: TenantRequest, space: Object | None, spac
             return not entries
 
         if not until(kube, "Namespace", name, f"{NAMESPACE_NAME}={name}", gone, request.timeout):
-            reasons = "; ".join(holders(last)) or "the API does not say by what"
+            reasons = "; ".join(holders(last)) or "the API gives no reason"
             outcome.changed = bool(changes)
             values.update(changes=[str(change) for change in changes], holders=holders(last))
-            return outcome.fail(f"tenant: {name}: not gone after {request.timeout} s, held by: {reasons}")
+            return outcome.fail(f"tenant: {name}: not deleted after {request.timeout} s, blocked by: {reasons}")
     _carry_out(kube, name, released, outcome)
     if outcome.failed:
         values["changes"] = [*map(str, changes), *values["changes"]]

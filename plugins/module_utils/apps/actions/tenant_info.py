@@ -89,7 +89,7 @@ def describe(
     members = members_of(own["RoleBinding"])
     usage = usage_of(own["Pod"])
     apps = sorted({entry["metadata"]["labels"][APP] for entry in own["app"]})
-    problems = [f"it is being deleted, held by: {text}" for text in holders(space)]
+    problems = [f"it is being deleted, blocked by: {text}" for text in holders(space)]
     problems += _quota_problems("quota", quota)
     problems += _quota_problems("objects", objects)
     foreigners = [("RoleBinding", entry) for entry in own["RoleBinding"] if not ours(entry)]
@@ -97,10 +97,10 @@ def describe(
     if labels.get(NETWORK) == "isolated" and policy is None:
         problems.append("network: found no NetworkPolicy, wanted isolation")
     if policy is not None and gateways is not None and addresses != gateways:
-        problems.append(f"network: lets in {_text(addresses)} as the gateway, wanted {_text(gateways)}")
+        problems.append(f"network: allows {_text(addresses)} as the gateway, wanted {_text(gateways)}")
     if tenants is not None:
         problems += [
-            f"peers: {peer} is no tenant, but whoever makes one of that name is let in"
+            f"peers: {peer} is not a tenant; one that is created with that name would have access"
             for peer in peers
             if peer not in tenants
         ]

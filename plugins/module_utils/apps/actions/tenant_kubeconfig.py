@@ -89,7 +89,7 @@ def run(context: Context, request: KubeconfigRequest) -> Outcome:
         raise Invalid([missing])
     if missing:
         # In a play that is only checked, the task that makes the member has not run.
-        outcome.warnings.append(f"tenant_kubeconfig: {missing}: fails unless a task before makes it")
+        outcome.warnings.append(f"tenant_kubeconfig: {missing}; the run fails unless an earlier task creates it")
     wanted = _kubeconfig(kube, request, {})
     reason = _stale(kube, request, found, wanted)
     if reason is None and found is not None:
@@ -113,7 +113,7 @@ def _refuse_path(where: str) -> None:
     if not os.path.isdir(directory):
         raise Invalid([Problem("path", f"no directory {directory}", "it to exist")])
     if not os.access(directory, os.W_OK | os.X_OK):
-        raise Invalid([Problem("path", f"directory {directory}, which this user may not write", "one it may")])
+        raise Invalid([Problem("path", f"directory {directory}, which this user cannot write", "one it can")])
 
 
 def _missing(kube: Kube, request: KubeconfigRequest) -> Problem | None:
@@ -140,7 +140,7 @@ def _read(where: str) -> Object | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise Invalid([Problem("path", f"{where}: {error.strerror}", "a file this user may read")]) from error
+        raise Invalid([Problem("path", f"{where}: {error.strerror}", "a file that this user can read")]) from error
     except (yaml.YAMLError, ValueError, TypeError, LookupError):
         pass
     raise Invalid([Problem("path", f"{where}, a file that this module did not write", "a path that is free")])
@@ -172,12 +172,12 @@ def _kubeconfig(kube: Kube, request: KubeconfigRequest, user: dict[str, str]) ->
 def _stale(kube: Kube, request: KubeconfigRequest, found: Object | None, wanted: Object) -> str | None:
     """Return why a kubeconfig has to be made anew, None when it is good."""
     if found is None:
-        return "there is none"
+        return "the file does not exist"
     for part in ("clusters", "contexts", "current-context"):
         if found.get(part) != wanted[part]:
             return "it is for another cluster, member, tenant or lifetime"
     if stat.S_IMODE(os.stat(request.path).st_mode) & 0o077:
-        return "others than its owner could read it"
+        return "users other than its owner could read it"
     try:
         credential = _credential(found)
     except (ValueError, TypeError, LookupError):

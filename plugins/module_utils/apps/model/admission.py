@@ -244,7 +244,7 @@ def pod_policy(
                 + (" || request.operation != 'CREATE'" if pods else "")
                 + f" ? [] : [{spec}.nodeName]",
                 "nodeName",
-                text("no nodeName, for the scheduler chooses the node"),
+                text("no nodeName, because the scheduler chooses the node"),
                 text("use a nodeSelector"),
             ),
             Rule(
@@ -275,7 +275,7 @@ def pod_policy(
                 "probes",
                 f'variables.privileged ? [] : ({probes}).filter(hosts, hosts != "")',
                 "hosts of probes and of lifecycle hooks",
-                text("none, for then it is the pod itself"),
+                text("none, because the default is the pod itself"),
                 text("an administrator can give the tenant Pod Security privileged"),
             ),
             Rule(
@@ -299,13 +299,13 @@ def pod_policy(
                 metadata["finalizers"],
                 "finalizers of pods",
                 text("none but that of Jobs, which the job controller adds"),
-                text("drains of nodes wait until a pod is gone"),
+                text("drains of nodes wait until a pod is deleted"),
             ),
             Rule(
                 "annotations",
                 metadata["annotations"],
                 "annotations of pods",
-                text("none that the network believes"),
+                text("none that the network trusts"),
                 text("leave them to the network"),
             ),
         ),
@@ -379,7 +379,7 @@ _FIXED = (
                 "defaultBackend",
                 'has(object.spec.defaultBackend) ? ["one"] : []',
                 "defaultBackend",
-                text("rules with hosts, for it takes the requests for all hosts"),
+                text("rules with hosts, because it takes the requests for all hosts"),
                 _AN_ADMINISTRATOR,
             ),
             Rule(
@@ -402,7 +402,7 @@ _FIXED = (
                 "certificates",
                 'object.spec.?tls.orValue([]).map(entry, entry.?secretName.orValue("")).filter(name, name != "")',
                 "tls.secretName",
-                text("none, for all tenants share the gateway's certificates"),
+                text("none, because all tenants share the gateway's certificates"),
                 text("ask an administrator for a certificate (cloudbang.platform.app_route)"),
             ),
             _annotation_rule(),
@@ -437,7 +437,7 @@ _FIXED = (
                 "kind",
                 "[request.kind.kind]",
                 "kind",
-                text("an Ingress, for what is in objects of traefik.io reaches other tenants"),
+                text("an Ingress, because objects of traefik.io affect other tenants"),
                 text("ask an administrator for a route (cloudbang.platform.app_route)"),
             ),
         ),
@@ -455,7 +455,7 @@ _FIXED = (
                 "[object.metadata.name] : []",
                 "name",
                 '"a name that does not begin with " + variables.reserved.join(", ") + '
-                '", for the gateway would take it for one of another tenant"',
+                '", because the gateway would mistake it for one of another tenant"',
                 text("choose another name"),
             ),
         ),
@@ -471,7 +471,7 @@ _FIXED = (
                 "type",
                 '[object.?type.orValue("")].filter(kind, kind == "kubernetes.io/service-account-token")',
                 "type",
-                text("another one, for the token in it would never end"),
+                text("another one, because the token in it would never expire"),
                 text("ask an administrator for a kubeconfig (cloudbang.platform.tenant_kubeconfig)"),
             ),
         ),
@@ -488,7 +488,7 @@ _FIXED = (
                 "name",
                 f"[object.metadata.name].filter(name, name.endsWith({text(CERTIFICATE)}))",
                 "name of a Secret",
-                text(f"one that does not end with {CERTIFICATE}, for these are the certificates of routes"),
+                text(f"one that does not end with {CERTIFICATE}, because these are the certificates of routes"),
                 text("ask an administrator to change the certificate (cloudbang.platform.app_route)"),
             ),
         ),
@@ -530,7 +530,7 @@ _FIXED = (
                 '!(request.operation == "UPDATE" && owner in oldObject.metadata.?ownerReferences.orValue([])))'
                 ".map(owner, owner.name)",
                 "ownerReferences with blockOwnerDeletion",
-                text("none, for it may be a pod, and drains of nodes wait until that is gone"),
+                text("none, because it may be a pod, and drains of nodes wait until that is deleted"),
                 text("leave blockOwnerDeletion out"),
             ),
         ),
@@ -550,7 +550,7 @@ _FIXED = (
                 "volumeName",
                 '[object.spec.?volumeName.orValue("")].filter(name, name != "")',
                 "volumeName",
-                text("none, for the volume may be for another tenant"),
+                text("none, because the volume may be for another tenant"),
                 text("an administrator can give the volume a claimRef to this claim"),
             ),
         ),
@@ -566,7 +566,7 @@ _FIXED = (
                 "minimum",
                 "has(object.spec.maxUnavailable) && (type(object.spec.maxUnavailable) == int ? "
                 "object.spec.maxUnavailable > 0 : !string(object.spec.maxUnavailable).matches('^0*%?$')) ? [] : "
-                'has(object.spec.minAvailable) ? ["minAvailable"] : ["no pod that may be away"]',
+                'has(object.spec.minAvailable) ? ["minAvailable"] : ["no pod that may be unavailable"]',
                 "maxUnavailable",
                 text("1 or more, or a share above 0%, so that drains of nodes can end"),
                 _AN_ADMINISTRATOR,
@@ -576,7 +576,7 @@ _FIXED = (
                 '[object.spec.?unhealthyPodEvictionPolicy.orValue("IfHealthyBudget")]'
                 '.filter(one, one != "AlwaysAllow")',
                 "unhealthyPodEvictionPolicy",
-                text("AlwaysAllow, so that pods that never get ready do not stop drains of nodes"),
+                text("AlwaysAllow, so that pods that never get ready do not block drains of nodes"),
                 _AN_ADMINISTRATOR,
             ),
             Rule(
@@ -587,10 +587,10 @@ _FIXED = (
                 "? [] : [object.metadata.name]",
                 "budget",
                 text(
-                    f"the name APP-PROCESS and a selector of the labels {APP} and {PROCESS} alone, for two budgets of "
-                    "one pod stop its eviction"
+                    f"the name APP-PROCESS and a selector of the labels {APP} and {PROCESS} alone, because two "
+                    "budgets of one pod block its eviction"
                 ),
-                text("the app modules make it"),
+                text("the app modules create it"),
             ),
         ),
     ),

@@ -186,7 +186,7 @@ def resolve(
         if source in target_env:
             secret[name] = target_env[source]
         else:
-            known_names = "one of " + ", ".join(sorted(target_env)) if target_env else "a target that has environment"
+            known_names = "one of " + ", ".join(sorted(target_env)) if target_env else "a target with env or secret_env"
             checker.wrong(f"credentials_from.{name}", source, known_names)
     if process is None or checker.problems:
         return None, checker.problems
@@ -206,7 +206,7 @@ def resolve(
     for name, value in secret.items():
         variable = f"{prefix}_{name.upper()}"
         if variable in env or variable in secret_env:
-            checker.wrong("credentials", name, f"another name, for {variable} has something else")
+            checker.wrong("credentials", name, f"another name, because {variable} has another value")
         secret_env[variable] = value
     binding = Binding(*wanted.key, env, secret_env)
     return (None if checker.problems else binding), checker.problems

@@ -121,7 +121,7 @@ def bounded(value: Any) -> Any:
         if isinstance(entry, dict):
             for key in entry:
                 if not isinstance(key, (str, int, float)) or isinstance(key, bool):
-                    raise ValueError(f"found the key {str(key)[:50]}, which is no text")
+                    raise ValueError(f"found the key {str(key)[:50]}, which is not text")
             return {str(key): copied(inner, depth + 1) for key, inner in entry.items()}
         if isinstance(entry, list):
             return [copied(inner, depth + 1) for inner in entry]
@@ -252,7 +252,7 @@ class _Reading:
         if ends:
             for option in ("ports", "readiness"):
                 if process.get(option):
-                    wanted = "none, for another service waits until this one has ended"
+                    wanted = "none, because another service waits until this one has ended"
                     self.tell(place, "ports" if option == "ports" else "a healthcheck", wanted)
         app["processes"] = [{key: value for key, value in process.items() if value not in (None, [], {})}]
         return {key: value for key, value in app.items() if value not in (None, [], {})}
@@ -261,7 +261,7 @@ class _Reading:
         allowed = ("no", "on-failure") if ends else ("always", "unless-stopped")
         if given is None or (ends and given is False) or given in allowed:
             return
-        why = "it is waited for to end" if ends else "nothing waits for it to end"
+        why = "another service waits until it has ended" if ends else "no other service waits until it has ended"
         self.wrong(place, given, f"{' or '.join(allowed)}, because {why}")
 
     def text(self, place: str, given: Any) -> str | None:
@@ -367,7 +367,7 @@ class _Reading:
             name, equals, value = line.removeprefix("export ").partition("=")
             name, value = name.strip(), value.strip()
             if not equals or not ENV_NAME.match(name):
-                self.tell(f"{place} line {number}", "a line that is no NAME=value", "NAME=value, or # and a comment")
+                self.tell(f"{place} line {number}", "a line that is not NAME=value", "NAME=value, or # and a comment")
                 continue
             if value[:1] in ("'", '"'):
                 quote = value[0]

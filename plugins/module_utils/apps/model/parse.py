@@ -143,7 +143,8 @@ def _deploy(values: Values, problems: list[Problem], listed: bool) -> DeployRequ
     if not values.get("wait", True):
         for app in apps:
             if app.strategy == "blue_green" and app.image:
-                problems.append(Problem("wait", f"false, and app {app.key} is blue_green", "true: it waits to switch"))
+                wanted = "true, because it switches after the wait"
+                problems.append(Problem("wait", f"false, and app {app.key} is blue_green", wanted))
     return DeployRequest(tuple(apps), _filled(Rollout, values))
 
 
@@ -167,7 +168,8 @@ def _apps(values: dict[str, Any], problems: list[Problem], listed: bool) -> list
         seen[app.key] = where
         for domain in app.domains:
             if domain in domains:
-                problems.append(Problem(f"{where}.domains", shown(domain), f"it at one app, {domains[domain]} has it"))
+                wanted = f"it at one app only, {domains[domain]} has it"
+                problems.append(Problem(f"{where}.domains", shown(domain), wanted))
             domains.setdefault(domain, app.key)
         apps.append(app)
     return apps
@@ -247,7 +249,7 @@ def _scale(values: Values) -> tuple[ScaleRequest, list[Problem]]:
     host_ports = checker.port_range("host_ports", values["host_ports"])
     autoscale = _autoscale(checker, values.get("autoscale"))
     if autoscale and counts:
-        checker.wrong("autoscale", "replicas beside it", "one of them, for the autoscaler sets the replicas")
+        checker.wrong("autoscale", "replicas beside it", "one of them, because the autoscaler sets the replicas")
     resources = values.get("resources")
     if resources is not None:
         resources = checker.resources("resources", resources)
@@ -284,7 +286,7 @@ def _autoscale(checker: AppChecker, given: Any) -> dict[str, int] | bool | None:
     for name in ("cpu", "memory"):
         checker.between(f"autoscale.{name}", values[name], 1, 1000)
     if values["cpu"] is None and values["memory"] is None:
-        checker.wrong("autoscale", "neither cpu nor memory", "one of them, in percent of what is requested")
+        checker.wrong("autoscale", "neither cpu nor memory", "one of them, in percent of the request")
     return {name: value for name, value in values.items() if value is not None}
 
 

@@ -275,7 +275,7 @@ def plan_app(app: App, live: Live) -> Plan:
         key = None  # it is part of its release, see below
     if app.image is None:
         if newest is None:
-            raise AssertionError("an app without an image and without a release was to be refused before")
+            raise AssertionError("an app without an image and without a release should have been refused before")
         return build(
             live, app.state, newest.spec, salt, [], live.route, newest.replicas, app.keep_releases, restart_key=key
         )

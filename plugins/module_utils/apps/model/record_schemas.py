@@ -191,9 +191,9 @@ def _fits(value: Any, place: str) -> str:
         where = f"{place}.processes[{position}]"
         row = TYPES[value["type"]]
         if not row.lasting and "run" not in process:
-            return f"{where}.run: found nothing, wanted how often it runs, for the type is {value['type']}"
+            return f"{where}.run: found nothing, wanted how often it runs, because the type is {value['type']}"
         if row.scheduled and "schedule" not in process:
-            return f"{where}.schedule: found nothing, wanted when it starts, for the type is {value['type']}"
+            return f"{where}.schedule: found nothing, wanted when it starts, because the type is {value['type']}"
         if process.get("host_network") and (not row.host_network or not process["ports"]):
             return f"{where}.host_network: found it, wanted a {' or '.join(ON_HOSTS)} process with ports"
     if value["files"] and not value["files_secret"]:

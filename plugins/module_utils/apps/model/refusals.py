@@ -18,15 +18,15 @@ _ADVICE = (
     ),
     (
         re.compile(r"cannot (?:create|update|patch) resource \"[a-z]+\" in API group \"traefik\.io\""),
-        "only administrators make routes: use domains of the app, or ask one to run app_route or app_stack",
+        "only administrators create routes: use domains of the app, or ask one to run app_route or app_stack",
     ),
     (
         re.compile(r"cannot [a-z]+ resource \"(?:namespaces|flowschemas)\""),
-        "ask an administrator to make or change the tenant (module tenant)",
+        "ask an administrator to create or change the tenant (module tenant)",
     ),
     (
         re.compile(r"cannot [a-z]+ resource \"[a-z/]+\" in API group \"[^\"]*\" in the namespace \""),
-        "ask an administrator to do it, or for a role in this tenant that may (members of module tenant)",
+        "ask an administrator to do it, or for a role in this tenant that allows it (members of module tenant)",
     ),
     (re.compile(r"cannot [a-z]+ resource \""), "credentials of an administrator"),
 )

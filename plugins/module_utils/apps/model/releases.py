@@ -138,7 +138,7 @@ def refuse_concurrent(newest: Release | None, now: float) -> None:
     if abs(age) < 3 * HEARTBEAT_SECONDS:
         raise ReleaseError(
             f"app {newest.app} of tenant {newest.tenant}: release v{newest.version} is being rolled out by {newest.by} "
-            f"since {newest.created} (last sign {max(age, 0):.0f} s ago); wanted: wait until that is over"
+            f"since {newest.created} (last heartbeat {max(age, 0):.0f} s ago); wanted: wait until it has finished"
         )
 
 

@@ -81,7 +81,7 @@ def parse_route(values: dict[str, Any]) -> tuple[AppRoute, list[Problem]]:
     checker = AppChecker("")
     name = values.get("name") or values.get("app")
     if not name:
-        checker.wrong("app", None, "the app that the route leads to")
+        checker.wrong("app", None, "the app that gets the requests of the route")
     found = names(name, values.get("tenant"))
     checker.problems += [entry for entry in found if entry.found != "nothing" or entry.option == "tenant"]
     app = values.get("app") or ""
@@ -89,7 +89,7 @@ def parse_route(values: dict[str, Any]) -> tuple[AppRoute, list[Problem]]:
         checker.wrong("app", app, "the name of an app")
     present = values.get("state") != "absent"
     if present and name and not app:
-        checker.wrong("app", None, "the app that the route leads to, because state is present")
+        checker.wrong("app", None, "the app that gets the requests of the route, because state is present")
     domains = checker.domains(values.get("domains") or [])
     ports = _ports(checker, values)
     paths = _paths(checker, values)
@@ -98,20 +98,20 @@ def parse_route(values: dict[str, Any]) -> tuple[AppRoute, list[Problem]]:
     cookie = _cookie(checker, values)
     backends = _backends(checker, values, app)
     if present and not domains and not ports:
-        checker.wrong("domains", None, "domains, or ports for what is not HTTP, because state is present")
+        checker.wrong("domains", None, "domains, or ports for other protocols than HTTP, because state is present")
     if not domains:
         given = (("paths", paths), ("redirect", to_https or to_domain), ("sticky", cookie), ("tls", values.get("tls")))
         for option, value in given:
             if value:
-                checker.wrong(option, "it without domains", "domains: ports are passed on as they are")
+                checker.wrong(option, "it without domains", "domains, because connections to ports are only forwarded")
     if to_https and mode not in SECURED:
-        checker.wrong("redirect", "https", f"tls: cluster or a certificate, for tls is {mode}")
+        checker.wrong("redirect", "https", f"tls: cluster or a certificate, because tls is {mode}")
     if to_domain in domains:
         checker.wrong("redirect.to", to_domain, "another domain than those that are redirected")
     if mode == "passthrough":
         for option, value in (("paths", paths), ("redirect", to_https or to_domain), ("sticky", cookie)):
             if value:
-                checker.wrong(option, "it with tls: passthrough", "none: the gateway does not look into the connection")
+                checker.wrong(option, "it with tls: passthrough", "none, because the gateway does not decrypt")
     route = AppRoute(
         name=name or "",
         tenant=values.get("tenant") or "",
@@ -145,7 +145,7 @@ def _paths(checker: AppChecker, values: dict[str, Any]) -> tuple[Path, ...]:
         elif any((path, given["type"]) == (other.path, other.kind) for other in paths):
             checker.wrong(option, path, "each path once")
         if path == "/" and given["strip"]:
-            checker.wrong(f"paths[{number}].strip", True, "false: there is nothing to strip of /")
+            checker.wrong(f"paths[{number}].strip", True, "false, because there is nothing to strip from /")
         paths.append(Path(path, given["type"], bool(given["strip"])))
     return tuple(paths)
 

@@ -27,7 +27,7 @@ def problems(certificate: str, key: str, domains: Iterable[str], now: datetime.d
     leaf = _leaf(certificate)
     private = _private(key)
     if leaf is None:
-        found.append(Problem("tls.certificate", "a text that is no certificate", "a certificate in PEM form"))
+        found.append(Problem("tls.certificate", "text that is not a certificate", "a certificate in PEM form"))
     if private is None:
         found.append(Problem("tls.key", "a text (not shown)", "a private key in PEM form, without password"))
     if leaf is None or private is None:
@@ -44,7 +44,7 @@ def problems(certificate: str, key: str, domains: Iterable[str], now: datetime.d
     for domain in domains:
         if domain not in names and "*." + domain.partition(".")[2] not in names:
             listed = ", ".join(names) or "no domain at all"
-            found.append(Problem("tls.certificate", f"one for {listed}", f"one that is for {domain} too"))
+            found.append(Problem("tls.certificate", f"one for {listed}", f"one that is also valid for {domain}"))
     return found
 
 

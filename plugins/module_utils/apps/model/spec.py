@@ -203,7 +203,7 @@ class AppChecker(Checker):
             if tcp:
                 probe["port"] = tcp[0]
             else:
-                self.wrong(option, None, "a port, for the process has no TCP port")
+                self.wrong(option, None, "a port, because the process has no TCP port")
         self.between(option + ".port", probe.get("port"), 1, 65535)
         self.between(option + ".initial_delay", probe.get("initial_delay"), 0, 3600)
         for name in ("period", "timeout", "failures"):
@@ -284,9 +284,10 @@ class AppChecker(Checker):
             return False
         if app["type"] not in ON_HOSTS:
             takers = " and ".join(ON_HOSTS)
-            self.wrong(option, True, f"false, because type is {app['type']}: only {takers} take it")
+            self.wrong(option, True, f"false, because type is {app['type']}: only {takers} support it")
         if app["strategy"] == "blue_green":
-            self.wrong(option, True, "strategy rolling or recreate: an instance has one port, so two of it cannot run")
+            wanted = "strategy rolling or recreate: an instance has one port, so two cannot run at once"
+            self.wrong(option, True, wanted)
         if not process.ports:
             self.wrong(option, True, "ports of the process, for which each instance gets numbers of its own")
         if given["replicas"] is not None and not 1 <= given["replicas"] <= MAX_INSTANCES:
@@ -307,9 +308,7 @@ class AppChecker(Checker):
                     self.wrong(f"{option}.{name}", given[name], f"none, because type is {kind}")
             return {}
         text = given["schedule"]
-        wanted = (
-            wrong_schedule(text) if text is not None else f"when it is to start, such as @daily, because type is {kind}"
-        )
+        wanted = wrong_schedule(text) if text is not None else f"when it starts, such as @daily, because type is {kind}"
         if wanted:
             self.wrong(option + ".schedule", text, wanted)
         if given["time_zone"] is not None and wrong_time_zone(given["time_zone"]):
@@ -350,7 +349,8 @@ class AppChecker(Checker):
             if name in names[:number]:
                 self.wrong(f"processes[{number}].name", name, "each process once")
             if re.sub(r"-[0-9]+\Z", "", name) in set(on_hosts) - {name}:
-                self.wrong(f"processes[{number}].name", name, "another name, for an instance of host_network has it")
+                wanted = "another name, because an instance of host_network has it"
+                self.wrong(f"processes[{number}].name", name, wanted)
         routed = main_process(app["type"], processes)
         listens = TYPES[app["type"]].listens
         if listens and routed is None:
@@ -504,7 +504,8 @@ def parse_app(given: dict[str, Any], where: str = "") -> tuple[App | None, list[
     for process in processes:
         if process.host_network:
             for name in sorted({"PORT", *(port.variable for port in process.ports)} & {*env, *secret_env}):
-                checker.wrong(f"env.{name}", "a value", f"none, for host_network of process {process.name} sets it")
+                wanted = f"none, because host_network of process {process.name} sets it"
+                checker.wrong(f"env.{name}", "a value", wanted)
     checker.between("drain", given["drain"], 0, 3600)
     checker.between("grace", given["grace"], 1, 86400)
     checker.between("keep_releases", given["keep_releases"], 1, 1000)

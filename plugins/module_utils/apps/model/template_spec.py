@@ -128,7 +128,7 @@ def template_of(
         for option, wanted in (("name", name), ("version", version)):
             found = given.pop(option, None)
             if found is not None and str(found) != wanted:
-                problems.append(Problem(prefix + option, shown(found), f"{wanted}, as the task says"))
+                problems.append(Problem(prefix + option, shown(found), f"{wanted}, the value in the task"))
     values, found_problems = check(TEMPLATE, given, where)
     problems += found_problems
     if problems:
@@ -179,7 +179,7 @@ def parameter_problems(parameters: list[dict[str, Any]], where: str) -> list[Pro
         if length is not None and not 8 <= length <= 1024:
             checker.wrong(place + ".length", length, "8 to 1024")
         if kind == "secret" and default is not None:
-            checker.wrong(place + ".default", default, "none, for everybody could read it: use generate", True)
+            checker.wrong(place + ".default", default, "none, because everybody could read it: use generate", True)
         elif default is not None:
             _value, wanted = typed(entry, default)
             if wanted:
@@ -231,7 +231,7 @@ def complete(
         option, other = ("secret_parameters", "parameters") if secret else ("parameters", "secret_parameters")
         if options[other].get(name) is not None:
             checker.wrong(
-                f"{other}.{name}", options[other][name], f"it in {option}, for its type is {entry['type']}", True
+                f"{other}.{name}", options[other][name], f"it in {option}, because its type is {entry['type']}", True
             )
         given = options[option].get(name)
         if given is not None:
@@ -242,7 +242,7 @@ def complete(
             values[name] = kept.get(name) or generate(entry["length"])
             generated[name] = values[name]
         elif entry.get("required"):
-            checker.wrong(f"{option}.{name}", None, entry.get("description") or "a value, for it is required")
+            checker.wrong(f"{option}.{name}", None, entry.get("description") or "a value, because it is required")
         else:
             values[name] = typed(entry, entry.get("default"))[0]
         if secret and values.get(name):
@@ -302,7 +302,7 @@ def reference_problems(value: Any, where: str, known: set[str], secret: set[str]
         if match[0] == "$${":
             continue
         if not match[0].endswith("}") or match[1] not in known:
-            wanted = "one of " + ", ".join(sorted(known)) if known else "none, for there are no parameters"
+            wanted = "one of " + ", ".join(sorted(known)) if known else "none, because there are no parameters"
             problems.append(Problem(where, f"the reference {match[0][:60]}", f"{wanted}; $${{ for the text ${{"))
         elif match[1] in secret and not HIDDEN.search(where):
             wanted = "secret parameters in secret_env, secret_files, credentials and tls.key only"

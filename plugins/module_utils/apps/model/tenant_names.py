@@ -41,7 +41,8 @@ def domain_problems(tenant: str, wanted: Iterable[str], spaces: Iterable[Object]
         for other, holder in taken:
             if covers(domain, other) or covers(other, domain):
                 found = f"{domain}, and tenant {holder} has {other}"
-                problems.append(Problem(f"domains[{number}]", found, "a domain that no other tenant has any of"))
+                wanted = "a domain that does not overlap with those of other tenants"
+                problems.append(Problem(f"domains[{number}]", found, wanted))
                 break
     return problems
 

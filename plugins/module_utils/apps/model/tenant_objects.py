@@ -204,18 +204,19 @@ def foreign(entries: Iterable[tuple[str, Object]]) -> list[str]:
         name = entry["metadata"]["name"]
         if kind == "Secret":
             texts.append(
-                f"Secret {name} has a token of a service account that does not end; delete it, and use "
+                f"Secret {name} has a token of a service account that does not expire; delete it, and use "
                 "tenant_kubeconfig instead"
             )
         elif kind == "RoleBinding":
             role = f"{entry['roleRef']['kind']} {entry['roleRef']['name']}"
             who = ", ".join(f"{one['kind']} {one['name']}" for one in entry.get("subjects") or []) or "nobody"
             if grants_membership(entry):
-                texts.append(f"members: found RoleBinding {name}, which makes {who} a member, wanted the members alone")
+                beside = f"RoleBinding {name}, which makes {who} a member"
+                texts.append(f"members: found {beside}, wanted only members of the task")
             else:
                 texts.append(f"RoleBinding {name} gives {role} to {who}, member or not; delete it if nobody needs it")
         else:
-            texts.append(f"Role {name} is not of the tenant's making; delete it if nobody needs it")
+            texts.append(f"Role {name} was not created by the module tenant; delete it if nobody needs it")
     return texts
 
 
@@ -245,7 +246,7 @@ def gateways_of(nodes: Iterable[Object], warn: Callable[[str], None]) -> list[st
             try:
                 found.add(_network(text))
             except ValueError:
-                warn(f"node {meta['name']}: found the address {shown(text)}, wanted one IP address: it is not let in")
+                warn(f"node {meta['name']}: found the address {shown(text)}, wanted one IP address: it gets no access")
     return sorted(found)
 
 

@@ -82,7 +82,7 @@ def objects_of(given: Mapping[str, Any] | None) -> tuple[dict[str, int], list[Pr
         where = f"objects.{name}"
         resource = resource_of(name, known)
         if resource is None:
-            problems.append(Problem(where, "a kind that tenants make no objects of", "one of " + ", ".join(known)))
+            problems.append(Problem(where, "a kind of which tenants create no objects", "one of " + ", ".join(known)))
             continue
         values, wrong = check({name: {"type": "int", "required": True}}, {name: value}, "objects")
         problems += wrong
@@ -91,6 +91,6 @@ def objects_of(given: Mapping[str, Any] | None) -> tuple[dict[str, int], list[Pr
         if values[name] < 0:
             problems.append(Problem(where, shown(value), "0 or more"))
         elif resource in found:
-            problems.append(Problem(where, f"{resource} for the second time", "each kind once"))
+            problems.append(Problem(where, f"{resource} twice", "each kind once"))
         found[resource] = values[name]
     return found, problems

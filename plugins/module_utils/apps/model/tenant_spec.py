@@ -172,7 +172,7 @@ def kubeconfig_problems(values: dict[str, Any]) -> list[Problem]:
     if values.get("lifetime") is not None and (seconds is None or not SHORTEST <= seconds <= LONGEST):
         problems.append(Problem("lifetime", shown(values["lifetime"]), "10m to 365d, such as 30m, 8h or 7d"))
     elif values.get("kind") == "service_account" and seconds is not None and seconds > LONGEST_TOKEN:
-        wanted = "at most 24h, for the API issues no token of a service account for longer; run the task again in time"
+        wanted = "at most 24h, because service accounts get no token for longer; run the task again in time"
         problems.append(Problem("lifetime", shown(values["lifetime"]), wanted))
     return problems
 
@@ -200,7 +200,7 @@ def _quota_problems(given: dict[str, Any]) -> list[Problem]:
         requests, limits = (quantity(given.get(name) or "") for name in (resource, f"limits_{resource}"))
         if requests is not None and limits is not None and limits < requests:
             found = shown(given[f"limits_{resource}"])
-            problems.append(Problem(f"quota.limits_{resource}", found, f"{given[resource]} or more, as the requests"))
+            problems.append(Problem(f"quota.limits_{resource}", found, f"{given[resource]} or more, like the requests"))
     return problems
 
 
@@ -233,13 +233,13 @@ def _peer_problems(values: dict[str, Any]) -> list[Problem]:
     problems: list[Problem] = []
     peers = values.get("peers") or []
     if peers and values.get("network") == "open":
-        problems.append(Problem("peers", shown(peers), "no peers, because everybody reaches an open network"))
+        problems.append(Problem("peers", shown(peers), "no peers, because everybody can reach an open network"))
     for number, peer in enumerate(peers):
         where = f"peers[{number}]"
         if len(peer) > 63 or not LABEL.match(peer):
             problems.append(Problem(where, shown(peer), "the name of a tenant (RFC 1123 label)"))
         elif peer == values.get("name"):
-            problems.append(Problem(where, shown(peer), "another tenant, for one always reaches itself"))
+            problems.append(Problem(where, shown(peer), "another tenant, because a tenant always reaches itself"))
         elif peer in peers[:number]:
             problems.append(Problem(where, shown(peer), "each peer once"))
     return problems

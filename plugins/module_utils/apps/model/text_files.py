@@ -37,10 +37,8 @@ def read_below(path: str, directories: Iterable[str]) -> str:
     real = os.path.realpath(path)
     base = next((directory for directory in allowed if os.path.commonpath([directory, real]) == directory), None)
     if base is None:
-        leads = f", which leads to {real}" if real != os.path.abspath(path) else ""
-        raise Outside(
-            f"{path}{leads}", f"a file below {' or '.join(allowed)}" if allowed else "no file of this machine"
-        )
+        leads = f", which resolves to {real}" if real != os.path.abspath(path) else ""
+        raise Outside(f"{path}{leads}", f"a file below {' or '.join(allowed)}" if allowed else "no file of this host")
     names = os.path.relpath(real, base).split(os.sep)
     place = os.open(base, _DIRECTORY)
     try:
@@ -74,7 +72,7 @@ def unreadable(option: str, path: str, error: Exception, wanted: str) -> Problem
         return Problem(option, error.found, error.wanted)
     if isinstance(error, FileNotFoundError):
         return Problem(option, f"no file {path}", wanted)
-    reason = getattr(error, "strerror", None) or "it is no UTF-8 text"
+    reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
     return Problem(option, f"{path}, which cannot be read: {reason}", wanted)
 
 

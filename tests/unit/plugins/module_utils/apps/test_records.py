@@ -343,7 +343,7 @@ def test_a_stack_with_anything_in_it_is_usable_or_not_used(data: st.DataObject, 
 def test_what_a_stack_has_recorded_is_read() -> None:
     made = stack_record.secret_of("shop", "acme", STACK)
     assert records.read("Secret", made, stack_record.recorded) == STACK
-    with pytest.raises(Invalid, match="what cannot be recorded"):
+    with pytest.raises(Invalid, match="content that cannot be recorded"):
         stack_record.secret_of("shop", "acme", {"apps": [1]})
 
 

@@ -40,7 +40,7 @@ def test_an_unexpected_exception_is_a_message_with_its_place(monkeypatch: pytest
     result = run(monkeypatch, act)
     assert result["failed"] and result["unknown"]
     assert "app_info: found an unexpected KeyError (\"'image'\") at test_runner.py:" in result["msg"]
-    assert ", in act; this is a fault of cloudbang.platform" in result["msg"]
+    assert ", in act; this is a bug in cloudbang.platform" in result["msg"]
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_there_are_not_too_many_warnings(monkeypatch: pytest.MonkeyPatch) -> Non
         return Outcome(warnings=["0", "0"])
 
     warnings = run(monkeypatch, act)["warnings"]
-    assert warnings == [*map(str, range(20)), "980 more warnings, which are left out"]
+    assert warnings == [*map(str, range(20)), "980 more warnings are not shown"]
 
 
 @pytest.mark.parametrize(

@@ -104,7 +104,7 @@ BAD: list[tuple[str, dict[str, Any], str, str]] = [
     ("tenant", tenant(peers=["Acme"]), "peers[0]", "RFC 1123"),
     ("tenant", tenant(peers=["acme"]), "peers[0]", "another tenant"),
     ("tenant", tenant(peers=["b", "b"]), "peers[1]", "once"),
-    ("tenant", tenant(peers=["b"], network="open"), "peers", "everybody reaches"),
+    ("tenant", tenant(peers=["b"], network="open"), "peers", "everybody can reach"),
     ("tenant", with_member(None), "members[0].name", "found nothing"),
     ("tenant", with_member(""), "members[0].name", "1 to 64"),
     ("tenant", with_member("ann\n"), "members[0].name", "printable"),
@@ -333,7 +333,7 @@ REFUSALS = [
     (403, 'User "d" cannot patch resource "ingressroutes" in API group "traefik.io" in the namespace "a"', "app_route"),
     (403, 'User "d" cannot delete resource "ingressroutes" in API group "traefik.io" in the namespace "a"', "role"),
     (403, 'User "d" cannot create resource "rolebindings" in API group "x.io" in the namespace "a"', "role in this"),
-    (403, 'User "d" cannot patch resource "namespaces" in API group "" in the namespace "a"', "make or change the"),
+    (403, 'User "d" cannot patch resource "namespaces" in API group "" in the namespace "a"', "create or change the"),
     (403, 'User "d" cannot list resource "nodes" in API group "" at the cluster scope', "of an administrator"),
     (403, "exceeded quota: cloudbang-tenant, requested: pods=1", "quota and objects of the tenant"),
     (
@@ -380,11 +380,11 @@ def test_rights_beside_the_members_are_problems() -> None:
     own["Secret"] = [{"metadata": {"name": "forever", "namespace": "acme"}}]
     shown = describe({"metadata": {"name": "acme", "labels": {}}}, own, None, None)
     assert shown["problems"] == [
-        "members: found RoleBinding mine, which makes User eve a member, wanted the members alone; "
+        "members: found RoleBinding mine, which makes User eve a member, wanted only members of the task; "
         "run the tenant's task again",
         "RoleBinding view gives ClusterRole view to User eve, member or not; delete it if nobody needs it",
-        "Role all is not of the tenant's making; delete it if nobody needs it",
-        "Secret forever has a token of a service account that does not end; delete it, and use tenant_kubeconfig "
+        "Role all was not created by the module tenant; delete it if nobody needs it",
+        "Secret forever has a token of a service account that does not expire; delete it, and use tenant_kubeconfig "
         "instead",
     ]
     assert shown["members"] == []

@@ -72,7 +72,7 @@ def test_a_directory_with_the_same_beginning_is_another(team: Path) -> None:
 def test_more_directories_can_be_allowed(team: Path) -> None:
     allowed = [str(team), str(team.parent / "pki")]
     assert text_files.read_below(str(team / "pki" / "ca.key"), allowed) == SECRET
-    with pytest.raises(text_files.Outside, match=r"wanted no file of this machine"):
+    with pytest.raises(text_files.Outside, match=r"wanted no file of this host"):
         text_files.read_below("/etc/passwd", [])
 
 
@@ -154,7 +154,7 @@ def test_directories_that_the_task_allows_are_read(team: Path) -> None:
 
 def test_content_without_a_file_reads_only_what_is_allowed(team: Path) -> None:
     content = REFERENCES[3].replace("PATH", str(team.parent / "pki" / "ca.key"))
-    with pytest.raises(Invalid, match=r"wanted no file of this machine, or its directory in compose\.allow_paths"):
+    with pytest.raises(Invalid, match=r"wanted no file of this host, or its directory in compose\.allow_paths"):
         from_compose(None, content=content)
     spec = from_compose(None, content=content, allow_paths=[str(team.parent)])
     assert spec["apps"][0]["secret_files"][0]["content"] == SECRET
@@ -163,7 +163,7 @@ def test_content_without_a_file_reads_only_what_is_allowed(team: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "found"),
     [
-        (lambda path: path.symlink_to("../pki/ca.key"), "which leads to"),
+        (lambda path: path.symlink_to("../pki/ca.key"), "which resolves to"),
         (os.mkfifo, "a named pipe"),
         (lambda path: None, "found no file"),
     ],
