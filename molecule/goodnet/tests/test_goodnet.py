@@ -309,12 +309,15 @@ def test_a_kubelet_leads_nobody_astray(pods: Pods) -> None:
     ask += f" --key {pki}/kubelet-client.key --header 'Content-Type: application/merge-patch+json' --request PATCH"
     own = next(one for one in pods.values() if one["spec"]["nodeName"] == "compute1")["metadata"]
     other = next(one for one in pods.values() if one["spec"]["nodeName"] != "compute1")["status"]["podIP"]
+    tunnels = {"metadata": {"annotations": {"cloudbang.platform/underlay-address": "224.0.0.1"}}}
     status = f"namespaces/{own['namespace']}/pods/{own['name']}/status"
     for path, body, policy in (
         (status, {"status": {"podIP": other, "podIPs": [{"ip": other}]}}, "cloudbang-kubelet-pod-addresses"),
         ("nodes/compute1", {"metadata": {"labels": {"gpu": "yes"}}}, "cloudbang-kubelet-nodes"),
         ("nodes/compute1", {"spec": {"unschedulable": True}}, "cloudbang-kubelet-nodes"),
         ("nodes/compute1/status", {"status": {"addresses": []}}, "cloudbang-kubelet-nodes"),
+        ("nodes/compute1", tunnels, "cloudbang-goodnet-kubelets"),
+        ("nodes/compute1/status", tunnels, "cloudbang-goodnet-kubelets"),
     ):
         url = f"https://10.94.13.100:6443/api/v1/{path}?dryRun=All"
         assert policy in node("compute1").check_output(f"{ask} --data {shlex.quote(json.dumps(body))} '{url}'"), path
