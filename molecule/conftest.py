@@ -251,6 +251,7 @@ def in_pod(pod: dict[str, Any], command: str) -> CommandResult:
 
 
 sys.path.insert(0, str(Path(os.environ["MOLECULE_PROJECT_DIRECTORY"]) / "build" / "collections"))
+sys.path.insert(0, str(Path(os.environ["MOLECULE_PROJECT_DIRECTORY"]) / "molecule" / "shared"))
 # Tests import the functions above as a module.
 sys.modules.setdefault("scenario", sys.modules[__name__])
 
