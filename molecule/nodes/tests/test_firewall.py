@@ -23,7 +23,18 @@ from scenario import (
     web_pod,
     web_service,
 )
-from walls import INJECT, VRRP, address_of, dropped, open_from, open_from_pod, open_from_unit, python, route
+from walls import (
+    VRRP,
+    address_of,
+    closed_of_the_platform,
+    dropped,
+    open_from,
+    open_from_pod,
+    open_from_unit,
+    python,
+    route,
+    takes_vxlan,
+)
 
 HOSTS = {"management1": "10.94.12.11", "compute1": "10.94.12.21", "loadbalancer1": "10.94.12.31"}
 STRANGER = "10.94.12.91"
@@ -140,22 +151,9 @@ def test_a_routed_network_gets_through_but_to_services_by_no_load_balancer(
 @pytest.mark.parametrize(("sender", "arrives"), [("management1", True), ("stranger1", False)])
 def test_vxlan_of_strangers_is_dropped(pods: Pods, sender: str, arrives: bool) -> None:
     """A host of the cluster may do the same, which shows that the packet is right."""
-    port = 9999 if arrives else 9998
-    listen = (
-        f"{{ timeout 15 python3 -c 'import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); "
-        f's.bind(("", {port})); print(s.recv(99).decode(), flush=True)\' > /run/injected-{port} 2>&1 < /dev/null & }}'
-    )
-    host = node("compute1")
-    in_pod(pods["a"], listen)
-    try:
-        wait_for(lambda: in_pod(pods["a"], f"ss -Hlun sport = {port}").stdout)
-        mac = host.check_output("cat /sys/class/net/vxlan.calico/address")
-        words = (HOSTS["compute1"], mac, address_of("management1", "vxlan.calico"), pods["a"]["status"]["podIP"])
-        node(sender).check_output(python(INJECT, *words, str(port)))
-        host.check_output("sleep 2")
-        assert (host.check_output(f"cat /run/injected-{port}") == "injected") is arrives
-    finally:
-        host.check_output(f"rm -f /run/injected-{port}")
+    mac = node("compute1").check_output("cat /sys/class/net/vxlan.calico/address")
+    words = (HOSTS["compute1"], "4096", mac, address_of("management1", "vxlan.calico"))
+    assert takes_vxlan(pods["a"], sender, words, 9999 if arrives else 9998) is arrives
 
 
 # -- From pods ---------------------------------------------------------------------------------------------------------
@@ -187,12 +185,7 @@ def test_no_other_address_of_a_host_is_a_way_in(pods: Pods, name: str) -> None:
 
 
 def test_the_platforms_pods_are_closed_to_others(pods: Pods) -> None:
-    ports = {"coredns": ("9153", "8080", "8181"), "metrics-server": ("10250",), "calico-kube-controllers": ("9094",)}
-    targets = []
-    kubectl("wait", "--for=condition=Ready", "--timeout=90s", "--namespace=kube-system", "pod", "--all")
-    for one in objects("pods", "--namespace=kube-system"):
-        name = one["metadata"]["name"].rsplit("-", 2)[0]
-        targets += [f"{one['status']['podIP']}:{port}" for port in ports[name]]
+    targets = closed_of_the_platform()
     assert len(targets) >= 8
     for pod in pods.values():
         assert open_from_pod(pod, *targets) == set()
