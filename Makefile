@@ -63,7 +63,7 @@ e2e: site ## Run the end-to-end tests on the lab
 e2e-goodnet: export CLOUDBANG_NETWORK := goodnet
 e2e-goodnet: lab-down site ## Run the end-to-end tests that see the network on a lab with GoodNet, and remove it
 	@$(PLAY) cloudbang.platform.demo
-	@pytest -v -m "not drill" $(patsubst %,tests/e2e/test_%.py,cluster tenants goodnet idempotence failover)
+	@pytest -v -m "not drill" $(patsubst %,tests/e2e/test_%.py,cluster tenants goodnet hardening walls_network idempotence failover)
 	@$(PLAY) cloudbang.platform.lab_down
 
 drills: site ## Run the long forms of tests that `make test` has short forms of, on the lab; then a lab with GoodNet

@@ -132,7 +132,8 @@ def inside(host: str, unit: str, script: str) -> CommandResult:
 def confined(host: str, unit: str, *own: str) -> None:
     """Assert that a unit reads no secret but its own, and reaches neither systemd nor the container runtime."""
     files = (
-        "/etc/kubernetes /etc/etcd /etc/traefik /etc/calico /etc/cloudbang-registry /etc/containerd /var/lib/kubelet"
+        "/etc/kubernetes /etc/etcd /etc/traefik /etc/calico /etc/goodnet /etc/cloudbang-registry /etc/containerd "
+        "/run/openvswitch /var/lib/kubelet"
     )
     secret = f"find {files} /var/lib/kube-proxy /var/lib/etcd /root/.ssh -type f ! -perm -004 2>/dev/null"
     there = set(node(host).run(secret).stdout.split())
@@ -251,6 +252,7 @@ def in_pod(pod: dict[str, Any], command: str) -> CommandResult:
 
 
 sys.path.insert(0, str(Path(os.environ["MOLECULE_PROJECT_DIRECTORY"]) / "build" / "collections"))
+sys.path.insert(0, str(Path(os.environ["MOLECULE_PROJECT_DIRECTORY"]) / "molecule" / "shared"))
 # Tests import the functions above as a module.
 sys.modules.setdefault("scenario", sys.modules[__name__])
 

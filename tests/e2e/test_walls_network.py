@@ -143,10 +143,11 @@ def test_no_address_of_its_own_host_is_a_way_in(lab: Lab, pods: list[Any]) -> No
 
 def test_the_platforms_pods_are_closed_to_tenants(lab: Lab, pods: list[Any]) -> None:
     ports = {"coredns": (9153, 8080, 8181), "metrics-server": (10250,), "calico-kube-controllers": (9094,)}
-    targets = [
-        f"{one.status.pod_ip}:{port}"
-        for one in lab.core().list_namespaced_pod("kube-system").items
-        for port in ports[one.metadata.name.rsplit("-", 2)[0]]
-    ]
+    targets: set[str] = set()
+    for one in lab.core().list_namespaced_pod("kube-system").items:
+        own = {f"{one.status.pod_ip}:{port}" for port in ports[one.metadata.name.rsplit("-", 2)[0]]}
+        # They listen: their own host is told so.
+        assert opened(lab.nodes[one.spec.node_name], *own) == own
+        targets |= own
     assert len(targets) >= 7
     assert opened_by_pod(lab, pods[0], *targets) == set()

@@ -19,8 +19,10 @@ from scenario import (
     INVENTORY,
     SCENARIO,
     changes,
+    confined,
     converge,
     in_pod,
+    inside,
     kubectl,
     manifest_of,
     node,
@@ -31,8 +33,22 @@ from scenario import (
     web_pod,
     web_service,
 )
+from walls import (
+    TRAEFIK,
+    VRRP,
+    closed_of_the_platform,
+    dropped,
+    open_from,
+    open_from_pod,
+    open_from_unit,
+    python,
+    route,
+    takes_vxlan,
+    witness,
+)
 
 ADDRESSES = {"management1": "10.94.13.11", "compute1": "10.94.13.21", "loadbalancer1": "10.94.13.31"}
+STRANGER, VIP = "10.94.13.91", "10.94.13.100"
 EXTERNAL, VNI = "10.94.13.200", 700
 # Of the controller, outside of the nodes' own network: whoever goes there leaves the cluster.
 CONTROLLER = "10.95.13.1"
@@ -285,6 +301,76 @@ def test_pods_reach_of_hosts_what_is_for_pods(pods: Pods) -> None:
     assert at_once(connects, ["a", "b", "x"]) == [open_ports] * 3
 
 
+@pytest.mark.parametrize("by", sorted(ADDRESSES))
+def test_a_stranger_routes_to_no_service_and_no_pod(pods: Pods, by: str) -> None:
+    (service,) = objects("services", "--namespace=shop", "--field-selector=metadata.name=web")
+    cluster, address = service["spec"]["clusterIP"], pods["a"]["status"]["podIP"]
+    match = f"ip saddr {STRANGER} ip daddr {{ {cluster}, {address} }}"
+    ways = route("stranger1", cluster, ADDRESSES[by]), route("stranger1", address, ADDRESSES[by])
+    with ways[0], ways[1], witness(by, match) as arrived:
+        assert open_from("stranger1", f"{cluster}:80", f"{address}:8080") == set()
+        assert arrived() >= 2
+    assert page(f"{ADDRESSES[by]}:{service['spec']['ports'][0]['nodePort']}") == "OK"
+
+
+@pytest.mark.parametrize(("sender", "arrives"), [("management1", True), ("stranger1", False)])
+def test_vxlan_of_strangers_is_dropped(pods: Pods, sender: str, arrives: bool) -> None:
+    """A host of the cluster may do the same, which shows that the packet is right."""
+    (end,) = (one["underlay"] for one in status("management1")["hosts"] if one["name"] == "compute1")
+    words = (end, str(VNI), "0a:58:a9:fe:01:01", pods["b"]["status"]["podIP"])
+    assert takes_vxlan(pods["a"], sender, words, 9999 if arrives else 9998) is arrives
+
+
+def heard() -> int:
+    """Return how often keepalived has heard of another master, or has changed its state."""
+    said = node("loadbalancer1").check_output("journalctl --unit=keepalived --no-pager")
+    return sum("eceived advert" in line or "Entering" in line for line in said.splitlines())
+
+
+def test_adverts_of_a_stranger_do_not_move_the_virtual_address() -> None:
+    before, counted = heard(), dropped("loadbalancer1", "input", "l4proto", "cloudbang-vrrp")
+    node("stranger1").check_output(python(VRRP, ADDRESSES["loadbalancer1"], STRANGER, VIP, "254", "3"))
+    assert dropped("loadbalancer1", "input", "l4proto", "cloudbang-vrrp") == counted + 3
+    assert f" {VIP}/" in node("loadbalancer1").check_output("ip -oneline -4 address show")
+    assert heard() == before
+
+
+@pytest.mark.parametrize("name", ["a", "c"])
+def test_adverts_of_pods_do_not_arrive(pods: Pods, name: str) -> None:
+    target = ADDRESSES["loadbalancer1"]
+    with witness("loadbalancer1", f"meta l4proto 112 ip daddr {target}") as arrived:
+        sent = in_pod(pods[name], python(VRRP, target, ADDRESSES[PODS[name][1]], VIP, "254", "2"))
+        assert sent.rc == 0, sent.stderr
+        assert arrived() == 0
+        node("stranger1").check_output(python(VRRP, target, STRANGER, VIP, "254", "1"))
+        assert arrived() == 1
+
+
+def test_the_platforms_pods_are_closed_to_tenants(pods: Pods) -> None:
+    targets = closed_of_the_platform()
+    assert len(targets) >= 7
+    assert at_once(lambda name: open_from_pod(pods[name], *targets), pods) == [set()] * len(pods)
+
+
+def test_who_breaks_into_the_gateway_has_its_own_secrets_only() -> None:
+    confined("loadbalancer1", "traefik", *TRAEFIK)
+    # It finds no Open vSwitch either, which answers root.
+    ask = "curl --silent --max-time 2 --unix-socket /run/openvswitch/db.sock http://x/"
+    assert node("loadbalancer1").run(ask).rc != 7
+    assert inside("loadbalancer1", "traefik", ask).rc == 7
+
+
+def test_who_breaks_into_the_gateway_reaches_of_hosts_what_pods_do(pods: Pods) -> None:
+    ends = [one["underlay"] for one in status("loadbalancer1")["hosts"]]
+    closed = {f"{address}:22" for address in (*ADDRESSES.values(), *ends, "127.0.0.1")}
+    closed |= {f"{address}:10250" for address in ADDRESSES.values()}
+    closed |= {f"{ADDRESSES['management1']}:{port}" for port in (2379, 5000)}
+    meant = {f"{VIP}:6443", *(ip_of(one) for one in pods.values())}
+    # They listen: root of the same host is told so.
+    assert open_from("loadbalancer1", *closed, *meant) == closed | meant
+    assert open_from_unit("loadbalancer1", "traefik", *closed, *meant) == meant
+
+
 def test_a_host_writes_nothing_of_others(pods: Pods) -> None:
     pki = "/etc/kubernetes/pki"
     ask = f"curl --silent --output /dev/null --write-out '%{{http_code}} ' --noproxy '*' --cacert {pki}/ca.crt"
@@ -309,12 +395,15 @@ def test_a_kubelet_leads_nobody_astray(pods: Pods) -> None:
     ask += f" --key {pki}/kubelet-client.key --header 'Content-Type: application/merge-patch+json' --request PATCH"
     own = next(one for one in pods.values() if one["spec"]["nodeName"] == "compute1")["metadata"]
     other = next(one for one in pods.values() if one["spec"]["nodeName"] != "compute1")["status"]["podIP"]
+    tunnels = {"metadata": {"annotations": {"cloudbang.platform/underlay-address": "224.0.0.1"}}}
     status = f"namespaces/{own['namespace']}/pods/{own['name']}/status"
     for path, body, policy in (
         (status, {"status": {"podIP": other, "podIPs": [{"ip": other}]}}, "cloudbang-kubelet-pod-addresses"),
         ("nodes/compute1", {"metadata": {"labels": {"gpu": "yes"}}}, "cloudbang-kubelet-nodes"),
         ("nodes/compute1", {"spec": {"unschedulable": True}}, "cloudbang-kubelet-nodes"),
         ("nodes/compute1/status", {"status": {"addresses": []}}, "cloudbang-kubelet-nodes"),
+        ("nodes/compute1", tunnels, "cloudbang-goodnet-kubelets"),
+        ("nodes/compute1/status", tunnels, "cloudbang-goodnet-kubelets"),
     ):
         url = f"https://10.94.13.100:6443/api/v1/{path}?dryRun=All"
         assert policy in node("compute1").check_output(f"{ask} --data {shlex.quote(json.dumps(body))} '{url}'"), path

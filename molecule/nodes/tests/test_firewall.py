@@ -5,17 +5,12 @@ ways that are meant. The stranger has no part in the cluster; it may set routes,
 
 from __future__ import annotations
 
-import base64
 import json
-import re
-import shlex
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
 from scenario import (
-    SCENARIO,
     in_pod,
     kubectl,
     manifest_of,
@@ -27,6 +22,18 @@ from scenario import (
     web_ingress,
     web_pod,
     web_service,
+)
+from walls import (
+    VRRP,
+    address_of,
+    closed_of_the_platform,
+    dropped,
+    open_from,
+    open_from_pod,
+    open_from_unit,
+    python,
+    route,
+    takes_vxlan,
 )
 
 HOSTS = {"management1": "10.94.12.11", "compute1": "10.94.12.21", "loadbalancer1": "10.94.12.31"}
@@ -44,76 +51,7 @@ spec:
   policyTypes: [Ingress]
   ingress: [{from: [{podSelector: {}}, {ipBlock: {cidr: %s/32}}]}]
 """
-# Prints those of the given ADDRESS:PORT that take a TCP connection.
-PROBE = """
-import concurrent.futures, socket, sys
-def opens(target):
-    address, port = target.rsplit(":", 1)
-    try:
-        socket.create_connection((address, int(port)), 2).close()
-    except OSError:
-        return
-    print(target)
-with concurrent.futures.ThreadPoolExecutor(40) as pool:
-    list(pool.map(opens, sys.argv[1:]))
-"""
-# Sends a datagram to a pod inside of VXLAN: NODE MAC SOURCE POD PORT.
-INJECT = """
-import socket, struct, sys
-node, mac, source, pod, port = sys.argv[1:]
-text = b"injected"
-udp = struct.pack("!HHHH", 9, int(port), 8 + len(text), 0) + text
-head = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(udp), 0, 0, 64, 17, 0, *map(socket.inet_aton, (source, pod)))
-total = sum(struct.unpack("!10H", head))
-total = (total & 0xFFFF) + (total >> 16)
-head = head[:10] + struct.pack("!H", ~((total & 0xFFFF) + (total >> 16)) & 0xFFFF) + head[12:]
-frame = bytes.fromhex(mac.replace(":", "")) + bytes.fromhex("020000000001") + b"\\x08\\x00" + head + udp
-vxlan = struct.pack("!II", 0x08000000, 4096 << 8)
-with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as way:
-    for _number in range(3):
-        way.sendto(vxlan + frame, (node, 4789))
-"""
-VRRP = (SCENARIO.parent / "shared" / "vrrp.py").read_text("utf-8")
 Pods = dict[str, dict[str, Any]]
-
-
-def python(program: str, *words: str) -> str:
-    """Return a shell command that runs a program of these texts on a node."""
-    coded = base64.b64encode(program.encode()).decode()
-    return f"echo {coded} | base64 -d | python3 - {' '.join(map(shlex.quote, words))}"
-
-
-def open_from_pod(pod: dict[str, Any], *targets: str) -> set[str]:
-    done = in_pod(pod, python(PROBE, *targets))
-    assert done.rc == 0, done.stderr
-    return set(done.stdout.split())
-
-
-def open_from(host: str, *targets: str) -> set[str]:
-    return set(node(host).check_output(python(PROBE, *targets)).split())
-
-
-def dropped(host: str, chain: str, match: str) -> int:
-    """Return how many packets the rules of a chain with this match have dropped on a host."""
-    lines = node(host).check_output(f"nft list chain inet cloudbang {chain}").splitlines()
-    found = [int(one[1]) for one in (re.search(r"packets (\d+)", line) for line in lines if match in line) if one]
-    assert found, (match, lines)
-    return sum(found)
-
-
-def address_of(host: str, interface: str) -> str:
-    (link,) = json.loads(node(host).check_output(f"ip -json -4 address show dev {interface}"))
-    return str(link["addr_info"][0]["local"])
-
-
-@contextmanager
-def route(host: str, target: str, by: str) -> Iterator[None]:
-    words = f"{target} via {by}"
-    node(host).check_output(f"ip route add {words}")
-    try:
-        yield
-    finally:
-        node(host).check_output(f"ip route del {words}")
 
 
 @pytest.fixture(scope="module")
@@ -213,22 +151,9 @@ def test_a_routed_network_gets_through_but_to_services_by_no_load_balancer(
 @pytest.mark.parametrize(("sender", "arrives"), [("management1", True), ("stranger1", False)])
 def test_vxlan_of_strangers_is_dropped(pods: Pods, sender: str, arrives: bool) -> None:
     """A host of the cluster may do the same, which shows that the packet is right."""
-    port = 9999 if arrives else 9998
-    listen = (
-        f"{{ timeout 15 python3 -c 'import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); "
-        f's.bind(("", {port})); print(s.recv(99).decode(), flush=True)\' > /run/injected-{port} 2>&1 < /dev/null & }}'
-    )
-    host = node("compute1")
-    in_pod(pods["a"], listen)
-    try:
-        wait_for(lambda: in_pod(pods["a"], f"ss -Hlun sport = {port}").stdout)
-        mac = host.check_output("cat /sys/class/net/vxlan.calico/address")
-        words = (HOSTS["compute1"], mac, address_of("management1", "vxlan.calico"), pods["a"]["status"]["podIP"])
-        node(sender).check_output(python(INJECT, *words, str(port)))
-        host.check_output("sleep 2")
-        assert (host.check_output(f"cat /run/injected-{port}") == "injected") is arrives
-    finally:
-        host.check_output(f"rm -f /run/injected-{port}")
+    mac = node("compute1").check_output("cat /sys/class/net/vxlan.calico/address")
+    words = (HOSTS["compute1"], "4096", mac, address_of("management1", "vxlan.calico"))
+    assert takes_vxlan(pods["a"], sender, words, 9999 if arrives else 9998) is arrives
 
 
 # -- From pods ---------------------------------------------------------------------------------------------------------
@@ -260,12 +185,7 @@ def test_no_other_address_of_a_host_is_a_way_in(pods: Pods, name: str) -> None:
 
 
 def test_the_platforms_pods_are_closed_to_others(pods: Pods) -> None:
-    ports = {"coredns": ("9153", "8080", "8181"), "metrics-server": ("10250",), "calico-kube-controllers": ("9094",)}
-    targets = []
-    kubectl("wait", "--for=condition=Ready", "--timeout=90s", "--namespace=kube-system", "pod", "--all")
-    for one in objects("pods", "--namespace=kube-system"):
-        name = one["metadata"]["name"].rsplit("-", 2)[0]
-        targets += [f"{one['status']['podIP']}:{port}" for port in ports[name]]
+    targets = closed_of_the_platform()
     assert len(targets) >= 8
     for pod in pods.values():
         assert open_from_pod(pod, *targets) == set()
@@ -281,6 +201,17 @@ def test_vrrp_of_pods_leaves_no_host(pods: Pods, name: str) -> None:
     assert dropped(host, chain, "l4proto") == before + 2
     if host != target:
         assert dropped(target, "input", "l4proto") == arrived
+
+
+def test_who_breaks_into_the_gateway_reaches_of_hosts_what_pods_do(pods: Pods, service: dict[str, Any]) -> None:
+    port = service["spec"]["ports"][0]["nodePort"]
+    closed = {f"{address}:{port}" for address in HOSTS.values() for port in (22, 10250)}
+    closed |= {f"{HOSTS['management1']}:{port}" for port in (2379, 2380, 5000)} | {"127.0.0.1:22"}
+    meant = {f"{HOSTS['management1']}:6443", "10.96.0.1:443", f"{HOSTS['compute1']}:{port}"}
+    meant |= {f"{one['status']['podIP']}:8080" for one in pods.values()}
+    # They listen: root of the same host is told so.
+    assert open_from("loadbalancer1", *closed, *meant) == closed | meant
+    assert open_from_unit("loadbalancer1", "traefik", *closed, *meant) == meant
 
 
 @pytest.fixture

@@ -30,6 +30,7 @@ from scenario import (
     web_pod,
     web_service,
 )
+from walls import TRAEFIK
 
 ADDRESSES = {"management1": "10.94.12.11", "compute1": "10.94.12.21", "loadbalancer1": "10.94.12.31"}
 GATEWAY = ADDRESSES["loadbalancer1"]
@@ -253,9 +254,7 @@ def test_the_gateway_s_certificate_is_good_for_no_host_and_not_for_the_api(autho
 
 
 def test_who_breaks_into_the_gateway_has_its_own_secrets_only() -> None:
-    files = ("client.key", "gateway.key", "kubeconfig", "traefik.yaml")
-    dynamic = (f"dynamic/{name}.yaml" for name in ("http", "tls", "udp"))
-    confined("loadbalancer1", "traefik", *(f"/etc/traefik/{name}" for name in (*files, *dynamic)))
+    confined("loadbalancer1", "traefik", *TRAEFIK)
     # Nothing of the above is for want of what is looked for.
     ask = "curl --silent --http2-prior-knowledge --unix-socket /run/containerd/containerd.sock http://x/"
     assert node("loadbalancer1").run(ask).rc != 7

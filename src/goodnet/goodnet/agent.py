@@ -85,7 +85,14 @@ class Agent:
         self._ovsdb: Ovsdb | None = None
         self.cluster = Cluster(self.api, settings.node, paths.state / "cluster.json", self.wake, settings.edge)
         outside = settings.provider.network if settings.provider is not None else None
-        self._builder = Builder(settings.cluster_cidr, settings.system_namespaces, outside, settings.edges)
+        self._builder = Builder(
+            settings.cluster_cidr,
+            settings.service_cidr,
+            settings.system_namespaces,
+            outside,
+            settings.edges,
+            settings.host_addresses,
+        )
         self._flows = Flows(BRIDGE, paths.switch)
         self._wake = threading.Event()
         self._stopping = threading.Event()

@@ -122,6 +122,12 @@ def as_agent(api: Api, groups: tuple[str, ...], node: str = "one") -> client.Api
     return client.Api(api.write_kubeconfig(name, api.authority.pem, certificate, key))
 
 
+def as_kubelet(api: Api, node: str = "one") -> client.Api:
+    """Return the client of a node's kubelet."""
+    certificate, key = api.authority.issue(f"system:node:{node}", "system:nodes")
+    return client.Api(api.write_kubeconfig(f"goodnet-kubelet-{node}.conf", api.authority.pem, certificate, key))
+
+
 def test_a_host_sees_the_cluster_and_a_manager_numbers_its_tenants(
     api: Api, agent_api: client.Api, rbac: None, tmp_path: Path
 ) -> None:
@@ -143,6 +149,15 @@ def test_a_host_sees_the_cluster_and_a_manager_numbers_its_tenants(
 SERVICES = "/api/v1/namespaces/default/services"
 CONFIGMAPS = f"/api/v1/namespaces/{OWN}/configmaps"
 PODS_OF = {"one": "10.244.1.0/24", "two": "10.244.2.0/24"}
+ADDRESSES = {"one": "192.0.2.1", "two": "192.0.2.2"}
+# What the authorizer for nodes gives kubelets.
+KUBELETS = {
+    "apiVersion": "rbac.authorization.k8s.io/v1",
+    "kind": "ClusterRoleBinding",
+    "metadata": {"name": "test-goodnet-kubelets"},
+    "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "system:node"},
+    "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": "system:nodes"}],
+}
 
 
 def refused(kube: client.Api, method: str, where: str, body: Any = None, query: dict[str, str] | None = None) -> str:
@@ -169,18 +184,19 @@ def policies(api: Api, agent_api: client.Api, rbac: None) -> Iterator[Callable[[
             assert error.status == 404
 
     def install(provider_network: str = PROVIDER_NETWORK) -> None:
-        for one in rendered("admission.yaml.j2", goodnet_provider_network=provider_network):
+        for one in (*rendered("admission.yaml.j2", goodnet_provider_network=provider_network), KUBELETS):
             agent_api.request("POST", place(one), body=one)
             made.append(one)
         label = {"metadata": {"labels": {"a": "b"}}}
         # The API server takes a moment.
-        for groups, method, where, body in (
-            (HOST, "PATCH", f"{NODES}/one", label),
-            (EDGE, "PATCH", f"{SERVICES}/web/status", label),
-            (MANAGER, "POST", CONFIGMAPS, {"metadata": {"name": "other"}}),
+        for user, method, where, body in (
+            (as_agent(api, HOST), "PATCH", f"{NODES}/one", label),
+            (as_agent(api, HOST), "PATCH", f"{NODES}/one", annotated(**{UNDERLAY: ADDRESSES["two"]})),
+            (as_kubelet(api), "PATCH", f"{NODES}/one", annotated(**{UNDERLAY: "198.51.100.1"})),
+            (as_agent(api, EDGE), "PATCH", f"{SERVICES}/web/status", label),
+            (as_agent(api, MANAGER), "POST", CONFIGMAPS, {"metadata": {"name": "other"}}),
         ):
-            agent = as_agent(api, groups)
-            assert eventually(lambda a=agent, m=method, w=where, b=body: bool(refused(a, m, w, b, {"dryRun": "All"})))
+            assert eventually(lambda u=user, m=method, w=where, b=body: bool(refused(u, m, w, b, {"dryRun": "All"})))
 
     objects = [f"{NODES}/one", f"{NODES}/two", f"{SERVICES}/web"]
     for path in objects:
@@ -191,6 +207,8 @@ def policies(api: Api, agent_api: client.Api, rbac: None) -> Iterator[Callable[[
             "spec": {"podCIDR": pods, "podCIDRs": [pods]},
         }
         agent_api.request("POST", NODES, body=body)
+        internal = {"status": {"addresses": [{"type": "InternalIP", "address": ADDRESSES[node]}]}}
+        agent_api.request("PATCH", f"{NODES}/{node}/status", body=internal, content_type=client.MERGE)
     spec = {"type": "LoadBalancer", "ports": [{"port": 80}]}
     agent_api.request("POST", SERVICES, body={"metadata": {"name": "web"}, "spec": spec})
     yield install
@@ -242,6 +260,46 @@ def test_an_agent_writes_the_address_of_its_own_tunnels_only(
     for value in ("198.51.100.1", "198.51.100.2", None):
         assert not refused(agent, "PATCH", f"{NODES}/one", annotated(**{UNDERLAY: value}))
     assert agent_api.request("GET", f"{NODES}/one")["metadata"]["annotations"]["other"] == "kept"
+
+
+def test_an_agent_takes_no_address_of_another_node(
+    api: Api, agent_api: client.Api, policies: Callable[[], None]
+) -> None:
+    policies()
+    one, two = as_agent(api, HOST), as_agent(api, HOST, "two")
+    taken = annotated(**{UNDERLAY: "198.51.100.1"})
+    assert not refused(one, "PATCH", f"{NODES}/one", taken)
+    # The API server learns of it a moment later.
+    assert eventually(lambda: bool(refused(two, "PATCH", f"{NODES}/two", taken, {"dryRun": "All"})))
+    for address in ("198.51.100.1", ADDRESSES["one"]):
+        body = annotated(**{UNDERLAY: address})
+        assert f"{address} is an address of node one" in refused(two, "PATCH", f"{NODES}/two", body)
+    # Those of the Node itself.
+    for address in ("198.51.100.1", ADDRESSES["one"]):
+        assert not refused(one, "PATCH", f"{NODES}/one", annotated(**{UNDERLAY: address}))
+    assert eventually(lambda: not refused(two, "PATCH", f"{NODES}/two", taken, {"dryRun": "All"}))
+
+
+def test_a_kubelet_does_not_write_the_address_of_tunnels(
+    api: Api, agent_api: client.Api, policies: Callable[[], None]
+) -> None:
+    policies()
+    kubelet, words = as_kubelet(api), f"kubelets may not write the annotation {UNDERLAY}"
+    both = (f"{NODES}/one", f"{NODES}/one/status")
+    for path in both:
+        assert words in refused(kubelet, "PATCH", path, annotated(**{UNDERLAY: "224.0.0.1"}))
+    assert not refused(as_agent(api, HOST), "PATCH", f"{NODES}/one", annotated(**{UNDERLAY: "198.51.100.1"}))
+    for path in both:
+        for value in ("192.0.2.1", None):
+            assert words in refused(kubelet, "PATCH", path, annotated(**{UNDERLAY: value})), (path, value)
+        assert not refused(kubelet, "PATCH", path, annotated(other=f"of {path}"))
+    assert not refused(kubelet, "PATCH", both[1], {"status": {"phase": "Running"}})
+    # It registers as it did the first time, and brings no address of tunnels.
+    agent_api.request("DELETE", both[0])
+    assert words in refused(
+        kubelet, "POST", NODES, {"metadata": {"name": "one", **annotated(**{UNDERLAY: "198.51.100.1"})["metadata"]}}
+    )
+    assert not refused(kubelet, "POST", NODES, {"metadata": {"name": "one", **annotated(other="kept")["metadata"]}})
 
 
 def status(**ingress: str) -> objects.Object:

@@ -17,11 +17,12 @@ from goodnet.cluster import client, objects, state, watches
 from goodnet.model import Config, Host, Pod, Ports, Rule, Service, State, Tenant
 
 CLUSTER = IPv4Network("10.244.0.0/16")
+SERVICES = IPv4Network("10.96.0.0/16")
 CONFIG = Config(
     host="alpha",
     encapsulation="gre",
     cluster=CLUSTER,
-    services=IPv4Network("10.96.0.0/16"),
+    services=SERVICES,
     nodes=(IPv4Network("192.0.2.0/24"),),
     tunnel=1,
     host_port=2,
@@ -47,6 +48,45 @@ def host(name: str, **more: Any) -> Host:
         ({"edge": node()}, [host("edge", edge=True)], []),
         ({"a": node(underlay="172.16.0.1")}, [host("a", underlay=IPv4Address("172.16.0.1"))], []),
         ({"a": node(underlay="no address")}, [host("a")], [("a", "annotation cloudbang.platform/underlay-address")]),
+        *(
+            (
+                {"a": node(underlay=wrong)},
+                [host("a")],
+                [("a", "of the host, outside of the networks of pods and Services")],
+            )
+            for wrong in (
+                "10.244.2.7",
+                "10.96.0.1",
+                "224.0.0.1",
+                "127.0.0.1",
+                "0.0.0.0",
+                "169.254.169.254",
+                "255.255.255.255",
+            )
+        ),
+        ({"a": node(underlay="192.0.2.1")}, [host("a")], []),
+        # The virtual IP, or a machine of the cluster that is no Node.
+        ({"a": node(underlay="192.0.2.100")}, [host("a")], [("a", "an address of another machine of the cluster")]),
+        # The address of another Node, whichever comes first, and the end of its tunnels.
+        *(
+            (
+                {liar: node(underlay="192.0.2.2", pods="10.244.2.0/24"), "b": node(address="192.0.2.2")},
+                sorted(
+                    [
+                        host(liar, pods=IPv4Network("10.244.2.0/24")),
+                        host("b", node=IPv4Address("192.0.2.2"), underlay=IPv4Address("192.0.2.2")),
+                    ],
+                    key=lambda one: one.name,
+                ),
+                [(liar, "found 192.0.2.2, which is an address of b")],
+            )
+            for liar in ("a", "c")
+        ),
+        (
+            {"b": node(underlay="172.16.0.1"), "c": node(underlay="172.16.0.1", pods="10.244.2.0/24")},
+            [host("b", underlay=IPv4Address("172.16.0.1")), host("c", pods=IPv4Network("10.244.2.0/24"))],
+            [("c", "found 172.16.0.1, which is an address of b; wanted its own")],
+        ),
         ({"a": node(address="::1")}, [], [("a", "wanted IPv4 addresses")]),
         ({"a": node(pods="10.245.1.0/24")}, [], [("a", "wanted a network within 10.244.0.0/16")]),
         (
@@ -76,7 +116,8 @@ def host(name: str, **more: Any) -> Host:
     ],
 )
 def test_hosts_of_nodes(nodes: dict[str, Any], hosts: list[Host], said: list[tuple[str, str]]) -> None:
-    found, notes = state.hosts_of(nodes, CLUSTER, frozenset({"edge"}))
+    machines = [IPv4Address("192.0.2.1"), IPv4Address("192.0.2.100")]
+    found, notes = state.hosts_of(nodes, CLUSTER, SERVICES, frozenset({"edge"}), machines)
     assert list(found) == hosts
     assert [note.name for note in notes] == [name for name, _ignored in said]
     for note, (_ignored, words) in zip(notes, said, strict=True):
@@ -125,7 +166,7 @@ VIEW = watches.View(
     ],
 )
 def test_the_tenant_of_a_pod_is_that_of_its_namespace_now(namespace: str, remembered: str, tenant: str) -> None:
-    built = state.Builder(CLUSTER, frozenset()).build(CONFIG, VIEW, [pod(2, namespace, remembered)])
+    built = state.Builder(CLUSTER, SERVICES, frozenset()).build(CONFIG, VIEW, [pod(2, namespace, remembered)])
     assert [one.tenant for one in built.state.pods] == [tenant]
 
 
@@ -137,7 +178,7 @@ def policy(name: str, namespace: str, spec: dict[str, Any]) -> dict[str, Any]:
 def test_what_is_wrong_is_told_on_the_object_concerned() -> None:
     bad = policy("bad", "red", {"podSelector": {}, "ingress": [{"from": [{"ipBlock": {"cidr": "x"}}]}]})
     view = replace(VIEW, policies={"red/bad": bad}, nodes={**VIEW.nodes, "beta": node(pods="10.0.0.0/24")})
-    built = state.Builder(CLUSTER, frozenset()).build(CONFIG, view, [pod(2, "red", "red")])
+    built = state.Builder(CLUSTER, SERVICES, frozenset()).build(CONFIG, view, [pod(2, "red", "red")])
     assert [(note.kind, note.namespace, note.name, uid) for note, uid in built.notes] == [
         ("Node", "", "beta", "beta"),
         ("Namespace", "liar", "liar", "u"),
@@ -150,11 +191,11 @@ def test_a_change_of_anything_shows_in_the_next_state() -> None:
     own, other = pod(2, "red", "red"), pod(9, "red", "red")
     spec = {"podSelector": {}, "ingress": [{"from": [{"podSelector": {"matchLabels": {"app": "web"}}}]}]}
     view = replace(VIEW, policies={"red/p": policy("p", "red", spec)}, pods={"red/p2": seen(own, app="db")})
-    builder = state.Builder(CLUSTER, frozenset())
+    builder = state.Builder(CLUSTER, SERVICES, frozenset())
 
     def sources(now: watches.View) -> list[str]:
         built = builder.build(CONFIG, now, [own])
-        assert built.state == state.Builder(CLUSTER, frozenset()).build(CONFIG, now, [own]).state
+        assert built.state == state.Builder(CLUSTER, SERVICES, frozenset()).build(CONFIG, now, [own]).state
         (found,) = built.state.policies
         assert found.ingress is not None
         return [str(network) for rule in found.ingress for network in rule.networks or ()]
@@ -190,7 +231,7 @@ def test_the_service_of_the_api_is_known() -> None:
     service = {"address": "10.96.0.1", "ports": [{"name": "https", "protocol": "TCP", "port": 443}]}
     spec = {"podSelector": {}, "egress": [{"to": [{"ipBlock": {"cidr": "192.0.2.0/24"}}]}]}
     view = replace(VIEW, policies={"red/p": policy("p", "red", spec)}, apiserver={"default/kubernetes": service})
-    builder = state.Builder(CLUSTER, frozenset())
+    builder = state.Builder(CLUSTER, SERVICES, frozenset())
     address = IPv4Address("10.96.0.1")
     for known, endpoints in (({}, ()), (slices, ((IPv4Address("192.0.2.1"), 6443),))):
         built = builder.build(CONFIG, replace(view, apiserver_endpoints=known), [pod(2, "red", "red")])
@@ -223,7 +264,7 @@ def test_the_first_state_of_a_large_cluster_is_made_soon() -> None:
         policies={f"{name}/p": policy("p", name, spec) for name in names},
     )
     pods = [pod(number, names[number], names[number]) for number in range(110)]
-    builder = state.Builder(IPv4Network("10.0.0.0/8"), frozenset())
+    builder = state.Builder(IPv4Network("10.0.0.0/8"), SERVICES, frozenset())
     began = time.process_time()
     built = builder.build(replace(CONFIG, host="h0"), view, pods)
     first = time.process_time() - began

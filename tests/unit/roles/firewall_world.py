@@ -3,8 +3,9 @@
 """A host with its firewall, pods, the network that it is in and one of tunnels, each a network namespace.
 
 Runs in namespaces of its own, which end with it. Reads JSON: `address` of the host, `tunnel` and `pod` the names of
-its interfaces, `rules` for nft, and `asked`, a list of who asks and what: ADDRESS:PORT for TCP, else the number of a
-protocol and an address. Prints the answers: whether the connection is open, or whether the packet arrived.
+its interfaces, `rules` for nft, `traefik` the number of the gateway's user (that of all programs here is 0), and
+`asked`, a list of who asks and what: ADDRESS:PORT for TCP, else the number of a protocol and an address. Prints the
+answers: whether the connection is open, or whether the packet arrived.
 """
 
 from __future__ import annotations
@@ -12,8 +13,11 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 OTHER, STRANGER, POD, FAR = "192.0.2.41", "192.0.2.91", "10.244.1.2", "10.244.2.2"
+VIRTUAL, END = "192.0.2.100", "192.0.2.12"
 METADATA, CLUSTER_IP = "169.254.169.254", "10.96.0.7"
 # What kube-proxy and the pods' network do.
 TRANSLATION = f"""
@@ -22,6 +26,10 @@ table ip translation {{
     type nat hook prerouting priority dstnat;
     ip daddr {CLUSTER_IP} tcp dport 80 dnat to {POD}:8080
     fib daddr type local tcp dport 30080 dnat to {POD}:8080
+  }}
+  chain own {{
+    type nat hook output priority -100;
+    ip daddr {CLUSTER_IP} tcp dport 80 dnat to {POD}:8080
   }}
   chain after {{
     type nat hook postrouting priority srcnat;
@@ -44,7 +52,7 @@ import concurrent.futures, socket, sys
 def ask(target):
     address, port = target.rsplit(":", 1)
     try:
-        socket.create_connection((address, int(port)), 1).close()
+        socket.create_connection((address, int(port)), 2).close()
     except OSError:
         return "closed"
     return "open"
@@ -99,30 +107,48 @@ def addresses(name: str, *pairs: tuple[str, str]) -> None:
         within(name, "ip", "address", "add", address, "dev", interface)
 
 
-def build(wanted: dict[str, str]) -> list[subprocess.Popen[str]]:
+def tunnel(wanted: dict[str, Any]) -> None:
+    """Connect the host to the pods of another one, whose end is not in their namespace."""
+    for name, link, own, other in (
+        ("host", wanted["tunnel"], wanted["address"], END),
+        ("end", "far", END, wanted["address"]),
+    ):
+        way = ("id", "4096", "dstport", "4789", "local", own, "remote", other)
+        within(name, "ip", "link", "add", link, "type", "vxlan", *way)
+    within("end", "ip", "link", "set", "far", "netns", "far", "name", "eth0")
+    within("host", "ip", "link", "set", wanted["tunnel"], "up")
+    within("far", "ip", "link", "set", "eth0", "up")
+
+
+def build(wanted: dict[str, Any]) -> list[subprocess.Popen[str]]:
     run("mount", "-t", "tmpfs", "tmpfs", "/run")
-    for name in ("host", "lan", "other", "stranger", "pod", "far"):
+    Path("/run/passwd").write_text(f"root:x:0:0::/:/bin/sh\ntraefik:x:{wanted['traefik']}:0::/:/bin/false\n")
+    run("mount", "--bind", "/run/passwd", "/etc/passwd")
+    for name in ("host", "lan", "other", "stranger", "pod", "end", "far"):
         run("ip", "netns", "add", name)
         within(name, "ip", "link", "set", "lo", "up")
         # As the role node_base has it.
         within(name, "sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv4.conf.all.rp_filter=0")
     within("lan", "ip", "link", "add", "lan", "type", "bridge")
     within("lan", "ip", "link", "set", "lan", "up")
-    for name, address in (("host", wanted["address"]), ("other", OTHER), ("stranger", STRANGER)):
+    for name, address in (("host", wanted["address"]), ("other", OTHER), ("stranger", STRANGER), ("end", END)):
         connect(name, "eth0", "lan", name)
         within("lan", "ip", "link", "set", name, "master", "lan")
         addresses(name, (f"{address}/24", "eth0"))
+    # Held by another load balancer.
+    addresses("other", (f"{VIRTUAL}/24", "eth0"))
     connect("host", wanted["pod"], "pod", "eth0")
     addresses("host", ("10.244.1.1/24", wanted["pod"]))
     addresses("pod", (f"{POD}/24", "eth0"))
     within("pod", "ip", "route", "add", "default", "via", "10.244.1.1")
     if wanted["tunnel"] != wanted["pod"]:
-        connect("host", wanted["tunnel"], "far", "eth0")
+        tunnel(wanted)
         addresses("host", ("10.244.2.1/24", wanted["tunnel"]))
         addresses("far", (f"{FAR}/24", "eth0"))
         within("far", "ip", "route", "add", "default", "via", "10.244.2.1")
     addresses("host", (f"{METADATA}/32", "lo"))
     within("host", "ip", "route", "add", "169.254.7.7", "via", STRANGER)
+    within("host", "ip", "route", "add", "10.96.0.0/16", "via", STRANGER)
     addresses("stranger", ("169.254.7.7/32", "lo"))
     for name in ("stranger", "other"):
         for network in ("10.244.0.0/16", "10.96.0.0/16"):
@@ -130,10 +156,10 @@ def build(wanted: dict[str, str]) -> list[subprocess.Popen[str]]:
     within("host", "nft", "--file", "-", stdin=TRANSLATION)
     within("host", "nft", "--file", "-", stdin=wanted["rules"])
     ports = ("22", "53", "80", "443", "2379", "2380", "5000", "6443", "8080", "10250", "20000", "30000")
-    return [start(name, LISTEN, *ports) for name in ("host", "other", "stranger", "pod")]
+    return [start(name, LISTEN, *ports) for name in ("host", "other", "stranger", "pod", "far")]
 
 
-def arrives(wanted: dict[str, str], who: str, what: str) -> str:
+def arrives(wanted: dict[str, Any], who: str, what: str) -> str:
     protocol, target = what.split()
     receiver = start("host" if target == wanted["address"] else "other", RECEIVE, protocol)
     within(who, sys.executable, "-c", SEND, protocol, target, {"pod": POD, "stranger": STRANGER}[who])
@@ -149,7 +175,8 @@ def main() -> None:
     try:
         for name in sorted({who for who, _what in asked}):
             targets = [what for who, what in asked if who == name and ":" in what]
-            said = within(name, sys.executable, "-c", PROBE, *targets).split()
+            place = "host" if name == "gateway" else name
+            said = within(place, sys.executable, "-c", PROBE, *targets).split()
             answers |= {(name, target): one for target, one in zip(targets, said)}
         for who, what in asked:
             if ":" not in what:

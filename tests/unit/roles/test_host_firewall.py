@@ -22,6 +22,8 @@ HOST_PORTS = APP["host_ports"]
 ROOT = Path(__file__).resolve().parents[3]
 # nft asks the kernel, so it is given network namespaces of its own.
 ALONE = ["unshare", "--map-root-user", "--net"]
+# It also asks the host for the gateway's user, which this one need not have.
+USERS = "mount -t tmpfs none /run; echo traefik:x:4711:0::/:/bin/sh >/run/passwd; mount --bind /run/passwd /etc/passwd"
 HOSTS = {
     "management": {"m1": "192.0.2.11", "m2": "192.0.2.12"},
     "compute": {"c1": "192.0.2.21"},
@@ -118,8 +120,8 @@ def elements(text: str, name: str) -> list[str]:
 def test_nft_takes_them_again_and_again(cluster: tuple[str, Any]) -> None:
     for tables in cluster[1].values():
         script = "".join(tables.values())
-        load = ["sh", "-ec", "nft --file - <<E\n$0\nE\nnft --file - <<E\n$0\nE\nnft list tables"]
-        done = subprocess.run([*ALONE, *load, script], capture_output=True, text=True, check=False)
+        load = ["sh", "-ec", f"{USERS}\nnft --file - <<E\n$0\nE\nnft --file - <<E\n$0\nE\nnft list tables"]
+        done = subprocess.run([*ALONE, "--mount", *load, script], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         assert done.stdout.split("\n")[:-1] == [f"table inet {name}" for name in tables]
 
@@ -197,7 +199,8 @@ def test_pods_reach_of_hosts_what_is_listed(cluster: tuple[str, Any]) -> None:
 def test_what_tells_anyone_on_loopback_is_for_root(cluster: tuple[str, Any]) -> None:
     for name, tables in cluster[1].items():
         ports = "10249, 8406" if name in HOSTS["loadbalancer"] else "10249"
-        (rule,) = rules(tables["cloudbang"], "output")
+        rule, *others = rules(tables["cloudbang"], "output")
+        assert others == (['meta skuid "traefik" goto from_gateway'] if name in HOSTS["loadbalancer"] else [])
         assert rule == f'oifname "lo" tcp dport {{ {ports} }} meta skuid != 0 reject with tcp reset'
 
 
@@ -254,6 +257,24 @@ OPEN_TO_PODS = [
 ]
 HOST_PORTS_OF_APPS = [("pod", "{own}:20000"), ("pod", "192.0.2.41:20000")]
 OPEN_TO_FAR = [("far", "10.96.0.7:80"), ("far", "{own}:30080"), ("far", "10.244.1.2:8080")]
+# From the host itself, as the gateway.
+GATEWAY_CLOSED = [
+    *(("gateway", f"{address}:{port}") for address in ("{own}", "192.0.2.41", "192.0.2.100") for port in CLOSED),
+    # Whichever address of the host.
+    *(("gateway", f"{address}:22") for address in ("127.0.0.1", "10.244.1.1", "169.254.169.254")),
+    ("gateway", "169.254.169.254:80"),
+    ("gateway", "169.254.7.7:80"),
+]
+GATEWAY_OPEN = [
+    ("gateway", "10.244.1.2:8080"),
+    ("gateway", "10.244.1.2:10250"),
+    ("gateway", "10.96.0.7:80"),
+    *(("gateway", f"{address}:30000") for address in ("{own}", "192.0.2.41")),
+    # No host of the cluster's.
+    ("gateway", "192.0.2.91:22"),
+]
+GATEWAY_API = ("gateway", "192.0.2.100:6443")
+GATEWAY_HOST_PORTS = [("gateway", "{own}:20000"), ("gateway", "192.0.2.41:20000")]
 INTERFACES = {
     "calico": {"pod": "cali0123456789a", "tunnel": "vxlan.calico"},
     "goodnet": {"pod": "goodnet0", "tunnel": "goodnet0"},
@@ -261,11 +282,20 @@ INTERFACES = {
 Questions = list[tuple[str, str]]
 
 
-def answers(rules: str, own: str, network: str, asked: Questions) -> dict[tuple[str, str], str]:
+def answers(rules: str, own: str, network: str, asked: Questions, gateway: bool = True) -> dict[tuple[str, str], str]:
+    """Return what becomes of it. gateway: whether the program that asks on the host has the gateway's user."""
     questions = [(who, what.format(own=own)) for who, what in asked]
     done = subprocess.run(
         [*ALONE, "--mount", sys.executable, str(Path(__file__).with_name("firewall_world.py"))],
-        input=json.dumps({"rules": rules, "address": own, **INTERFACES[network], "asked": questions}),
+        input=json.dumps(
+            {
+                "rules": rules,
+                "address": own,
+                **INTERFACES[network],
+                "asked": questions,
+                "traefik": 0 if gateway else 4711,
+            }
+        ),
         capture_output=True,
         text=True,
         check=False,
@@ -301,8 +331,51 @@ def test_packets_get_where_they_are_meant_to(cluster: tuple[str, Any]) -> None:
     assert got == wanted
 
 
+def test_who_breaks_into_the_gateway_reaches_of_hosts_what_pods_do(cluster: tuple[str, Any]) -> None:
+    kind, found = cluster
+    closed, meant = list(GATEWAY_CLOSED), [*GATEWAY_OPEN, ("gateway", "{own}:443")]
+    # Without a virtual IP the address is nobody's.
+    unknown = [one for one in closed if kind == "no-vip" and "192.0.2.100" in one[1]]
+    closed, meant = [one for one in closed if one not in unknown], [*meant, *unknown, GATEWAY_API]
+    (meant if kind != "no-vip" else closed).extend(GATEWAY_HOST_PORTS)
+    network = "goodnet" if kind == "goodnet" else "calico"
+    if kind != "goodnet":
+        # By a tunnel to a host that is closed to the gateway.
+        meant.append(("gateway", "10.244.2.2:8080"))
+    script = "".join(found["l1"].values())
+    wanted = {(who, what.format(own="192.0.2.31")): "closed" for who, what in closed}
+    wanted |= {(who, what.format(own="192.0.2.31")): "open" for who, what in meant}
+    assert answers(script, "192.0.2.31", network, [*closed, *meant]) == wanted
+    if kind == "calico":
+        # Other programs of the host have to go on.
+        got = answers(script, "192.0.2.31", network, [*closed, *meant], gateway=False)
+        assert set(got.values()) == {"open"}, got
+    chain = rules(found["l1"]["cloudbang"], "from_gateway")
+    inner = '"lo", "br-underlay"' if kind == "goodnet" else '"lo"'
+    assert chain == [
+        "meta mark and 0x2000 == 0x2000 accept",
+        "ct state established,related accept",
+        f"oifname {{ {inner} }} goto to_host",
+        "meta nfproto ipv6 goto to_host",
+        "goto from_pods",
+    ]
+    assert "from_gateway" not in found["c1"]["cloudbang"] + found["m1"]["cloudbang"]
+
+
+def test_a_gateway_on_a_management_host_reaches_no_kubelet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(HOSTS, "management", {"l1": "192.0.2.31"})
+    monkeypatch.setitem(HOSTS, "loadbalancer", {"l1": "192.0.2.31"})
+    script = "".join(rendered(tmp_path)["l1"].values())
+    kubelets = [("gateway", f"{address}:{KUBELET}") for address in ("{own}", "192.0.2.41")]
+    got = answers(
+        script, "192.0.2.31", "calico", [*kubelets, ("gateway", f"10.244.1.2:{KUBELET}"), ("pod", f"{{own}}:{KUBELET}")]
+    )
+    assert list(got.values()) == ["closed", "closed", "open", "open"], got
+
+
 def test_without_the_firewall_all_of_it_is_open() -> None:
     """So the world above has no other walls."""
     asked = [*FROM_OUTSIDE, *FROM_PODS, *KUBELETS, *GATEWAY, *API, *FROM_OTHER_HOST, *FROM_FAR, *HOST_PORTS_OF_APPS]
+    asked += GATEWAY_CLOSED
     got = answers("", "192.0.2.21", "calico", asked)
     assert set(got.values()) == {"open"}, got

@@ -58,12 +58,14 @@ class Builder:
     def __init__(
         self,
         cluster_cidr: IPv4Network,
+        service_cidr: IPv4Network,
         system_namespaces: frozenset[str],
         provider: IPv4Network | None = None,
         edges: frozenset[str] = frozenset(),
+        machines: Iterable[IPv4Address] = (),
     ) -> None:
         self._hosts = _Memo[Mapping[str, Object], tuple[tuple[Host, ...], tuple[Note, ...]]](
-            lambda nodes: hosts_of(nodes, cluster_cidr, edges)
+            lambda nodes: hosts_of(nodes, cluster_cidr, service_cidr, edges, machines)
         )
         self._tenants = _Memo[tuple[Mapping[str, Object], Mapping[str, str], "str | None"], Tenants](
             lambda given: tenants.resolve(*given, system_namespaces)
@@ -218,14 +220,22 @@ def _by_namespace(objects: Mapping[str, Object]) -> dict[str, dict[str, Object]]
 
 
 def hosts_of(
-    nodes: Mapping[str, Object], within: IPv4Network, edges: frozenset[str] = frozenset()
+    nodes: Mapping[str, Object],
+    within: IPv4Network,
+    services: IPv4Network,
+    edges: frozenset[str] = frozenset(),
+    machines: Iterable[IPv4Address] = (),
 ) -> tuple[tuple[Host, ...], tuple[Note, ...]]:
     """Return the hosts that nodes describe, by name, and what is wrong with the others.
 
-    edges: names of those that carry external addresses, as the installation says; no Node can claim it.
+    within, services: the networks of pods and Services. edges: names of those that carry external addresses, as the
+    installation says; no Node can claim it. machines: addresses of the cluster's machines and the virtual IP.
     """
     hosts: list[Host] = []
     notes: list[Note] = []
+    # A Node keeps its address, so it goes before the annotation of another.
+    owners = {str(address): "another machine of the cluster" for address in machines}
+    owners |= {node["address"]: name for name, node in sorted(nodes.items(), reverse=True)}
     for name in sorted(nodes):
         node = nodes[name]
         try:
@@ -236,9 +246,10 @@ def hosts_of(
             continue
         underlay = address
         try:
-            underlay = IPv4Address(node["underlay"] or node["address"])
-        except ValueError:
-            message = f"annotation {ANNOTATION_UNDERLAY}: found {node['underlay']}, wanted an IPv4 address"
+            if node["underlay"] and node["underlay"] != node["address"]:
+                underlay = _underlay(name, node["underlay"], owners, (within, services))
+        except ValueError as error:
+            message = f"annotation {ANNOTATION_UNDERLAY}: found {node['underlay']}, {error}"
             notes.append(Note("Node", "", name, "NodeInvalid", message))
         if not pods.subnet_of(within):
             message = (
@@ -249,6 +260,24 @@ def hosts_of(
             continue
         hosts.append(Host(name, address, underlay, pods, name in edges))
     return _without_overlap(hosts, notes), tuple(notes)
+
+
+def _underlay(name: str, text: str, owners: dict[str, str], overlay: tuple[IPv4Network, ...]) -> IPv4Address:
+    """Return the address that tunnels to a Node end at, and note it as the Node's. ValueError says what is wrong.
+
+    All hosts send there what is for the Node's pods, whoever the address belongs to.
+    """
+    try:
+        address = IPv4Address(text)
+    except ValueError:
+        raise ValueError("wanted an IPv4 address") from None
+    nobody = (address.is_multicast, address.is_loopback, address.is_unspecified, address.is_link_local)
+    if any(nobody) or address.is_reserved or any(address in network for network in overlay):
+        raise ValueError("wanted an IPv4 address of the host, outside of the networks of pods and Services")
+    owner = owners.setdefault(str(address), name)
+    if owner != name:
+        raise ValueError(f"which is an address of {owner}; wanted its own")
+    return address
 
 
 def _without_overlap(hosts: list[Host], notes: list[Note]) -> tuple[Host, ...]:
