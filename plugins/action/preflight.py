@@ -27,8 +27,8 @@ from ansible_collections.cloudbang.platform.plugins.plugin_utils.preflight.check
 from ansible_collections.cloudbang.platform.plugins.plugin_utils.preflight.checks_ports import ways
 from ansible_collections.cloudbang.platform.plugins.plugin_utils.preflight.inventory import (
     ERROR,
+    HostFinding,
     Inventory,
-    Problem,
     as_address,
 )
 from ansible_collections.cloudbang.platform.plugins.plugin_utils.preflight.run import condensed, demote, evaluate, table
@@ -60,12 +60,12 @@ class ActionModule(ActionBase):
         start = time.monotonic()
         inventory = self._inventory(task_vars or {}, with_facts=stage == "hosts")
         found = evaluate(inventory, STAGES[: STAGES.index(stage) + 1])
-        problems = demote(found, [str(one) for one in self._task.args.get("ignore") or []])
-        errors = [one for one in problems if one.severity == ERROR]
-        report = self._report(inventory, problems)
+        findings = demote(found, [str(one) for one in self._task.args.get("ignore") or []])
+        errors = [one for one in findings if one.severity == ERROR]
+        report = self._report(inventory, findings)
         if self._task.args.get("report"):
             write(Path(str(self._task.args["report"])).expanduser(), report)
-        self._show(condensed(problems, inventory.nodes), stage)
+        self._show(condensed(findings, inventory.nodes), stage)
         result.update(
             changed=False,
             problems=report["problems"],
@@ -142,28 +142,28 @@ class ActionModule(ActionBase):
                     errors[name] = " ".join(str(getattr(error, "message", error)).split())
         return values, errors
 
-    def _report(self, inventory: Inventory, problems: list[Problem]) -> dict[str, Any]:
+    def _report(self, inventory: Inventory, findings: list[HostFinding]) -> dict[str, Any]:
         return {
             "hosts": list(inventory.nodes),
             "not_examined": [host for host in inventory.nodes if host not in inventory.facts],
-            "errors": sum(one.severity == ERROR for one in problems),
-            "warnings": sum(one.severity != ERROR for one in problems),
-            "problems": [one.as_dict() for one in problems],
+            "errors": sum(one.severity == ERROR for one in findings),
+            "warnings": sum(one.severity != ERROR for one in findings),
+            "problems": [one.as_dict() for one in findings],
         }
 
-    def _show(self, problems: list[Problem], stage: str) -> None:
+    def _show(self, findings: list[HostFinding], stage: str) -> None:
         """Show one table at the end, of everything; before the hosts are asked only how much there is so far."""
-        if not problems:
+        if not findings:
             return
-        errors = sum(one.severity == ERROR for one in problems)
+        errors = sum(one.severity == ERROR for one in findings)
         color = "red" if errors else "yellow"
         if stage == "inventory":
-            count = f"{errors} errors, {len(problems) - errors} warnings"
+            count = f"{errors} errors, {len(findings) - errors} warnings"
             Display().display(f"The inventory has {count}; they are shown with those of the hosts.", color=color)
             return
         # A log is searched, so a row there is one line.
         width = shutil.get_terminal_size().columns if sys.stdout.isatty() else UNLIMITED
-        Display().display(table(problems, width), color=color)
+        Display().display(table(findings, width), color=color)
 
 
 def plan(inventory: Inventory) -> dict[str, Any]:
@@ -218,7 +218,7 @@ def load_file(loader: Any, path: str) -> Any:
         raise AnsibleActionFail(f"{path}: {error}") from error
 
 
-def summary(errors: list[Problem], inventory: Inventory, reported: bool) -> str:
+def summary(errors: list[HostFinding], inventory: Inventory, reported: bool) -> str:
     if not errors:
         return ""
     count = len(condensed(errors, inventory.nodes))

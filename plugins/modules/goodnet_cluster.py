@@ -70,6 +70,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.cloudbang.platform.plugins.module_utils.host import HostError
 from ansible_collections.cloudbang.platform.plugins.module_utils.host.kubectl import kubectl
 
 NAMESPACE = "cloudbang-goodnet"
@@ -82,7 +83,7 @@ CHANGE = (
 )
 
 
-class Problem(Exception):
+class ClusterError(HostError):
     """Something that is not done; the message says why, and what to do."""
 
 
@@ -114,7 +115,9 @@ def lowest(taken: Iterable[int], vni_range: tuple[int, int]) -> int:
     for number in range(vni_range[0], vni_range[1] + 1):
         if number not in used:
             return number
-    raise Problem(f"goodnet_vni_range: found all of {vni_range[0]} to {vni_range[1]} in use, wanted a larger range")
+    raise ClusterError(
+        f"goodnet_vni_range: found all of {vni_range[0]} to {vni_range[1]} in use, wanted a larger range"
+    )
 
 
 def merged(
@@ -130,13 +133,13 @@ def merged(
         entry = entry_of(data.get(name, ""))
         wanted, present = given.get("vni"), numbers.get(name)
         if wanted is not None and present is not None and int(wanted) != present:
-            raise Problem(
+            raise ClusterError(
                 f"{where}.vni: found {wanted}, wanted {present}, which the tenant has: its pods on all hosts use it"
             )
         number = present or (int(wanted) if wanted is not None else lowest(numbers.values(), vni_range))
         holder = next((one for one, other in numbers.items() if other == number and one != name), None)
         if holder is not None:
-            raise Problem(f"{where}.vni: found {number}, which tenant {holder} has; wanted a number of its own")
+            raise ClusterError(f"{where}.vni: found {number}, which tenant {holder} has; wanted a number of its own")
         numbers[name] = number
         entry["vni"] = number
         if given.get("external"):
@@ -163,7 +166,7 @@ class Cluster:
             if code == 0:
                 return dict(json.loads(out)) if out.strip() else None
             if time.monotonic() > self.deadline:
-                raise Problem(f"ConfigMap {NAMESPACE}/{name} cannot be read: {err.strip()[-2000:]}")
+                raise ClusterError(f"ConfigMap {NAMESPACE}/{name} cannot be read: {err.strip()[-2000:]}")
             time.sleep(1)
 
     def put(self, name: str, found: dict[str, Any] | None, data: dict[str, str]) -> bool:
@@ -177,7 +180,7 @@ class Cluster:
         if code and not any(
             word in err for word in ("Conflict", "conflict", "AlreadyExists", "object has been modified")
         ):
-            raise Problem(f"ConfigMap {NAMESPACE}/{name} cannot be written: {err.strip()[-2000:]}")
+            raise ClusterError(f"ConfigMap {NAMESPACE}/{name} cannot be written: {err.strip()[-2000:]}")
         return code == 0
 
     def settings(self, wanted: dict[str, str]) -> bool:
@@ -187,7 +190,7 @@ class Cluster:
             data = dict((found or {}).get("data") or {})
             wrong = differences(data, wanted)
             if wrong:
-                raise Problem(f"ConfigMap {NAMESPACE}/{SETTINGS}: {'; '.join(wrong)}. {CHANGE}")
+                raise ClusterError(f"ConfigMap {NAMESPACE}/{SETTINGS}: {'; '.join(wrong)}. {CHANGE}")
             if {**data, **wanted} == data:
                 return False
             if self.put(SETTINGS, found, {**data, **wanted}):
@@ -227,8 +230,8 @@ def main() -> None:
             objects.append(SETTINGS)
         if cluster.tenants(given["tenants"], (given["vni_range"][0], given["vni_range"][-1])):
             objects.append(TENANTS)
-    except Problem as problem:
-        module.fail_json(msg=str(problem), objects=objects)
+    except ClusterError as error:
+        module.fail_json(msg=str(error), objects=objects)
     module.exit_json(changed=bool(objects), objects=objects)
 
 

@@ -148,9 +148,9 @@ def test_what_is_accepted_is_accepted_by_the_api(api: Api, space: None, options:
     [app] = parse("app", options).apps
     made = plan.plan_app(app, Live(app.name, TENANT))
     scales = {(entry["kind"], entry["metadata"]["name"]): entry for entry in made.scales}
-    problems = [refused(api, render.content(app.name, TENANT, entry)) for entry in made.contents]
+    findings = [refused(api, render.content(app.name, TENANT, entry)) for entry in made.contents]
     for entry in made.applies:
         scale = scales.get((entry["kind"], entry["metadata"]["name"]))
         wanted = {**entry, "spec": objects.merged(entry["spec"], scale["spec"])} if scale else entry
-        problems.append(refused(api, wanted))
-    assert not any(problems), problems
+        findings.append(refused(api, wanted))
+    assert not any(findings), findings

@@ -394,7 +394,7 @@ def test_several_routes_in_one_task(gateway: World, tenant: str) -> None:
     options.pop("tls")
     failed = go({**options, "routes": [{"app": "none", "domains": ["a.example"]}, {"app": "blog", "state": "absent"}]})
     assert failed["failed"] and failed["changed"] and f"no app none with ports in tenant {tenant}" in failed["msg"]
-    assert [problem["option"] for problem in failed["problems"]] == ["routes[0].app"]
+    assert [finding["option"] for finding in failed["problems"]] == ["routes[0].app"]
     assert objects(gateway, tenant) == ["IngressRoute shop-http"]
 
 

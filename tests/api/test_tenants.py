@@ -238,9 +238,9 @@ def test_what_somebody_changed_comes_back(api: Api, tenant: str) -> None:
         "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "eve"}],
     }
     api.kube.request("POST", kinds.path("RoleBinding", tenant), {}, stolen)
-    problems = good("tenant_info", api.options(name=tenant))["tenants"][0]["problems"]
-    assert any("no NetworkPolicy" in text for text in problems)
-    assert not any("peers" in text for text in problems)
+    findings = good("tenant_info", api.options(name=tenant))["tenants"][0]["problems"]
+    assert any("no NetworkPolicy" in text for text in findings)
+    assert not any("peers" in text for text in findings)
     assert set(converge("tenant", options)["changes"]) == {
         "NetworkPolicy cloudbang-tenant created",
         "ResourceQuota cloudbang-tenant changed",
@@ -716,9 +716,9 @@ def test_only_the_module_makes_members(api: Api, tenant: str) -> None:
     role = {"apiVersion": f"{RBAC}/v1", "kind": "Role", "metadata": {"name": "all"}}
     role["rules"] = [{"apiGroups": [""], "resources": ["pods"], "verbs": ["get"]}]
     api.kube.request("POST", kinds.path("Role", tenant), {}, role)
-    problems = good("tenant_info", api.options(name=tenant))["tenants"][0]["problems"]
-    assert [text.partition(" ")[0] for text in problems] == ["members:", "RoleBinding", "Role", "Secret"]
-    assert "RoleBinding friends, which makes User friend a member" in problems[0] and "task again" in problems[0]
+    findings = good("tenant_info", api.options(name=tenant))["tenants"][0]["problems"]
+    assert [text.partition(" ")[0] for text in findings] == ["members:", "RoleBinding", "Role", "Secret"]
+    assert "RoleBinding friends, which makes User friend a member" in findings[0] and "task again" in findings[0]
     done = converge("tenant", options)
     assert done["changes"] == ["RoleBinding friends removed"] and subjects(api, tenant, "friends") is None
     assert subjects(api, tenant, "watch") == ["auditor"]

@@ -143,8 +143,8 @@ def failure(module: str, error: Exception, changed: bool) -> Result:
         return {
             "failed": True,
             "changed": False,
-            "msg": f"{module}: {len(error.problems)} problem(s) with the options: {error}",
-            "problems": [problem._asdict() for problem in error.problems],
+            "msg": f"{module}: {len(error.findings)} problem(s) with the options: {error}",
+            "problems": [finding.as_dict() for finding in error.findings],
         }
     if isinstance(error, PlatformError):
         # What was done before stays done; a pipeline has to know that the next run starts from there.
@@ -164,7 +164,7 @@ def _each(module: str, context: Context, requests: list[tuple[str, Any]]) -> Res
             results.append(result_of(_ACTIONS[module](context, request)))
         except Exception as error:
             if isinstance(error, Invalid):
-                error = Invalid([one._replace(option=f"{where}.{one.option}") for one in error.problems])
+                error = Invalid([one.below(f"{where}.") for one in error.findings])
             results.append(failure(module, error, kube.changed))
         finally:
             kube.changed = kube.changed or before

@@ -90,7 +90,7 @@ class Settings:
                 wanted="the URL or directory of a mirror, as artifacts_source is mirror",
             )
         object.__setattr__(self, "mirror_sha256", self.mirror_sha256.lower())
-        wrong = mirror_problem(self.mirror if self.source == "mirror" else None, self.mirror_sha256)
+        wrong = mirror_finding(self.mirror if self.source == "mirror" else None, self.mirror_sha256)
         if wrong is not None:
             raise ArtifactError("artifacts_mirror_sha256", found=wrong[0], wanted=wrong[1], final=True)
         if not isinstance(self.versions, Mapping):
@@ -145,7 +145,7 @@ def bundle(root: str, artifacts: Iterable[Artifact], settings: Settings, progres
     return written
 
 
-def mirror_problem(mirror: str | None, pinned: str) -> tuple[str, str] | None:
+def mirror_finding(mirror: str | None, pinned: str) -> tuple[str, str] | None:
     """The error of the checksum that pins a mirror: value found and value wanted. None when it is right."""
     if pinned and not _SHA256.match(pinned):
         return repr(pinned), "64 hexadecimal digits, the sha256 of the mirror's manifest.json"

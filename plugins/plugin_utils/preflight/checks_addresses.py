@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from ansible_collections.cloudbang.platform.plugins.module_utils.port_ranges import numbers
 
-from .inventory import EVERYWHERE, Inventory, Problem, as_address, as_network, check, overlap
+from .inventory import EVERYWHERE, HostFinding, Inventory, as_address, as_network, check, overlap
 
 CIDRS = ("cloudbang_pod_cidr", "cloudbang_service_cidr")
 DOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
@@ -22,12 +22,12 @@ PORTS_WANTED = "ports from 1 to 65535, each once, as numbers and ranges, such as
 
 
 @check("inventory")
-def settings_are_shared(inventory: Inventory) -> Iterator[Problem]:
+def settings_are_shared(inventory: Inventory) -> Iterator[HostFinding]:
     """A cluster-wide variable that differs between hosts was set in the wrong group."""
     for name in (name for role in inventory.declared for name in role.shared):
         values = list(inventory.shared(name))
         for host, value in values[1:]:
-            yield Problem(
+            yield HostFinding(
                 host,
                 "differs",
                 name,
@@ -38,40 +38,42 @@ def settings_are_shared(inventory: Inventory) -> Iterator[Problem]:
 
 
 @check("inventory")
-def cidr_form(inventory: Inventory) -> Iterator[Problem]:
+def cidr_form(inventory: Inventory) -> Iterator[HostFinding]:
     for name in CIDRS:
         for host, value in inventory.shared(name):
             if not isinstance(value, str):
                 continue
             if LEADING_ZERO.search(value):
-                yield Problem(host, "cidr", name, repr(value), "numbers without leading zeros", "the API refuses them")
+                yield HostFinding(
+                    host, "cidr", name, repr(value), "numbers without leading zeros", "the API refuses them"
+                )
                 continue
             network = as_network(value)
             if network is None:
-                yield Problem(host, "cidr", name, repr(value), "a network like 10.244.0.0/16")
+                yield HostFinding(host, "cidr", name, repr(value), "a network like 10.244.0.0/16")
             elif str(network) != value:
-                yield Problem(host, "cidr", name, repr(value), str(network), "bits are set behind the prefix")
+                yield HostFinding(host, "cidr", name, repr(value), str(network), "bits are set behind the prefix")
 
 
 @check("inventory")
-def routed_networks(inventory: Inventory) -> Iterator[Problem]:
+def routed_networks(inventory: Inventory) -> Iterator[HostFinding]:
     """The firewall of the nodes takes IPv4 networks; what is no list of texts is another check's business."""
     name = "cloudbang_routed_networks"
     for host, value in inventory.shared(name):
         for number, one in enumerate(value if isinstance(value, list) else ()):
             if not isinstance(one, str):
-                yield Problem(host, "cidr", f"{name}[{number}]", repr(one), "a network like 192.0.2.0/24")
+                yield HostFinding(host, "cidr", f"{name}[{number}]", repr(one), "a network like 192.0.2.0/24")
                 continue
             network = as_network(one)
             if LEADING_ZERO.search(one) or not isinstance(network, ipaddress.IPv4Network):
-                yield Problem(host, "cidr", f"{name}[{number}]", repr(one), "an IPv4 network like 192.0.2.0/24")
+                yield HostFinding(host, "cidr", f"{name}[{number}]", repr(one), "an IPv4 network like 192.0.2.0/24")
             elif str(network) != one:
                 hint = "bits are set behind the prefix"
-                yield Problem(host, "cidr", f"{name}[{number}]", repr(one), str(network), hint)
+                yield HostFinding(host, "cidr", f"{name}[{number}]", repr(one), str(network), hint)
 
 
 @check("inventory")
-def pod_host_ports(inventory: Inventory) -> Iterator[Problem]:
+def pod_host_ports(inventory: Inventory) -> Iterator[HostFinding]:
     name = "cloudbang_pod_host_ports"
     for host, value in inventory.shared(name):
         if not isinstance(value, (str, int)) or isinstance(value, bool):
@@ -79,15 +81,15 @@ def pod_host_ports(inventory: Inventory) -> Iterator[Problem]:
         try:
             numbers(str(value))
         except ValueError as error:
-            yield Problem(host, "port", name, f"{value} ({error})", PORTS_WANTED)
+            yield HostFinding(host, "port", name, f"{value} ({error})", PORTS_WANTED)
 
 
 @check("inventory")
-def pod_and_service_networks_differ(inventory: Inventory) -> Iterator[Problem]:
+def pod_and_service_networks_differ(inventory: Inventory) -> Iterator[HostFinding]:
     for host in inventory.nodes[:1]:
         pods, services = (inventory.get(host, name) for name in CIDRS)
         if overlap(as_network(pods), as_network(services)):
-            yield Problem(
+            yield HostFinding(
                 EVERYWHERE,
                 "cidr_overlap",
                 CIDRS[0],
@@ -98,7 +100,7 @@ def pod_and_service_networks_differ(inventory: Inventory) -> Iterator[Problem]:
 
 
 @check("inventory")
-def service_network_size(inventory: Inventory) -> Iterator[Problem]:
+def service_network_size(inventory: Inventory) -> Iterator[HostFinding]:
     for host, value in inventory.shared("cloudbang_service_cidr"):
         network = as_network(value)
         if network is None:
@@ -106,14 +108,18 @@ def service_network_size(inventory: Inventory) -> Iterator[Problem]:
         bits = network.max_prefixlen - network.prefixlen
         if bits > MAX_SERVICE_BITS:
             wanted = f"/{network.max_prefixlen - MAX_SERVICE_BITS} or a longer prefix"
-            yield Problem(host, "service_cidr_size", "cloudbang_service_cidr", str(value), wanted, "the API's limit")
+            yield HostFinding(
+                host, "service_cidr_size", "cloudbang_service_cidr", str(value), wanted, "the API's limit"
+            )
         elif bits < 4:
             wanted = f"/{network.max_prefixlen - 4} or a shorter prefix"
-            yield Problem(host, "service_cidr_size", "cloudbang_service_cidr", str(value), wanted, "too few addresses")
+            yield HostFinding(
+                host, "service_cidr_size", "cloudbang_service_cidr", str(value), wanted, "too few addresses"
+            )
 
 
 @check("inventory")
-def pod_network_size(inventory: Inventory) -> Iterator[Problem]:
+def pod_network_size(inventory: Inventory) -> Iterator[HostFinding]:
     """Every node takes at least one block of the pod network."""
     nodes = [host for host in inventory.nodes if inventory.member(host, "management", "compute", "loadbalancer")]
     for host, value in inventory.shared("cloudbang_pod_cidr"):
@@ -124,7 +130,7 @@ def pod_network_size(inventory: Inventory) -> Iterator[Problem]:
         block = inventory.number(nodes[0], "calico_block_size", 26) if calico else 24
         blocks = 2 ** (block - network.prefixlen) if block >= network.prefixlen else 0
         if blocks < len(nodes):
-            yield Problem(
+            yield HostFinding(
                 host,
                 "pod_cidr_size",
                 "cloudbang_pod_cidr",
@@ -134,7 +140,7 @@ def pod_network_size(inventory: Inventory) -> Iterator[Problem]:
             )
         need = sum(inventory.number(one, "kube_node_max_pods", 110) for one in nodes)
         if blocks >= len(nodes) and network.num_addresses < need:
-            yield Problem(
+            yield HostFinding(
                 host,
                 "pod_cidr_size",
                 "cloudbang_pod_cidr",
@@ -145,25 +151,25 @@ def pod_network_size(inventory: Inventory) -> Iterator[Problem]:
 
 
 @check("inventory")
-def calico_block(inventory: Inventory) -> Iterator[Problem]:
+def calico_block(inventory: Inventory) -> Iterator[HostFinding]:
     for host, value in inventory.shared("calico_block_size"):
         if isinstance(value, int) and not isinstance(value, bool) and not 20 <= value <= 32:
-            yield Problem(host, "block_size", "calico_block_size", str(value), "20 to 32")
+            yield HostFinding(host, "block_size", "calico_block_size", str(value), "20 to 32")
 
 
 @check("inventory")
-def dns_address(inventory: Inventory) -> Iterator[Problem]:
+def dns_address(inventory: Inventory) -> Iterator[HostFinding]:
     for host, value in inventory.shared("cloudbang_dns_address"):
         services = inventory.get(inventory.nodes[0], "cloudbang_service_cidr") if inventory.nodes else None
         network, address = as_network(services), as_address(value)
         if network is None or value is None:
             continue
         if address is None:
-            yield Problem(host, "dns_address", "cloudbang_dns_address", repr(value), f"an address in {services}")
+            yield HostFinding(host, "dns_address", "cloudbang_dns_address", repr(value), f"an address in {services}")
         elif address not in network:
-            yield Problem(host, "dns_address", "cloudbang_dns_address", str(value), f"an address in {services}")
+            yield HostFinding(host, "dns_address", "cloudbang_dns_address", str(value), f"an address in {services}")
         elif address in (network.network_address, network.network_address + 1):
-            yield Problem(
+            yield HostFinding(
                 host,
                 "dns_address",
                 "cloudbang_dns_address",
@@ -174,39 +180,39 @@ def dns_address(inventory: Inventory) -> Iterator[Problem]:
 
 
 @check("inventory")
-def cluster_domain(inventory: Inventory) -> Iterator[Problem]:
+def cluster_domain(inventory: Inventory) -> Iterator[HostFinding]:
     for host, value in inventory.shared("cloudbang_cluster_domain"):
         if isinstance(value, str) and not DOMAIN.fullmatch(value):
-            yield Problem(host, "domain", "cloudbang_cluster_domain", repr(value), "a lower-case DNS domain")
+            yield HostFinding(host, "domain", "cloudbang_cluster_domain", repr(value), "a lower-case DNS domain")
 
 
 @check("inventory")
-def vip_form(inventory: Inventory) -> Iterator[Problem]:
+def vip_form(inventory: Inventory) -> Iterator[HostFinding]:
     for host, value in inventory.shared("cloudbang_api_vip"):
         if not value or not isinstance(value, str):
             continue
         if as_address(value) is None:
             hint = "without the prefix" if "/" in value else "names are not looked up"
-            yield Problem(host, "vip", "cloudbang_api_vip", repr(value), "one IP address", hint)
+            yield HostFinding(host, "vip", "cloudbang_api_vip", repr(value), "one IP address", hint)
             continue
         for name in CIDRS:
             network = as_network(inventory.get(inventory.nodes[0], name)) if inventory.nodes else None
             address = as_address(value)
             if network is not None and address is not None and address in network:
-                yield Problem(
+                yield HostFinding(
                     host, "vip", "cloudbang_api_vip", value, f"an address outside {network}", f"{name} has it"
                 )
 
 
 @check("inventory")
-def vip_is_no_node(inventory: Inventory) -> Iterator[Problem]:
+def vip_is_no_node(inventory: Inventory) -> Iterator[HostFinding]:
     for host in inventory.nodes:
         vip = inventory.get(host, "cloudbang_api_vip")
         if not vip:
             continue
         for name in ("cloudbang_node_address", "ansible_host"):
             if inventory.get(host, name) == vip:
-                yield Problem(
+                yield HostFinding(
                     host,
                     "vip_is_node",
                     name,
@@ -218,7 +224,7 @@ def vip_is_no_node(inventory: Inventory) -> Iterator[Problem]:
 
 
 @check("inventory")
-def node_address_form(inventory: Inventory) -> Iterator[Problem]:
+def node_address_form(inventory: Inventory) -> Iterator[HostFinding]:
     for host in inventory.nodes:
         value = inventory.get(host, "cloudbang_node_address")
         address = as_address(value)
@@ -236,17 +242,17 @@ def node_address_form(inventory: Inventory) -> Iterator[Problem]:
         elif address.is_unspecified or address.is_multicast or address.is_link_local:
             fault = str(value)
         if fault:
-            yield Problem(host, "node_address", "cloudbang_node_address", fault, wanted, hint)
+            yield HostFinding(host, "node_address", "cloudbang_node_address", fault, wanted, hint)
 
 
 @check("inventory")
-def address_families(inventory: Inventory) -> Iterator[Problem]:
+def address_families(inventory: Inventory) -> Iterator[HostFinding]:
     for host in inventory.nodes:
         address = inventory.address(host)
         for name in CIDRS:
             network = as_network(inventory.get(host, name))
             if address is not None and network is not None and address.version != network.version:
-                yield Problem(
+                yield HostFinding(
                     host,
                     "family",
                     "cloudbang_node_address",
@@ -258,7 +264,7 @@ def address_families(inventory: Inventory) -> Iterator[Problem]:
 
 
 @check("inventory")
-def node_addresses_differ(inventory: Inventory) -> Iterator[Problem]:
+def node_addresses_differ(inventory: Inventory) -> Iterator[HostFinding]:
     for name in ("cloudbang_node_address", "ansible_host"):
         owner: dict[str, str] = {}
         for host in inventory.nodes:
@@ -271,20 +277,20 @@ def node_addresses_differ(inventory: Inventory) -> Iterator[Problem]:
             if not value:
                 continue
             if value in owner:
-                yield Problem(
+                yield HostFinding(
                     host, "duplicate_address", name, value, "an address of its own", f"{owner[value]} has the same"
                 )
             owner.setdefault(value, host)
 
 
 @check("inventory")
-def nodes_outside_cluster_networks(inventory: Inventory) -> Iterator[Problem]:
+def nodes_outside_cluster_networks(inventory: Inventory) -> Iterator[HostFinding]:
     for host in inventory.nodes:
         address = inventory.address(host)
         for name in CIDRS:
             network = as_network(inventory.get(host, name))
             if address is not None and network is not None and address in network:
-                yield Problem(
+                yield HostFinding(
                     host,
                     "node_in_cluster_network",
                     "cloudbang_node_address",
@@ -295,24 +301,24 @@ def nodes_outside_cluster_networks(inventory: Inventory) -> Iterator[Problem]:
 
 
 @check("inventory")
-def virtual_router_id(inventory: Inventory) -> Iterator[Problem]:
+def virtual_router_id(inventory: Inventory) -> Iterator[HostFinding]:
     name = "api_loadbalancer_router_id"
     for host in inventory.groups.get("loadbalancer", ()):
         value = inventory.get(host, name)
         if isinstance(value, int) and not isinstance(value, bool) and not 1 <= value <= 255:
-            yield Problem(host, "vrid", name, str(value), "1 to 255")
+            yield HostFinding(host, "vrid", name, str(value), "1 to 255")
     values = {inventory.get(host, name) for host in inventory.groups.get("loadbalancer", ())}
     if len(values) > 1:
         host = inventory.groups["loadbalancer"][-1]
-        yield Problem(host, "vrid", name, str(inventory.get(host, name)), "the same on every load balancer")
+        yield HostFinding(host, "vrid", name, str(inventory.get(host, name)), "the same on every load balancer")
 
 
 @check("inventory")
-def network_identifiers(inventory: Inventory) -> Iterator[Problem]:
+def network_identifiers(inventory: Inventory) -> Iterator[HostFinding]:
     """A VXLAN network identifier has 24 bits; 0 is the system's own."""
     for host, value in inventory.shared("calico_vxlan_vni"):
         if isinstance(value, int) and not isinstance(value, bool) and not 1 <= value <= 0xFFFFFF:
-            yield Problem(host, "vni", "calico_vxlan_vni", str(value), "1 to 16777215")
+            yield HostFinding(host, "vni", "calico_vxlan_vni", str(value), "1 to 16777215")
     for host, tenants in inventory.shared("goodnet_tenants"):
         entries = tenants.items() if isinstance(tenants, dict) else ()
         taken: dict[int, str] = {}
@@ -322,27 +328,27 @@ def network_identifiers(inventory: Inventory) -> Iterator[Problem]:
                 continue
             label = f"goodnet_tenants.{tenant}"
             if not 1 <= vni <= 0xFFFFFF:
-                yield Problem(host, "vni", label, str(vni), "1 to 16777215", "0 is the tenant system")
+                yield HostFinding(host, "vni", label, str(vni), "1 to 16777215", "0 is the tenant system")
             elif vni in taken:
-                yield Problem(host, "vni", label, str(vni), "a number of its own", f"{taken[vni]} has it")
+                yield HostFinding(host, "vni", label, str(vni), "a number of its own", f"{taken[vni]} has it")
             taken.setdefault(vni, str(tenant))
 
 
 @check("inventory")
-def port_numbers(inventory: Inventory) -> Iterator[Problem]:
+def port_numbers(inventory: Inventory) -> Iterator[HostFinding]:
     names = [one for one in inventory.options if one.endswith("_port") or one.startswith("cloudbang_port_")]
     for name in sorted(names):
         for host, value in inventory.shared(name):
             if isinstance(value, int) and not isinstance(value, bool) and not 1 <= value <= 65535:
-                yield Problem(host, "port", name, str(value), "1 to 65535")
+                yield HostFinding(host, "port", name, str(value), "1 to 65535")
 
 
 @check("inventory")
-def mtu_values(inventory: Inventory) -> Iterator[Problem]:
+def mtu_values(inventory: Inventory) -> Iterator[HostFinding]:
     for name in ("calico_mtu", "goodnet_mtu"):
         for host, value in inventory.shared(name):
             if isinstance(value, int) and not isinstance(value, bool) and value and not 1280 <= value <= 9216:
-                yield Problem(host, "mtu", name, str(value), "0 to derive it, or 1280 to 9216 bytes")
+                yield HostFinding(host, "mtu", name, str(value), "0 to derive it, or 1280 to 9216 bytes")
 
 
 def subnet_of(inventory: Inventory, host: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:

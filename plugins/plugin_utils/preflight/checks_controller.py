@@ -9,8 +9,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..artifacts.resolve import mirror_problem
-from .inventory import Inventory, Problem, check
+from ..artifacts.resolve import mirror_finding
+from .inventory import HostFinding, Inventory, check
 
 HOST = "controller"
 # Where roles write on the controller; of the last two it is the directory of the file.
@@ -19,10 +19,10 @@ FILES = ("artifacts_lock_file", "kube_control_plane_admin_kubeconfig")
 
 
 @check("inventory")
-def facts_are_no_variables(inventory: Inventory) -> Iterator[Problem]:
+def facts_are_no_variables(inventory: Inventory) -> Iterator[HostFinding]:
     """A host returns facts of any name, at any time: as variables they would come before those of the roles."""
     if inventory.inject_facts:
-        yield Problem(
+        yield HostFinding(
             HOST,
             "facts_as_variables",
             "inject_facts_as_vars",
@@ -41,7 +41,7 @@ def this_user() -> str:
 
 
 @check("hosts")
-def directories_can_be_written(inventory: Inventory) -> Iterator[Problem]:
+def directories_can_be_written(inventory: Inventory) -> Iterator[HostFinding]:
     """Ansible runs as any user, who has to own what an earlier run made, perhaps one as root."""
     # A pipeline that judges the inventory alone installs nothing from where it runs.
     for name in (*DIRECTORIES, *FILES) if inventory.facts else ():
@@ -57,19 +57,19 @@ def directories_can_be_written(inventory: Inventory) -> Iterator[Problem]:
             user = this_user()
             found = f"{place}, which user {user} may not write" if os.path.isdir(place) else f"{place}, a file"
             hint = f"chown -R {user} it when it should belong to this user, or set {name}"
-            yield Problem(HOST, "controller", name, found, f"a directory that {user} may read and write", hint)
+            yield HostFinding(HOST, "controller", name, found, f"a directory that {user} may read and write", hint)
 
 
 @check("inventory")
-def mirror_is_pinned(inventory: Inventory) -> Iterator[Problem]:
+def mirror_is_pinned(inventory: Inventory) -> Iterator[HostFinding]:
     hosts = inventory.nodes or inventory.hosts[:1]
     found = {}
     for host in hosts:
         source, mirror, pinned = (
             str(inventory.get(host, "artifacts_" + name, "")) for name in ("source", "mirror", "mirror_sha256")
         )
-        wrong = mirror_problem(mirror if source == "mirror" else None, pinned.lower())
+        wrong = mirror_finding(mirror if source == "mirror" else None, pinned.lower())
         if wrong is not None:
             found[host] = wrong
     for host, (text, wanted) in found.items():
-        yield Problem(host, "mirror_unpinned", "artifacts_mirror_sha256", text, wanted)
+        yield HostFinding(host, "mirror_unpinned", "artifacts_mirror_sha256", text, wanted)

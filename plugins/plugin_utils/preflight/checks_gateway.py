@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from ansible_collections.cloudbang.platform.plugins.module_utils.port_ranges import numbers
 
 from .checks_ports import members, number, ports
-from .inventory import Inventory, Problem, check
+from .inventory import HostFinding, Inventory, check
 
 SETTINGS = {"tcp": "gateway_tcp_ports", "udp": "gateway_udp_ports"}
 WANTED = "ports from 1 to 65535, each once, as numbers and ranges, such as 25000-25009,5432"
@@ -33,30 +33,30 @@ def _numbers(text: str) -> list[int]:
 
 
 @check("inventory")
-def ports_of_the_gateway(inventory: Inventory) -> Iterator[Problem]:
+def ports_of_the_gateway(inventory: Inventory) -> Iterator[HostFinding]:
     for host, protocol, text in _given(inventory):
         name = SETTINGS[protocol]
         try:
             numbers(text)
         except ValueError as error:
-            yield Problem(host, "port", name, f"{text} ({error})", WANTED)
+            yield HostFinding(host, "port", name, f"{text} ({error})", WANTED)
         wanted = set(_numbers(text))
         for port in ports(inventory):
             taken = number(inventory, host, port)
             if port.protocol == protocol and taken in wanted and host in members(inventory, port.groups):
                 holder = f"{port.variable or port.program} has it"
-                yield Problem(host, "port_clash", name, str(taken), "a port of its own", holder)
+                yield HostFinding(host, "port_clash", name, str(taken), "a port of its own", holder)
 
 
 @check("hosts")
-def ports_of_the_gateway_are_free(inventory: Inventory) -> Iterator[Problem]:
+def ports_of_the_gateway_are_free(inventory: Inventory) -> Iterator[HostFinding]:
     for host, protocol, text in _given(inventory):
         wanted = set(_numbers(text))
         for one in inventory.facts.get(host, {}).get("listeners", []):
             process = str(one.get("process") or "")
             if one.get("protocol") != protocol or one.get("port") not in wanted or process == "traefik":
                 continue
-            yield Problem(
+            yield HostFinding(
                 host,
                 "port_used",
                 SETTINGS[protocol],

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from .checks_addresses import CIDRS
-from .inventory import WARNING, Inventory, Problem, as_address, as_network, check, overlap
+from .inventory import WARNING, HostFinding, Inventory, as_address, as_network, check, overlap
 
 MAX_VNI = 0xFFFFFF
 MIN_MTU = 1280
@@ -56,31 +56,35 @@ def managed_by(inventory: Inventory, host: str) -> set[str]:
 
 
 @check("inventory")
-def network_of_the_cluster(inventory: Inventory) -> Iterator[Problem]:
+def network_of_the_cluster(inventory: Inventory) -> Iterator[HostFinding]:
     name = "cloudbang_network"
     networks = sorted({str(one) for role in inventory.declared for one in dict(role.when).get(name, ())})
     for host, value in inventory.shared(name):
         if isinstance(value, str) and value not in networks:
-            yield Problem(host, "choice", name, repr(value), f"one of {', '.join(networks)}")
+            yield HostFinding(host, "choice", name, repr(value), f"one of {', '.join(networks)}")
 
 
 @check("inventory")
-def range_of_numbers(inventory: Inventory) -> Iterator[Problem]:
+def range_of_numbers(inventory: Inventory) -> Iterator[HostFinding]:
     for host, value in inventory.shared("goodnet_vni_range"):
         name = "goodnet_vni_range"
         if not isinstance(value, list) or not all(isinstance(one, int) for one in value):
             continue
         if len(value) != 2 or not 1 <= value[0] <= value[1] <= MAX_VNI:
-            yield Problem(host, "vni", name, str(value), f"[first, last] within 1 to {MAX_VNI}, first not above last")
+            yield HostFinding(
+                host, "vni", name, str(value), f"[first, last] within 1 to {MAX_VNI}, first not above last"
+            )
             continue
         first = inventory.nodes[0] if inventory.nodes else ""
         tenants = inventory.get(first, "goodnet_tenants", {})
         if isinstance(tenants, Mapping) and len(tenants) > value[1] - value[0] + 1:
-            yield Problem(host, "vni", name, str(value), f"numbers for the {len(tenants)} tenants of goodnet_tenants")
+            yield HostFinding(
+                host, "vni", name, str(value), f"numbers for the {len(tenants)} tenants of goodnet_tenants"
+            )
 
 
 @check("inventory")
-def tenants(inventory: Inventory) -> Iterator[Problem]:
+def tenants(inventory: Inventory) -> Iterator[HostFinding]:
     """Names and addresses; numbers are checked with all other identifiers."""
     for host, value in inventory.shared("goodnet_tenants"):
         if not isinstance(value, Mapping) or not used(inventory):
@@ -91,21 +95,23 @@ def tenants(inventory: Inventory) -> Iterator[Problem]:
             label = f"goodnet_tenants.{tenant}"
             if tenant == "system" or not TENANT.fullmatch(str(tenant)):
                 hint = "system is the platform's, with number 0" if tenant == "system" else ""
-                yield Problem(host, "tenant", label, str(tenant), "the name of a tenant", hint)
+                yield HostFinding(host, "tenant", label, str(tenant), "the name of a tenant", hint)
                 continue
             entry = one if isinstance(one, Mapping) else {}
             if one is not None and (not isinstance(one, Mapping) or set(one) - set(KEYS)):
-                yield Problem(host, "tenant", label, str(one), f"a mapping with {' and '.join(KEYS)}, both optional")
+                yield HostFinding(
+                    host, "tenant", label, str(one), f"a mapping with {' and '.join(KEYS)}, both optional"
+                )
             external = entry.get("external")
             if not external:
                 continue
             address = as_address(external)
             wanted = f"an address in goodnet_provider_network {network}" if network else "goodnet_provider_network, too"
             if address is None or network is None or address not in network:
-                yield Problem(host, "external", f"{label}.external", str(external), wanted)
+                yield HostFinding(host, "external", f"{label}.external", str(external), wanted)
             elif address in holders or str(address) in taken(inventory):
                 holder = holders.get(address) or taken(inventory)[str(address)]
-                yield Problem(
+                yield HostFinding(
                     host, "external", f"{label}.external", str(external), "an address of its own", f"{holder} has it"
                 )
             holders.setdefault(address, str(tenant))
@@ -122,27 +128,27 @@ def taken(inventory: Inventory) -> dict[str, str]:
 
 
 @check("inventory")
-def provider_network(inventory: Inventory) -> Iterator[Problem]:
+def provider_network(inventory: Inventory) -> Iterator[HostFinding]:
     for host, value in inventory.shared("goodnet_provider_network"):
         if not value or not isinstance(value, str) or not used(inventory):
             continue
         name, first = "goodnet_provider_network", inventory.nodes[0]
         network = as_network(value)
         if network is None or str(network) != value:
-            yield Problem(host, "cidr", name, repr(value), "a network like 203.0.113.0/24")
+            yield HostFinding(host, "cidr", name, repr(value), "a network like 203.0.113.0/24")
             continue
         gateway = inventory.get(first, "goodnet_provider_gateway")
         address = as_address(gateway)
         if address is None or address not in network:
             wanted = f"the router's address in {network}"
-            yield Problem(host, "provider", "goodnet_provider_gateway", repr(gateway or ""), wanted)
+            yield HostFinding(host, "provider", "goodnet_provider_gateway", repr(gateway or ""), wanted)
         for other in CIDRS:
             if overlap(network, as_network(inventory.get(first, other))):
                 wanted = f"a network outside {inventory.get(first, other)}"
-                yield Problem(host, "cidr_overlap", name, value, wanted, f"{other} overlaps it")
+                yield HostFinding(host, "cidr_overlap", name, value, wanted, f"{other} overlaps it")
         balancers = inventory.groups.get("loadbalancer", ())
         if len(balancers) > 1 and not inventory.get(first, "cloudbang_api_vip"):
-            yield Problem(
+            yield HostFinding(
                 host,
                 "provider",
                 name,
@@ -153,21 +159,23 @@ def provider_network(inventory: Inventory) -> Iterator[Problem]:
 
 
 @check("inventory")
-def node_networks(inventory: Inventory) -> Iterator[Problem]:
+def node_networks(inventory: Inventory) -> Iterator[HostFinding]:
     for host, value in inventory.shared("goodnet_node_networks"):
         for number, one in enumerate(value if isinstance(value, list) else ()):
             label, network = f"goodnet_node_networks[{number}]", as_network(one)
             if network is None or str(network) != one:
-                yield Problem(host, "cidr", label, repr(one), "a network like 192.0.2.0/24")
+                yield HostFinding(host, "cidr", label, repr(one), "a network like 192.0.2.0/24")
                 continue
             for other in CIDRS:
                 cidr = inventory.get(inventory.nodes[0], other)
                 if overlap(network, as_network(cidr)):
-                    yield Problem(host, "cidr_overlap", label, one, f"a network outside {cidr}", f"{other} overlaps it")
+                    yield HostFinding(
+                        host, "cidr_overlap", label, one, f"a network outside {cidr}", f"{other} overlaps it"
+                    )
 
 
 @check("hosts")
-def datapaths(inventory: Inventory) -> Iterator[Problem]:
+def datapaths(inventory: Inventory) -> Iterator[HostFinding]:
     """Without kernel support, packets are forwarded in user space, slowly. All hosts must use the same datapath, as
     their tunnels end at addresses of different networks."""
     kinds = {host: datapath(inventory, host) for host in carriers(inventory)}
@@ -178,20 +186,20 @@ def datapaths(inventory: Inventory) -> Iterator[Problem]:
         if kind == "system" and features.get("openvswitch") is False:
             hint = "goodnet_datapath: netdev does without it"
         elif kind == "netdev" and features.get("tun") is False:
-            yield Problem(host, "kernel_feature", "tun", "not in this kernel", "the kernel feature tun")
+            yield HostFinding(host, "kernel_feature", "tun", "not in this kernel", "the kernel feature tun")
         elif kind == "netdev" and asked == "auto":
             hint, severity = "the slower userspace datapath is used", WARNING
         if hint:
-            yield Problem(host, "kernel_feature", "openvswitch", "not in this kernel", wanted, hint, severity)
+            yield HostFinding(host, "kernel_feature", "openvswitch", "not in this kernel", wanted, hint, severity)
     others = [host for host, kind in kinds.items() if kind == "system"]
     for host in kinds if others else ():
         if kinds[host] == "netdev":
             hint = "set goodnet_datapath: netdev for all hosts, or give all of them the kernel's module"
-            yield Problem(host, "datapath", "goodnet_datapath", "netdev", f"system, as on {others[0]}", hint)
+            yield HostFinding(host, "datapath", "goodnet_datapath", "netdev", f"system, as on {others[0]}", hint)
 
 
 @check("hosts")
-def underlay(inventory: Inventory) -> Iterator[Problem]:
+def underlay(inventory: Inventory) -> Iterator[HostFinding]:
     name = "goodnet_underlay_interface"
     for host in carriers(inventory):
         if datapath(inventory, host) != "netdev":
@@ -217,11 +225,11 @@ def underlay(inventory: Inventory) -> Iterator[Problem]:
             found = f"{nic} without IPv4 address"
         else:
             continue
-        yield Problem(host, "underlay", name, found, wanted, hint)
+        yield HostFinding(host, "underlay", name, found, wanted, hint)
 
 
 @check("hosts")
-def mtu_of_tunnels(inventory: Inventory) -> Iterator[Problem]:
+def mtu_of_tunnels(inventory: Inventory) -> Iterator[HostFinding]:
     for host in carriers(inventory):
         encapsulation = str(inventory.get(host, "goodnet_encapsulation", "vxlan"))
         overhead = OVERHEAD.get(encapsulation, OVERHEAD["vxlan"])
@@ -235,7 +243,7 @@ def mtu_of_tunnels(inventory: Inventory) -> Iterator[Problem]:
         below, wanted = min(sizes), inventory.number(host, "goodnet_mtu", 0)
         most = below - overhead
         if most < MIN_MTU:
-            yield Problem(
+            yield HostFinding(
                 host,
                 "mtu",
                 nic if datapath(inventory, host) == "netdev" else "interface of the node's address",
@@ -245,11 +253,11 @@ def mtu_of_tunnels(inventory: Inventory) -> Iterator[Problem]:
             )
         elif wanted > most:
             hint = f"the interface of the tunnels has {below}, and {encapsulation} adds {overhead}"
-            yield Problem(host, "mtu", "goodnet_mtu", str(wanted), f"{most} or less", hint)
+            yield HostFinding(host, "mtu", "goodnet_mtu", str(wanted), f"{most} or less", hint)
 
 
 @check("hosts")
-def provider_interface(inventory: Inventory) -> Iterator[Problem]:
+def provider_interface(inventory: Inventory) -> Iterator[HostFinding]:
     name = "goodnet_provider_interface"
     for host in carriers(inventory):
         nic = str(inventory.get(host, name, "") or "")
@@ -257,13 +265,13 @@ def provider_interface(inventory: Inventory) -> Iterator[Problem]:
             continue
         wanted = "an interface in goodnet_provider_network"
         if nic not in inventory.facts[host].get("interfaces", {}):
-            yield Problem(host, "provider", name, f"{nic}, which the host has not", wanted)
+            yield HostFinding(host, "provider", name, f"{nic}, which the host has not", wanted)
         elif datapath(inventory, host) == "netdev" and nic == inventory.get(host, "goodnet_underlay_interface"):
-            yield Problem(host, "provider", name, nic, "another one", "goodnet_underlay_interface has it")
+            yield HostFinding(host, "provider", name, nic, "another one", "goodnet_underlay_interface has it")
 
 
 @check("hosts")
-def what_a_running_cluster_keeps(inventory: Inventory) -> Iterator[Problem]:
+def what_a_running_cluster_keeps(inventory: Inventory) -> Iterator[HostFinding]:
     for host in inventory.examined:
         present = inventory.facts[host].get("network", {})
         for key, name in KEPT.items():
@@ -271,7 +279,7 @@ def what_a_running_cluster_keeps(inventory: Inventory) -> Iterator[Problem]:
             if key != "name" and inventory.get(host, "cloudbang_network") != "goodnet":
                 continue
             if present.get(key) and present[key] != wanted:
-                yield Problem(
+                yield HostFinding(
                     host,
                     "network_change",
                     name,

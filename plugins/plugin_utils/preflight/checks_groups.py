@@ -8,7 +8,7 @@ import difflib
 import re
 from collections.abc import Iterator
 
-from .inventory import EVERYWHERE, PLATFORM_GROUPS, REQUIRED_GROUPS, WARNING, Inventory, Problem, check
+from .inventory import EVERYWHERE, PLATFORM_GROUPS, REQUIRED_GROUPS, WARNING, HostFinding, Inventory, check
 
 RENAMED = {
     "management": ("master", "control", "manager", "server", "controlplane"),
@@ -34,20 +34,20 @@ def likely(inventory: Inventory, group: str) -> str:
 
 
 @check("inventory")
-def groups_exist(inventory: Inventory) -> Iterator[Problem]:
+def groups_exist(inventory: Inventory) -> Iterator[HostFinding]:
     for group in REQUIRED_GROUPS:
         if inventory.groups.get(group):
             continue
         meant = likely(inventory, group)
         hint = f"is group {meant!r} meant to be it?" if meant else "a host may be in several groups"
         found = "no host in it" if group in inventory.groups else "no such group"
-        yield Problem("inventory", "groups", group, found, "at least one host", hint)
+        yield HostFinding("inventory", "groups", group, found, "at least one host", hint)
 
 
 @check("inventory")
-def etcd_group_is_used(inventory: Inventory) -> Iterator[Problem]:
+def etcd_group_is_used(inventory: Inventory) -> Iterator[HostFinding]:
     if "etcd" in inventory.groups and not inventory.groups["etcd"]:
-        yield Problem(
+        yield HostFinding(
             "inventory",
             "etcd_empty",
             "etcd",
@@ -58,11 +58,11 @@ def etcd_group_is_used(inventory: Inventory) -> Iterator[Problem]:
 
 
 @check("inventory")
-def etcd_count(inventory: Inventory) -> Iterator[Problem]:
+def etcd_count(inventory: Inventory) -> Iterator[HostFinding]:
     count = len(inventory.etcd)
     if count and count % 2 == 0:
         group = "etcd" if inventory.groups.get("etcd") else "management"
-        yield Problem(
+        yield HostFinding(
             "inventory",
             "etcd_count",
             group,
@@ -71,14 +71,14 @@ def etcd_count(inventory: Inventory) -> Iterator[Problem]:
             f"{count} members survive no more failures than {count - 1}",
         )
     if count > 7:
-        yield Problem("inventory", "etcd_count", "etcd", f"{count} members", "at most 7", "more make writes slower")
+        yield HostFinding("inventory", "etcd_count", "etcd", f"{count} members", "at most 7", "more make writes slower")
 
 
 @check("inventory")
-def hosts_have_groups(inventory: Inventory) -> Iterator[Problem]:
+def hosts_have_groups(inventory: Inventory) -> Iterator[HostFinding]:
     for host in inventory.hosts:
         if host not in inventory.nodes and host not in ("localhost", "127.0.0.1"):
-            yield Problem(
+            yield HostFinding(
                 host,
                 "no_group",
                 "groups",
@@ -90,10 +90,10 @@ def hosts_have_groups(inventory: Inventory) -> Iterator[Problem]:
 
 
 @check("inventory")
-def no_localhost(inventory: Inventory) -> Iterator[Problem]:
+def no_localhost(inventory: Inventory) -> Iterator[HostFinding]:
     for host in inventory.nodes:
         if host in ("localhost", "127.0.0.1", "::1") or host.startswith("localhost."):
-            yield Problem(
+            yield HostFinding(
                 host,
                 "localhost",
                 "inventory_hostname",
@@ -104,7 +104,7 @@ def no_localhost(inventory: Inventory) -> Iterator[Problem]:
 
 
 @check("inventory")
-def hostnames(inventory: Inventory) -> Iterator[Problem]:
+def hostnames(inventory: Inventory) -> Iterator[HostFinding]:
     """An inventory name becomes the node's name in Kubernetes: a DNS subdomain."""
     for host in inventory.nodes:
         fault = ""
@@ -117,7 +117,7 @@ def hostnames(inventory: Inventory) -> Iterator[Problem]:
         elif not all(LABEL.fullmatch(label) for label in host.split(".")):
             fault = "characters that a DNS name cannot have"
         if fault:
-            yield Problem(
+            yield HostFinding(
                 host,
                 "hostname",
                 "inventory_hostname",
@@ -128,12 +128,12 @@ def hostnames(inventory: Inventory) -> Iterator[Problem]:
 
 
 @check("inventory")
-def loadbalancer_count(inventory: Inventory) -> Iterator[Problem]:
+def loadbalancer_count(inventory: Inventory) -> Iterator[HostFinding]:
     """A virtual IP on one host moves nowhere; several load balancers without one are not used together."""
     count = len(inventory.groups.get("loadbalancer", ()))
     for host, vip in inventory.shared("cloudbang_api_vip"):
         if not vip and count > 1:
-            yield Problem(
+            yield HostFinding(
                 host,
                 "vip_missing",
                 "cloudbang_api_vip",
@@ -145,7 +145,7 @@ def loadbalancer_count(inventory: Inventory) -> Iterator[Problem]:
 
 
 @check("inventory")
-def same_port_on_one_host(inventory: Inventory) -> Iterator[Problem]:
+def same_port_on_one_host(inventory: Inventory) -> Iterator[HostFinding]:
     """The load balancer listens on the virtual IP, and the API server on the node's address, so ports may be equal."""
     for host in inventory.nodes:
         if not inventory.member(host, "loadbalancer"):
@@ -153,11 +153,13 @@ def same_port_on_one_host(inventory: Inventory) -> Iterator[Problem]:
         api = inventory.number(host, "cloudbang_api_port", 6443)
         for name, default in (("gateway_http_port", 80), ("gateway_https_port", 443)):
             if inventory.number(host, name, default) == api:
-                yield Problem(host, "port_clash", name, str(api), "a port of its own", "cloudbang_api_port is the same")
+                yield HostFinding(
+                    host, "port_clash", name, str(api), "a port of its own", "cloudbang_api_port is the same"
+                )
 
 
 @check("inventory")
-def ports_differ(inventory: Inventory) -> Iterator[Problem]:
+def ports_differ(inventory: Inventory) -> Iterator[HostFinding]:
     names = [name for name in inventory.options if name.startswith("cloudbang_port_") and "registry" not in name]
     for host in inventory.nodes[:1]:
         taken: dict[int, str] = {}
@@ -166,5 +168,7 @@ def ports_differ(inventory: Inventory) -> Iterator[Problem]:
             if not isinstance(value, int):
                 continue
             if value in taken:
-                yield Problem(EVERYWHERE, "port_clash", name, str(value), "a port of its own", f"{taken[value]} has it")
+                yield HostFinding(
+                    EVERYWHERE, "port_clash", name, str(value), "a port of its own", f"{taken[value]} has it"
+                )
             taken.setdefault(value, name)

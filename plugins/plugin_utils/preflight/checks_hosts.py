@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from .checks_ports import members
-from .inventory import WARNING, Inventory, Problem, check
+from .inventory import WARNING, HostFinding, Inventory, check
 
 SUPPORTED = {"debian": ("12", "13"), "ubuntu": ("22.04", "24.04")}
 MIB = 1024 * 1024
@@ -66,7 +66,7 @@ def login_hint(reason: str) -> str:
 
 
 @check("hosts")
-def reached(inventory: Inventory) -> Iterator[Problem]:
+def reached(inventory: Inventory) -> Iterator[HostFinding]:
     for host in inventory.nodes:
         facts = inventory.facts.get(host)
         if facts is not None and not facts.get("reached"):
@@ -74,7 +74,7 @@ def reached(inventory: Inventory) -> Iterator[Problem]:
                 "cloudbang_node_address" if "ansible_host" not in inventory.variables.get(host, {}) else "ansible_host"
             )
             found = str(inventory.get(host, name, host))
-            yield Problem(
+            yield HostFinding(
                 host,
                 "unreachable",
                 name,
@@ -85,11 +85,11 @@ def reached(inventory: Inventory) -> Iterator[Problem]:
 
 
 @check("hosts")
-def root(inventory: Inventory) -> Iterator[Problem]:
+def root(inventory: Inventory) -> Iterator[HostFinding]:
     for host in inventory.examined:
         uid = inventory.facts[host].get("uid", 0)
         if uid != 0:
-            yield Problem(
+            yield HostFinding(
                 host,
                 "root",
                 "ansible_become",
@@ -100,7 +100,7 @@ def root(inventory: Inventory) -> Iterator[Problem]:
 
 
 @check("hosts")
-def operating_system(inventory: Inventory) -> Iterator[Problem]:
+def operating_system(inventory: Inventory) -> Iterator[HostFinding]:
     wanted = ", ".join(f"{name} {'/'.join(versions)}" for name, versions in SUPPORTED.items())
     for host in inventory.examined:
         system = inventory.facts[host].get("os", {})
@@ -108,7 +108,7 @@ def operating_system(inventory: Inventory) -> Iterator[Problem]:
         if version in SUPPORTED.get(name, ()):
             continue
         near = name in SUPPORTED or bool(set(system.get("like", ())) & set(SUPPORTED))
-        yield Problem(
+        yield HostFinding(
             host,
             "os",
             "os-release",
@@ -120,42 +120,42 @@ def operating_system(inventory: Inventory) -> Iterator[Problem]:
 
 
 @check("hosts")
-def python(inventory: Inventory) -> Iterator[Problem]:
+def python(inventory: Inventory) -> Iterator[HostFinding]:
     for host in inventory.examined:
         version = str(inventory.facts[host].get("python", "3.9"))
         if tuple(int(part) for part in version.split(".")[:2]) < MIN_PYTHON:
-            yield Problem(host, "python", "ansible_python_interpreter", version, "Python 3.9 or newer")
+            yield HostFinding(host, "python", "ansible_python_interpreter", version, "Python 3.9 or newer")
 
 
 @check("hosts")
-def kernel(inventory: Inventory) -> Iterator[Problem]:
+def kernel(inventory: Inventory) -> Iterator[HostFinding]:
     for host in inventory.examined:
         version = str(inventory.facts[host].get("kernel", ""))
         parts = version.split("-", maxsplit=1)[0].split(".")
         if len(parts) > 1 and parts[0].isdigit() and parts[1].isdigit() and (int(parts[0]), int(parts[1])) < MIN_KERNEL:
-            yield Problem(host, "kernel", "kernel", version, f"{MIN_KERNEL[0]}.{MIN_KERNEL[1]} or newer")
+            yield HostFinding(host, "kernel", "kernel", version, f"{MIN_KERNEL[0]}.{MIN_KERNEL[1]} or newer")
 
 
 @check("hosts")
-def cores(inventory: Inventory) -> Iterator[Problem]:
+def cores(inventory: Inventory) -> Iterator[HostFinding]:
     for host in inventory.examined:
         name = "preflight_min_management_cores" if inventory.member(host, "management") else "preflight_min_cores"
         found, wanted = int(inventory.facts[host].get("cores", 0)), inventory.number(host, name, 1)
         if found < wanted:
-            yield Problem(host, "cores", "cores", str(found), f"{wanted} or more", f"{name} is the floor")
+            yield HostFinding(host, "cores", "cores", str(found), f"{wanted} or more", f"{name} is the floor")
 
 
 @check("hosts")
-def memory(inventory: Inventory) -> Iterator[Problem]:
+def memory(inventory: Inventory) -> Iterator[HostFinding]:
     for host in inventory.examined:
         name = "preflight_min_management_memory" if inventory.member(host, "management") else "preflight_min_memory"
         found, wanted = int(inventory.facts[host].get("memory", 0)) // MIB, inventory.number(host, name, 1)
         if found < wanted:
-            yield Problem(host, "memory", "memory", f"{found} MiB", f"{wanted} MiB or more", f"{name} is the floor")
+            yield HostFinding(host, "memory", "memory", f"{found} MiB", f"{wanted} MiB or more", f"{name} is the floor")
 
 
 @check("hosts")
-def disk(inventory: Inventory) -> Iterator[Problem]:
+def disk(inventory: Inventory) -> Iterator[HostFinding]:
     for host in inventory.examined:
         wanted = inventory.number(host, "preflight_min_disk", 0)
         seen: set[object] = set()
@@ -166,35 +166,35 @@ def disk(inventory: Inventory) -> Iterator[Problem]:
             free = int(one.get("free", 0)) // GIB
             # Resources that an installed platform uses are not missing.
             if free < wanted and not inventory.facts[host].get("units"):
-                yield Problem(
+                yield HostFinding(
                     host, "disk", path, f"{free} GiB free", f"{wanted} GiB or more", "preflight_min_disk is the floor"
                 )
             elif int(one.get("free", 1)) == 0:
-                yield Problem(host, "disk", path, "a full file system", "free space")
+                yield HostFinding(host, "disk", path, "a full file system", "free space")
             inodes = one.get("inodes_free")
             if inodes is not None and inodes < MIN_INODES and one.get("inodes"):
-                yield Problem(host, "inodes", path, f"{inodes} free inodes", f"{MIN_INODES} or more")
+                yield HostFinding(host, "inodes", path, f"{inodes} free inodes", f"{MIN_INODES} or more")
 
 
 @check("hosts")
-def file_systems(inventory: Inventory) -> Iterator[Problem]:
+def file_systems(inventory: Inventory) -> Iterator[HostFinding]:
     for host in inventory.examined:
         for path in inventory.facts[host].get("noexec", []):
             hint = "set ansible_remote_tmp to another directory" if path == "/tmp" else ""
-            yield Problem(
+            yield HostFinding(
                 host, "noexec", path, "mounted noexec", "mounted exec", hint, WARNING if path == "/tmp" else "error"
             )
         for path in inventory.facts[host].get("read_only", []):
-            yield Problem(host, "read_only", path, "read-only", "writable")
+            yield HostFinding(host, "read_only", path, "read-only", "writable")
 
 
 @check("hosts")
-def etcd_disk(inventory: Inventory) -> Iterator[Problem]:
+def etcd_disk(inventory: Inventory) -> Iterator[HostFinding]:
     for host in inventory.examined:
         seconds = inventory.facts[host].get("fsync")
         limit = inventory.number(host, "preflight_max_fsync", 10)
         if host in inventory.etcd and seconds is not None and seconds * 1000 > limit:
-            yield Problem(
+            yield HostFinding(
                 host,
                 "fsync",
                 str(inventory.get(host, "etcd_data_dir", "/var/lib/etcd")),
@@ -206,18 +206,18 @@ def etcd_disk(inventory: Inventory) -> Iterator[Problem]:
 
 
 @check("hosts")
-def swap(inventory: Inventory) -> Iterator[Problem]:
+def swap(inventory: Inventory) -> Iterator[HostFinding]:
     for host in inventory.examined:
         swaps, later = (inventory.facts[host].get(name, []) for name in ("swaps", "swaps_at_boot"))
         extra = inventory.get(host, "kube_node_kubelet_extra", {})
         allowed = isinstance(extra, Mapping) and extra.get("failSwapOn") is False
         if swaps and not allowed and inventory.member(host, "management", "compute", "loadbalancer"):
-            yield Problem(
+            yield HostFinding(
                 host, "swap", "/proc/swaps", ", ".join(swaps), "no swap", "swapoff --all, and remove it from /etc/fstab"
             )
         elif later and not allowed and inventory.member(host, "management", "compute", "loadbalancer"):
             hint = "remove it there, or kubelet does not start after the next boot"
-            yield Problem(host, "swap", "/etc/fstab", ", ".join(later), "no swap", hint)
+            yield HostFinding(host, "swap", "/etc/fstab", ", ".join(later), "no swap", hint)
 
 
 def installed(inventory: Inventory, host: str) -> bool:
@@ -226,7 +226,7 @@ def installed(inventory: Inventory, host: str) -> bool:
 
 
 @check("hosts")
-def other_installations(inventory: Inventory) -> Iterator[Problem]:
+def other_installations(inventory: Inventory) -> Iterator[HostFinding]:
     """The platform brings a containerd and a kubelet; those of others would be replaced, or use the same sockets."""
     for host in inventory.examined:
         if not inventory.member(host, "management", "compute", "loadbalancer"):
@@ -243,15 +243,15 @@ def other_installations(inventory: Inventory) -> Iterator[Problem]:
             if here:
                 severity = WARNING if installed(inventory, host) else "error"
                 found, wanted = ", ".join(here), "none but the platform's"
-                yield Problem(host, "runtime", variable, found, wanted, hint, severity)
+                yield HostFinding(host, "runtime", variable, found, wanted, hint, severity)
 
 
 @check("hosts")
-def packet_filters(inventory: Inventory) -> Iterator[Problem]:
+def packet_filters(inventory: Inventory) -> Iterator[HostFinding]:
     """ufw and firewalld drop unknown traffic: that of pods, VXLAN, VRRP, and ports between the hosts."""
     for host in inventory.examined:
         for name in inventory.facts[host].get("packet_filters", []):
-            yield Problem(
+            yield HostFinding(
                 host,
                 "firewall",
                 name,
@@ -265,15 +265,15 @@ def packet_filters(inventory: Inventory) -> Iterator[Problem]:
 
 
 @check("hosts")
-def cgroups(inventory: Inventory) -> Iterator[Problem]:
+def cgroups(inventory: Inventory) -> Iterator[HostFinding]:
     for host in inventory.examined:
         version = inventory.facts[host].get("cgroup")
         extra = inventory.get(host, "kube_node_kubelet_extra", {})
         allowed = isinstance(extra, Mapping) and extra.get("failCgroupV1") is False
         if version == 0:
-            yield Problem(host, "cgroup", "/sys/fs/cgroup", "no cgroups", "cgroup v2")
+            yield HostFinding(host, "cgroup", "/sys/fs/cgroup", "no cgroups", "cgroup v2")
         elif version == 1 and not allowed and inventory.member(host, "management", "compute", "loadbalancer"):
-            yield Problem(
+            yield HostFinding(
                 host,
                 "cgroup",
                 "/sys/fs/cgroup",
@@ -284,16 +284,16 @@ def cgroups(inventory: Inventory) -> Iterator[Problem]:
 
 
 @check("hosts")
-def selinux(inventory: Inventory) -> Iterator[Problem]:
+def selinux(inventory: Inventory) -> Iterator[HostFinding]:
     for host in inventory.examined:
         if inventory.facts[host].get("selinux") == "enforcing":
-            yield Problem(
+            yield HostFinding(
                 host, "selinux", "SELinux", "enforcing", "permissive or disabled", "the platform brings no policy"
             )
 
 
 @check("hosts")
-def kernel_features(inventory: Inventory) -> Iterator[Problem]:
+def kernel_features(inventory: Inventory) -> Iterator[HostFinding]:
     for host in inventory.examined:
         features = inventory.facts[host].get("features", {})
         network = str(inventory.get(host, "cloudbang_network", "calico"))
@@ -305,7 +305,7 @@ def kernel_features(inventory: Inventory) -> Iterator[Problem]:
         for name in needed:
             # None: the kernel does not tell, as in a container without /lib/modules.
             if features.get(name) is False:
-                yield Problem(
+                yield HostFinding(
                     host,
                     "kernel_feature",
                     name,
@@ -316,12 +316,12 @@ def kernel_features(inventory: Inventory) -> Iterator[Problem]:
 
 
 @check("hosts")
-def clock(inventory: Inventory) -> Iterator[Problem]:
+def clock(inventory: Inventory) -> Iterator[HostFinding]:
     for host in inventory.examined:
         skew = float(inventory.facts[host].get("skew", 0.0))
         limit = inventory.number(host, "preflight_max_clock_skew", 30)
         if abs(skew) > limit:
-            yield Problem(
+            yield HostFinding(
                 host,
                 "clock",
                 "clock",
@@ -332,7 +332,7 @@ def clock(inventory: Inventory) -> Iterator[Problem]:
 
 
 @check("hosts")
-def system_names_differ(inventory: Inventory) -> Iterator[Problem]:
+def system_names_differ(inventory: Inventory) -> Iterator[HostFinding]:
     for fact, name, hint in (
         ("machine_id", "/etc/machine-id", "clones keep it: remove the file and run systemd-machine-id-setup"),
         ("hostname", "hostname", "hostnamectl set-hostname"),
@@ -343,29 +343,29 @@ def system_names_differ(inventory: Inventory) -> Iterator[Problem]:
             if not value:
                 continue
             if value in owner:
-                yield Problem(
+                yield HostFinding(
                     host, f"duplicate_{fact}", name, value, "one of its own", f"{owner[value]} has the same; {hint}"
                 )
             owner.setdefault(value, host)
 
 
 @check("hosts")
-def machine_id(inventory: Inventory) -> Iterator[Problem]:
+def machine_id(inventory: Inventory) -> Iterator[HostFinding]:
     for host in inventory.examined:
         if not inventory.facts[host].get("machine_id", "?"):
-            yield Problem(
+            yield HostFinding(
                 host, "machine_id", "/etc/machine-id", "nothing", "32 hexadecimal digits", "systemd-machine-id-setup"
             )
 
 
 @check("hosts")
-def system_name(inventory: Inventory) -> Iterator[Problem]:
+def system_name(inventory: Inventory) -> Iterator[HostFinding]:
     for host in inventory.examined:
         name = str(inventory.facts[host].get("hostname", host))
         if name == "localhost" or name.startswith("localhost."):
-            yield Problem(host, "hostname", "hostname", name, "the machine's own name", "hostnamectl set-hostname")
+            yield HostFinding(host, "hostname", "hostname", name, "the machine's own name", "hostnamectl set-hostname")
         elif name != name.lower() or "_" in name or len(name) > 63:
-            yield Problem(
+            yield HostFinding(
                 host,
                 "hostname",
                 "hostname",
@@ -387,13 +387,13 @@ def package_variables(inventory: Inventory) -> dict[str, dict[str, list[str]]]:
 
 
 @check("hosts")
-def packages(inventory: Inventory) -> Iterator[Problem]:
+def packages(inventory: Inventory) -> Iterator[HostFinding]:
     wanted = package_variables(inventory)
     for host in inventory.examined:
         unknown = inventory.facts[host].get("packages_unknown", [])
         for variable, names in wanted[host].items():
             if missing := [name for name in unknown if name in names]:
-                yield Problem(
+                yield HostFinding(
                     host,
                     "package",
                     variable,

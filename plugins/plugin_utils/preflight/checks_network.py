@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from .checks_addresses import CIDRS, subnet_of
-from .inventory import WARNING, Inventory, Problem, as_address, as_network, check, overlap
+from .inventory import WARNING, HostFinding, Inventory, as_address, as_network, check, overlap
 
 MAX_NAMESERVERS = 3
 MAX_SEARCH = 32
@@ -18,14 +18,14 @@ OWN_INTERFACES = ("cali", "vxlan.calico", "goodnet", "tunl", "kube-", "lo", "ovs
 
 
 @check("hosts")
-def node_address_is_configured(inventory: Inventory) -> Iterator[Problem]:
+def node_address_is_configured(inventory: Inventory) -> Iterator[HostFinding]:
     for host in inventory.examined:
         address = inventory.address(host)
         mine = {interface.ip for _name, interface, _mtu in inventory.interfaces(host)}
         if address is None or address.is_loopback or not mine or address in mine:
             continue
         usable = sorted(str(one) for one in mine if not one.is_loopback and not one.is_link_local)
-        yield Problem(
+        yield HostFinding(
             host,
             "address_missing",
             "cloudbang_node_address",
@@ -36,7 +36,7 @@ def node_address_is_configured(inventory: Inventory) -> Iterator[Problem]:
 
 
 @check("hosts")
-def cluster_networks_are_free(inventory: Inventory) -> Iterator[Problem]:
+def cluster_networks_are_free(inventory: Inventory) -> Iterator[HostFinding]:
     for host in inventory.examined:
         vip = as_address(inventory.get(host, "cloudbang_api_vip"))
         for name in CIDRS:
@@ -44,7 +44,7 @@ def cluster_networks_are_free(inventory: Inventory) -> Iterator[Problem]:
             for interface, address, _mtu in inventory.interfaces(host):
                 if interface.startswith(OWN_INTERFACES) or address.ip == vip or not overlap(network, address.network):
                     continue
-                yield Problem(
+                yield HostFinding(
                     host,
                     "cidr_overlap",
                     name,
@@ -56,7 +56,7 @@ def cluster_networks_are_free(inventory: Inventory) -> Iterator[Problem]:
 
 
 @check("hosts")
-def vip_subnet(inventory: Inventory) -> Iterator[Problem]:
+def vip_subnet(inventory: Inventory) -> Iterator[HostFinding]:
     for host in inventory.examined:
         vip = as_address(inventory.get(host, "cloudbang_api_vip"))
         if vip is None or not inventory.member(host, "loadbalancer"):
@@ -64,7 +64,7 @@ def vip_subnet(inventory: Inventory) -> Iterator[Problem]:
         subnet = subnet_of(inventory, host)
         near = [one.network for _name, one, _mtu in inventory.interfaces(host) if one.network.prefixlen < 31]
         if subnet is not None and not any(vip in network for network in near):
-            yield Problem(
+            yield HostFinding(
                 host,
                 "vip_subnet",
                 "cloudbang_api_vip",
@@ -75,7 +75,7 @@ def vip_subnet(inventory: Inventory) -> Iterator[Problem]:
 
 
 @check("hosts")
-def vip_is_free(inventory: Inventory) -> Iterator[Problem]:
+def vip_is_free(inventory: Inventory) -> Iterator[HostFinding]:
     """An address that answers is taken, unless a host of the cluster holds it."""
     held = {interface.ip for host in inventory.examined for _name, interface, _mtu in inventory.interfaces(host)}
     for host in inventory.examined:
@@ -87,7 +87,7 @@ def vip_is_free(inventory: Inventory) -> Iterator[Problem]:
         asked = all(one in inventory.examined for one in inventory.groups.get("loadbalancer", ()))
         if not asked and "haproxy.service" in inventory.facts[host].get("units", []):
             continue
-        yield Problem(
+        yield HostFinding(
             host,
             "vip_taken",
             "cloudbang_api_vip",
@@ -100,7 +100,7 @@ def vip_is_free(inventory: Inventory) -> Iterator[Problem]:
 
 
 @check("hosts")
-def vip_in_one_place(inventory: Inventory) -> Iterator[Problem]:
+def vip_in_one_place(inventory: Inventory) -> Iterator[HostFinding]:
     holders = [
         host
         for host in inventory.examined
@@ -108,7 +108,7 @@ def vip_in_one_place(inventory: Inventory) -> Iterator[Problem]:
         in {one.ip for _n, one, _m in inventory.interfaces(host)}
     ]
     for host in holders[1:]:
-        yield Problem(
+        yield HostFinding(
             host,
             "vip_twice",
             "cloudbang_api_vip",
@@ -118,7 +118,7 @@ def vip_in_one_place(inventory: Inventory) -> Iterator[Problem]:
         )
     for host in holders:
         if not inventory.member(host, "loadbalancer"):
-            yield Problem(
+            yield HostFinding(
                 host,
                 "vip_is_node",
                 "cloudbang_api_vip",
@@ -128,13 +128,13 @@ def vip_in_one_place(inventory: Inventory) -> Iterator[Problem]:
 
 
 @check("hosts")
-def mtu(inventory: Inventory) -> Iterator[Problem]:
+def mtu(inventory: Inventory) -> Iterator[HostFinding]:
     name = "calico_mtu"
     for host in inventory.examined:
         wanted = inventory.number(host, name, 0) if inventory.get(host, "cloudbang_network") == "calico" else 0
         below = {size for _n, one, size in inventory.interfaces(host) if one.ip == inventory.address(host)}
         if wanted and below and wanted > min(below) - VXLAN_BYTES:
-            yield Problem(
+            yield HostFinding(
                 host,
                 "mtu",
                 name,
@@ -145,7 +145,7 @@ def mtu(inventory: Inventory) -> Iterator[Problem]:
 
 
 @check("hosts")
-def mtu_is_the_same(inventory: Inventory) -> Iterator[Problem]:
+def mtu_is_the_same(inventory: Inventory) -> Iterator[HostFinding]:
     sizes: dict[int, list[str]] = {}
     for host in inventory.examined:
         for _name, interface, size in inventory.interfaces(host):
@@ -155,7 +155,7 @@ def mtu_is_the_same(inventory: Inventory) -> Iterator[Problem]:
         usual = max(sizes, key=lambda size: len(sizes[size]))
         for size, hosts in sizes.items():
             for host in hosts if size != usual else ():
-                yield Problem(
+                yield HostFinding(
                     host,
                     "mtu",
                     "mtu",
@@ -167,26 +167,26 @@ def mtu_is_the_same(inventory: Inventory) -> Iterator[Problem]:
 
 
 @check("hosts")
-def default_route(inventory: Inventory) -> Iterator[Problem]:
+def default_route(inventory: Inventory) -> Iterator[HostFinding]:
     for host in inventory.examined:
         if inventory.facts[host].get("default_route") == "":
-            yield Problem(
+            yield HostFinding(
                 host, "default_route", "default route", "none", "one", "ClusterIP needs one on the host", WARNING
             )
 
 
 @check("hosts")
-def name_servers(inventory: Inventory) -> Iterator[Problem]:
+def name_servers(inventory: Inventory) -> Iterator[HostFinding]:
     for host in inventory.examined:
         resolv = inventory.facts[host].get("resolv")
         if resolv is None:
             continue
         servers, search = resolv.get("nameservers", []), resolv.get("search", [])
         if not servers:
-            yield Problem(host, "nameserver", "/etc/resolv.conf", "no nameserver", "at least one")
+            yield HostFinding(host, "nameserver", "/etc/resolv.conf", "no nameserver", "at least one")
         cluster = str(inventory.get(host, "cloudbang_dns_address", ""))
         if cluster in servers:
-            yield Problem(
+            yield HostFinding(
                 host,
                 "nameserver_loop",
                 "/etc/resolv.conf",
@@ -196,7 +196,7 @@ def name_servers(inventory: Inventory) -> Iterator[Problem]:
             )
         local = [one for one in servers if (as_address(one) or as_address("192.0.2.1")).is_loopback]  # type: ignore[union-attr]
         if local and inventory.get(host, "coredns_forward", "/etc/resolv.conf") == "/etc/resolv.conf":
-            yield Problem(
+            yield HostFinding(
                 host,
                 "nameserver_loop",
                 "/etc/resolv.conf",
@@ -206,7 +206,7 @@ def name_servers(inventory: Inventory) -> Iterator[Problem]:
                 WARNING,
             )
         if len(servers) > MAX_NAMESERVERS:
-            yield Problem(
+            yield HostFinding(
                 host,
                 "nameserver",
                 "/etc/resolv.conf",
@@ -216,11 +216,13 @@ def name_servers(inventory: Inventory) -> Iterator[Problem]:
                 WARNING,
             )
         if len(search) > MAX_SEARCH:
-            yield Problem(host, "search", "/etc/resolv.conf", f"{len(search)} search domains", f"at most {MAX_SEARCH}")
+            yield HostFinding(
+                host, "search", "/etc/resolv.conf", f"{len(search)} search domains", f"at most {MAX_SEARCH}"
+            )
 
 
 @check("hosts")
-def proxies(inventory: Inventory) -> Iterator[Problem]:
+def proxies(inventory: Inventory) -> Iterator[HostFinding]:
     """With a proxy, traffic between nodes and to the virtual IP must go past it."""
     addresses = {host: inventory.address(host) for host in inventory.nodes}
     for host in inventory.examined:
@@ -234,7 +236,7 @@ def proxies(inventory: Inventory) -> Iterator[Problem]:
             except ValueError:
                 usable = False
             if not usable:
-                yield Problem(host, "proxy", key, "no URL", "a URL like http://proxy:3128")
+                yield HostFinding(host, "proxy", key, "no URL", "a URL like http://proxy:3128")
         past = [one.strip() for one in proxy.get("no_proxy", "").split(",") if one.strip()]
         networks = [network for network in map(as_network, past) if network is not None]
         wanted = {as_address(inventory.get(host, "cloudbang_api_vip")), *addresses.values()}
@@ -244,7 +246,7 @@ def proxies(inventory: Inventory) -> Iterator[Problem]:
             if one and str(one) not in past and "*" not in past and not any(one in network for network in networks)
         )
         if missing:
-            yield Problem(
+            yield HostFinding(
                 host,
                 "no_proxy",
                 "no_proxy",

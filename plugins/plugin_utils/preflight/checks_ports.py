@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..declarations import Port
-from .inventory import WARNING, Inventory, Problem, as_address, check
+from .inventory import WARNING, HostFinding, Inventory, as_address, check
 
 # Who may hold a port of ours without being in the way: a kernel name has 15 characters, and systemd opens sockets.
 KERNEL_NAME = 15
@@ -50,7 +50,7 @@ def ways(inventory: Inventory) -> dict[str, list[list[str | int]]]:
 
 
 @check("hosts")
-def ports_are_free(inventory: Inventory) -> Iterator[Problem]:
+def ports_are_free(inventory: Inventory) -> Iterator[HostFinding]:
     everything = ports(inventory)
     for port in everything:
         for host in members(inventory, port.groups):
@@ -77,7 +77,7 @@ def ports_are_free(inventory: Inventory) -> Iterator[Problem]:
                 process = str(one.get("process") or "")
                 if process in ours or (not process and port.unit in facts.get("units", [])):
                     continue
-                yield Problem(
+                yield HostFinding(
                     host,
                     "port_used",
                     port.variable or f"port {wanted}",
@@ -89,7 +89,7 @@ def ports_are_free(inventory: Inventory) -> Iterator[Problem]:
 
 
 @check("hosts")
-def services_are_where_they_belong(inventory: Inventory) -> Iterator[Problem]:
+def services_are_where_they_belong(inventory: Inventory) -> Iterator[HostFinding]:
     """A service of a group that a host has left would keep running with its last configuration."""
     groups: dict[str, set[str]] = {}
     for port in (port for role in inventory.declared for port in role.ports):
@@ -98,7 +98,7 @@ def services_are_where_they_belong(inventory: Inventory) -> Iterator[Problem]:
         for unit, names in groups.items():
             if unit not in inventory.facts[host].get("units", []) or host in members(inventory, tuple(names)):
                 continue
-            yield Problem(
+            yield HostFinding(
                 host,
                 "service_left",
                 unit,
@@ -121,7 +121,7 @@ def clashes(port: Port, taken: str, node: str, vip: str) -> bool:
 
 
 @check("hosts")
-def ways_are_open(inventory: Inventory) -> Iterator[Problem]:
+def ways_are_open(inventory: Inventory) -> Iterator[HostFinding]:
     """One finding for each unreachable port of a host, with all hosts that cannot reach it."""
     missed: dict[tuple[str, str, int, str], list[str]] = {}
     for host in inventory.examined:
@@ -143,7 +143,7 @@ def ways_are_open(inventory: Inventory) -> Iterator[Problem]:
             if result == "mtu"
             else ("no answer" if result == "timeout" else "no route")
         )
-        yield Problem(
+        yield HostFinding(
             peer,
             "mtu_path" if result == "mtu" else "filtered",
             f"{protocol} port {port}",

@@ -17,7 +17,7 @@ except ImportError:
 else:
     HAS_YAML = True
 
-from .inventory import Inventory, Problem, check
+from .inventory import HostFinding, Inventory, check
 
 HOST = "inventory"
 # Endings of inventories that people write; Ansible tries everything else in a directory and goes on without it.
@@ -104,29 +104,29 @@ def duplicates(text: str) -> Iterator[tuple[str, int, int]]:
 
 
 @check("inventory")
-def inventory_files(inventory: Inventory) -> Iterator[Problem]:
+def inventory_files(inventory: Inventory) -> Iterator[HostFinding]:
     for path, is_yaml in files(inventory):
         if path.stat().st_size <= MAX_BYTES:
             yield from one_file(path, is_yaml)
 
 
-def one_file(path: Path, is_yaml: bool) -> Iterator[Problem]:
+def one_file(path: Path, is_yaml: bool) -> Iterator[HostFinding]:
     where = str(path)
     try:
         data = path.read_bytes()
     except OSError as error:
-        yield Problem(HOST, "file", where, str(error.strerror), "a file that can be read")
+        yield HostFinding(HOST, "file", where, str(error.strerror), "a file that can be read")
         return
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        yield Problem(
+        yield HostFinding(
             HOST, "file_encoding", where, f"a byte in line {line} that is not UTF-8", "UTF-8", "convert it with iconv"
         )
         return
     if "\r\n" in text:
-        yield Problem(
+        yield HostFinding(
             HOST, "file_crlf", where, "lines that end in CRLF", "lines that end in LF", "convert it with dos2unix"
         )
     if text.startswith("$ANSIBLE_VAULT;") or not HAS_YAML:
@@ -134,7 +134,7 @@ def one_file(path: Path, is_yaml: bool) -> Iterator[Problem]:
     if is_yaml:
         try:
             for key, line, first in duplicates(text):
-                yield Problem(
+                yield HostFinding(
                     HOST,
                     "file_duplicate_key",
                     f"{where}:{line}",
@@ -143,4 +143,4 @@ def one_file(path: Path, is_yaml: bool) -> Iterator[Problem]:
                     f"the first in line {first} has no effect",
                 )
         except yaml.YAMLError as error:
-            yield Problem(HOST, "file_yaml", where, " ".join(str(error).split()), "YAML")
+            yield HostFinding(HOST, "file_yaml", where, " ".join(str(error).split()), "YAML")

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from .inventory import ERROR, WARNING, Inventory, Option, Problem, check, shown
+from .inventory import ERROR, WARNING, HostFinding, Inventory, Option, check, shown
 
 OWN_PREFIX = "cloudbang_"
 NUMBER_WITH_UNIT = re.compile(r"\s*\d+(\.\d+)?\s*[a-zA-Z]+\s*")
@@ -45,21 +45,21 @@ def known_to_user(inventory: Inventory, host: str) -> Iterator[tuple[str, Any, O
 
 
 @check("inventory")
-def values_can_be_used(inventory: Inventory) -> Iterator[Problem]:
+def values_can_be_used(inventory: Inventory) -> Iterator[HostFinding]:
     """Jinja that refers to nothing, or a vault that was not opened."""
     for host, errors in inventory.errors.items():
         for name, message in errors.items():
             vault = "vault" in message.lower() or "decrypt" in message.lower()
             wanted = "a value that the given vault password opens" if vault else "an expression that has a value"
-            yield Problem(host, "vault" if vault else "undefined", name, message, wanted)
+            yield HostFinding(host, "vault" if vault else "undefined", name, message, wanted)
 
 
 @check("inventory")
-def vault_text_is_opened(inventory: Inventory) -> Iterator[Problem]:
+def vault_text_is_opened(inventory: Inventory) -> Iterator[HostFinding]:
     for host in inventory.nodes:
         for name, value in inventory.settings.get(host, {}).items():
             if isinstance(value, str) and value.lstrip().startswith("$ANSIBLE_VAULT;"):
-                yield Problem(host, "vault", name, "encrypted text", "its content", "the tag !vault is missing")
+                yield HostFinding(host, "vault", name, "encrypted text", "its content", "the tag !vault is missing")
 
 
 def misspelt(name: str, options: Iterable[str]) -> str:
@@ -102,7 +102,7 @@ def name_fault(name: str, inventory: Inventory, prefixes: tuple[str, ...]) -> tu
 
 
 @check("inventory")
-def names_are_known(inventory: Inventory) -> Iterator[Problem]:
+def names_are_known(inventory: Inventory) -> Iterator[HostFinding]:
     prefixes = tuple(f"{role}_" for role in inventory.roles if role not in UNJUDGED)
     # Hosts have the same names, and other programs' variables may be many.
     faults: dict[str, tuple[str, str, str, str] | None] = {}
@@ -112,15 +112,15 @@ def names_are_known(inventory: Inventory) -> Iterator[Problem]:
                 faults[name] = name_fault(name, inventory, prefixes)
             fault = faults[name]
             if fault is not None:
-                yield Problem(host, "unknown_variable", name, *fault)
+                yield HostFinding(host, "unknown_variable", name, *fault)
 
 
 @check("inventory")
-def proxies_are_no_variables(inventory: Inventory) -> Iterator[Problem]:
+def proxies_are_no_variables(inventory: Inventory) -> Iterator[HostFinding]:
     for host in inventory.nodes:
         for name in inventory.variables.get(host, {}):
             if name.lower() in PROXIES:
-                yield Problem(
+                yield HostFinding(
                     host,
                     "proxy",
                     name,
@@ -148,14 +148,14 @@ def type_fault(option: Option, value: Any) -> str:
 
 
 @check("inventory")
-def types(inventory: Inventory) -> Iterator[Problem]:
+def types(inventory: Inventory) -> Iterator[HostFinding]:
     for host in inventory.nodes:
         for name, value, option in known_to_user(inventory, host):
             found = shown(name, value, inventory.options)
             if value is None:
                 if not option.optional:
                     wanted = f"{TYPE_NAMES.get(option.type, 'a value')}, or no such line"
-                    yield Problem(host, "null", name, found, wanted, "a name without a value is null in YAML")
+                    yield HostFinding(host, "null", name, found, wanted, "a name without a value is null in YAML")
                 continue
             wanted = type_fault(option, value)
             if not wanted:
@@ -167,7 +167,7 @@ def types(inventory: Inventory) -> Iterator[Problem]:
                 hint = "in an INI inventory or with -e name=value, write True or use YAML"
             elif option.type == "int" and isinstance(value, str) and NUMBER_WITH_UNIT.fullmatch(value):
                 hint = "the unit is not part of the value"
-            yield Problem(host, "type", name, f"{found} ({type_name(value)})", wanted, hint)
+            yield HostFinding(host, "type", name, f"{found} ({type_name(value)})", wanted, hint)
 
 
 def type_name(value: Any) -> str:
@@ -178,7 +178,7 @@ def type_name(value: Any) -> str:
 
 
 @check("inventory")
-def elements(inventory: Inventory) -> Iterator[Problem]:
+def elements(inventory: Inventory) -> Iterator[HostFinding]:
     for host in inventory.nodes:
         for name, value, option in known_to_user(inventory, host):
             if not isinstance(value, list) or not option.elements:
@@ -186,16 +186,16 @@ def elements(inventory: Inventory) -> Iterator[Problem]:
             for number, one in enumerate(value):
                 wanted = "a value" if one is None else type_fault(Option(name, option.elements), one)
                 if wanted:
-                    yield Problem(host, "type", f"{name}[{number}]", shown(name, one, inventory.options), wanted)
+                    yield HostFinding(host, "type", f"{name}[{number}]", shown(name, one, inventory.options), wanted)
 
 
 @check("inventory")
-def choices(inventory: Inventory) -> Iterator[Problem]:
+def choices(inventory: Inventory) -> Iterator[HostFinding]:
     for host in inventory.nodes:
         for name, value, option in known_to_user(inventory, host):
             if option.choices and isinstance(value, str) and value not in option.choices:
                 close = difflib.get_close_matches(value, [str(one) for one in option.choices], 1)
-                yield Problem(
+                yield HostFinding(
                     host,
                     "choice",
                     name,
@@ -206,7 +206,7 @@ def choices(inventory: Inventory) -> Iterator[Problem]:
 
 
 @check("inventory")
-def text_is_clean(inventory: Inventory) -> Iterator[Problem]:
+def text_is_clean(inventory: Inventory) -> Iterator[HostFinding]:
     """A blank at the end of a token, or a carriage return from another system's editor, is sent as it is."""
     for host in inventory.nodes:
         names = [name for name, _value, option in known_to_user(inventory, host) if option.type in ("str", "path")]
@@ -215,13 +215,13 @@ def text_is_clean(inventory: Inventory) -> Iterator[Problem]:
             if not isinstance(value, str):
                 continue
             if "\r" in value:
-                yield Problem(host, "text", name, "a carriage return in it", "text without it", "the file has CRLF")
+                yield HostFinding(host, "text", name, "a carriage return in it", "text without it", "the file has CRLF")
             elif value != value.strip():
-                yield Problem(host, "text", name, "blanks around it", "text without them")
+                yield HostFinding(host, "text", name, "blanks around it", "text without them")
 
 
 @check("inventory")
-def variables_are_where_they_work(inventory: Inventory) -> Iterator[Problem]:
+def variables_are_where_they_work(inventory: Inventory) -> Iterator[HostFinding]:
     """Settings of a kind of node have no effect on hosts that are not of that kind."""
     places = {
         # Management hosts need to know where etcd is.
@@ -237,7 +237,7 @@ def variables_are_where_they_work(inventory: Inventory) -> Iterator[Problem]:
                 used = [one for one in inventory.nodes if inventory.member(one, *groups)]
                 if any(name in inventory.variables.get(one, {}) for one in used):
                     continue
-                yield Problem(
+                yield HostFinding(
                     host,
                     "wrong_group",
                     name,

@@ -8,7 +8,7 @@ import difflib
 import re
 from collections.abc import Iterator, Mapping
 
-from .inventory import Inventory, Problem, check
+from .inventory import HostFinding, Inventory, check
 
 VERSION = re.compile(r"\d+\.\d+\.\d+([-+.][0-9A-Za-z.-]+)?")
 MACHINES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
@@ -30,7 +30,7 @@ def wanted_version(inventory: Inventory, host: str, component: str) -> str:
 
 
 @check("inventory")
-def versions_have_form(inventory: Inventory) -> Iterator[Problem]:
+def versions_have_form(inventory: Inventory) -> Iterator[HostFinding]:
     for host, chosen in inventory.shared("artifacts_versions"):
         if not isinstance(chosen, Mapping):
             continue
@@ -39,9 +39,9 @@ def versions_have_form(inventory: Inventory) -> Iterator[Problem]:
             if inventory.versions and component not in inventory.versions:
                 close = difflib.get_close_matches(str(component), inventory.versions, 1)
                 hint = f"did you mean {close[0]}?" if close else ""
-                yield Problem(host, "version", name, "no such component", "one of the catalogue", hint)
+                yield HostFinding(host, "version", name, "no such component", "one of the catalogue", hint)
             elif isinstance(value, (int, float)):
-                yield Problem(
+                yield HostFinding(
                     host,
                     "version",
                     name,
@@ -50,13 +50,13 @@ def versions_have_form(inventory: Inventory) -> Iterator[Problem]:
                     "YAML reads 1.30 as 1.3",
                 )
             elif isinstance(value, str) and value.startswith("v"):
-                yield Problem(host, "version", name, repr(str(value)), repr(str(value)[1:]), "without the v")
+                yield HostFinding(host, "version", name, repr(str(value)), repr(str(value)[1:]), "without the v")
             elif not isinstance(value, str) or not VERSION.fullmatch(value):
-                yield Problem(host, "version", name, repr(value), "a version like '1.36.3'")
+                yield HostFinding(host, "version", name, repr(value), "a version like '1.36.3'")
 
 
 @check("inventory")
-def kubernetes_is_supported(inventory: Inventory) -> Iterator[Problem]:
+def kubernetes_is_supported(inventory: Inventory) -> Iterator[HostFinding]:
     newest = parse(inventory.versions.get("kubernetes"))
     if newest is None:
         return
@@ -64,7 +64,7 @@ def kubernetes_is_supported(inventory: Inventory) -> Iterator[Problem]:
         value = chosen.get("kubernetes") if isinstance(chosen, Mapping) else None
         version = parse(value) if isinstance(value, str) else None
         if version and (version[0] != newest[0] or not newest[1] - OLDER_MINORS <= version[1] <= newest[1]):
-            yield Problem(
+            yield HostFinding(
                 host,
                 "kubernetes_version",
                 "artifacts_versions.kubernetes",
@@ -74,7 +74,7 @@ def kubernetes_is_supported(inventory: Inventory) -> Iterator[Problem]:
 
 
 @check("hosts")
-def kubernetes_step(inventory: Inventory) -> Iterator[Problem]:
+def kubernetes_step(inventory: Inventory) -> Iterator[HostFinding]:
     """Kubernetes goes up by one minor version at a time, and never down."""
     for host in inventory.examined:
         installed = inventory.facts[host].get("versions", {})
@@ -85,7 +85,7 @@ def kubernetes_step(inventory: Inventory) -> Iterator[Problem]:
                 continue
             text = ".".join(map(str, wanted))
             if wanted < found:
-                yield Problem(
+                yield HostFinding(
                     host,
                     "downgrade",
                     "artifacts_versions.kubernetes",
@@ -94,7 +94,7 @@ def kubernetes_step(inventory: Inventory) -> Iterator[Problem]:
                     f"the host runs {program} {installed[program]}",
                 )
             elif wanted[1] - found[1] > 1:
-                yield Problem(
+                yield HostFinding(
                     host,
                     "version_skip",
                     "artifacts_versions.kubernetes",
@@ -108,7 +108,7 @@ def kubernetes_step(inventory: Inventory) -> Iterator[Problem]:
 
 
 @check("hosts")
-def etcd_step(inventory: Inventory) -> Iterator[Problem]:
+def etcd_step(inventory: Inventory) -> Iterator[HostFinding]:
     """An upgrade from etcd 3.5 to 3.6 needs 3.5.26 or newer: with older ones, removed members reappear."""
     for host in inventory.examined:
         found = parse(inventory.facts[host].get("versions", {}).get("etcd"))
@@ -117,9 +117,9 @@ def etcd_step(inventory: Inventory) -> Iterator[Problem]:
             continue
         text = ".".join(map(str, wanted))
         if wanted[:2] < found[:2]:
-            yield Problem(host, "downgrade", "artifacts_versions.etcd", text, f"{found[0]}.{found[1]} or newer")
+            yield HostFinding(host, "downgrade", "artifacts_versions.etcd", text, f"{found[0]}.{found[1]} or newer")
         elif found[:2] == (3, 5) and wanted >= (3, 6, 0) and found[2] < ETCD_SAFE_PATCH:
-            yield Problem(
+            yield HostFinding(
                 host,
                 "etcd_version",
                 "artifacts_versions.etcd",
@@ -129,18 +129,18 @@ def etcd_step(inventory: Inventory) -> Iterator[Problem]:
 
 
 @check("inventory")
-def calico_is_the_one_that_is_configured(inventory: Inventory) -> Iterator[Problem]:
+def calico_is_the_one_that_is_configured(inventory: Inventory) -> Iterator[HostFinding]:
     """What is written for Calico, and which Kubernetes it works with, is known for one minor version."""
     known = parse(inventory.versions.get("calico"))
     for host, chosen in inventory.shared("artifacts_versions"):
         value = chosen.get("calico") if isinstance(chosen, Mapping) else None
         version = parse(value) if isinstance(value, str) else None
         if known and version and version[:2] != known[:2]:
-            yield Problem(host, "calico_version", "artifacts_versions.calico", str(value), f"{known[0]}.{known[1]}")
+            yield HostFinding(host, "calico_version", "artifacts_versions.calico", str(value), f"{known[0]}.{known[1]}")
 
 
 @check("hosts")
-def upgrade_is_for_all(inventory: Inventory) -> Iterator[Problem]:
+def upgrade_is_for_all(inventory: Inventory) -> Iterator[HostFinding]:
     """Under --limit a minor version would leave members behind, or kubelets newer than their API server."""
     for component, programs, members in (
         ("kubernetes", ("kube-apiserver", "kubelet"), inventory.groups.get("management", ())),
@@ -152,7 +152,7 @@ def upgrade_is_for_all(inventory: Inventory) -> Iterator[Problem]:
             installed = [inventory.facts[host].get("versions", {}).get(program) for program in programs]
             older = [one for one in installed if wanted and (parse(one) or wanted)[:2] < wanted[:2]]
             if older and wanted:
-                yield Problem(
+                yield HostFinding(
                     host,
                     "upgrade_limited",
                     f"artifacts_versions.{component}",
@@ -163,12 +163,12 @@ def upgrade_is_for_all(inventory: Inventory) -> Iterator[Problem]:
 
 
 @check("hosts")
-def architecture(inventory: Inventory) -> Iterator[Problem]:
+def architecture(inventory: Inventory) -> Iterator[HostFinding]:
     for host in inventory.examined:
         machine = str(inventory.facts[host].get("arch", ""))
         wanted = str(inventory.get(host, "artifacts_arch", "amd64"))
         if MACHINES.get(machine) != MACHINES.get(wanted, wanted):
-            yield Problem(
+            yield HostFinding(
                 host,
                 "arch",
                 "artifacts_arch",

@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any, Union
 
+from ansible_collections.cloudbang.platform.plugins.module_utils.findings import Finding
+
 from ..declarations import Role, When, part_of
 
 ERROR = "error"
@@ -24,8 +26,8 @@ Address = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
 
 
 @dataclass(frozen=True)
-class Problem:
-    """A finding.
+class HostFinding:
+    """A finding of the checks before an installation.
 
     ``host`` is an inventory host, ``all hosts``, ``inventory`` or ``controller``; ``variable`` the variable, fact or
     file that was checked; ``check`` the stable identifier that O(preflight_ignore) takes.
@@ -42,7 +44,7 @@ class Problem:
     @property
     def message(self) -> str:
         tail = f" ({self.hint})" if self.hint else ""
-        return f"{self.host}: {self.variable}: found {self.found}, wanted {self.wanted}{tail}"
+        return f"{Finding(f'{self.host}: {self.variable}', self.found, self.wanted)}{tail}"
 
     def as_dict(self) -> dict[str, str]:
         return {**asdict(self), "message": self.message}
@@ -179,7 +181,7 @@ def overlap(one: Network | None, other: Network | None) -> bool:
     return one is not None and other is not None and one.version == other.version and one.overlaps(other)
 
 
-Check = Callable[[Inventory], Iterable[Problem]]
+Check = Callable[[Inventory], Iterable[HostFinding]]
 _CHECKS: dict[str, list[Check]] = {"inventory": [], "hosts": []}
 
 

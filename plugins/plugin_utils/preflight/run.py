@@ -25,7 +25,7 @@ from . import (
     checks_variables,
     checks_versions,
 )
-from .inventory import ERROR, EVERYWHERE, WARNING, Inventory, Problem, registered
+from .inventory import ERROR, EVERYWHERE, WARNING, HostFinding, Inventory, registered
 
 # Importing them registers the checks.
 CHECKS = (
@@ -50,28 +50,28 @@ NARROWEST = 24
 GAP = 2
 
 
-def evaluate(inventory: Inventory, stages: Iterable[str] = ("inventory", "hosts")) -> list[Problem]:
+def evaluate(inventory: Inventory, stages: Iterable[str] = ("inventory", "hosts")) -> list[HostFinding]:
     """Return every problem, errors first, in the order of the inventory; each problem once."""
-    found = [problem for stage in stages for one in registered(stage) for problem in one(inventory)]
+    found = [finding for stage in stages for one in registered(stage) for finding in one(inventory)]
     place = {host: number for number, host in enumerate(inventory.hosts)}
     return sorted(dict.fromkeys(found), key=lambda one: (one.severity != ERROR, place.get(one.host, -1), one.check))
 
 
-def demote(problems: Iterable[Problem], ignored: Iterable[str]) -> list[Problem]:
+def demote(findings: Iterable[HostFinding], ignored: Iterable[str]) -> list[HostFinding]:
     """Return the problems with those that the user chose to live with, by CHECK or CHECK:VARIABLE, as warnings."""
     chosen = set(ignored)
     result = []
-    for one in problems:
+    for one in findings:
         if chosen & {one.check, f"{one.check}:{one.variable}"} and one.severity == ERROR:
             one = replace(one, severity=WARNING)
         result.append(one)
     return sorted(result, key=lambda one: one.severity != ERROR)
 
 
-def condensed(problems: Iterable[Problem], nodes: Collection[str]) -> list[Problem]:
+def condensed(findings: Iterable[HostFinding], nodes: Collection[str]) -> list[HostFinding]:
     """Return the findings; one that is the same on all hosts becomes one for all hosts."""
-    same: dict[Problem, list[Problem]] = {}
-    for one in problems:
+    same: dict[HostFinding, list[HostFinding]] = {}
+    for one in findings:
         same.setdefault(replace(one, host=EVERYWHERE), []).append(one)
     return [
         row
@@ -80,7 +80,7 @@ def condensed(problems: Iterable[Problem], nodes: Collection[str]) -> list[Probl
     ]
 
 
-def table(problems: Iterable[Problem], width: int = 160) -> str:
+def table(findings: Iterable[HostFinding], width: int = 160) -> str:
     """Return the problems as a table: one row each, long cells wrapped to the width of the terminal."""
     heads = ("host", "check", "variable", "found", "wanted")
     rows = [
@@ -92,7 +92,7 @@ def table(problems: Iterable[Problem], width: int = 160) -> str:
             visible(one.found),
             visible(f"{one.wanted}; {one.hint}" if one.hint else one.wanted),
         )
-        for one in problems
+        for one in findings
     ]
     if not rows:
         return ""

@@ -31,6 +31,7 @@ from goodnet.cni import pods, server
 from goodnet.cni.ipam import Ipam
 from goodnet.diagnostics.questions import Questions
 from goodnet.duties import Duties
+from goodnet.errors import TRY_AGAIN, CniError
 from goodnet.host import host_port, keepalived, links, nft, wiring
 from goodnet.host.host_port import HostPort
 from goodnet.host.systemd import notify
@@ -40,7 +41,6 @@ from goodnet.model import Config, Pod
 from goodnet.ovs import conntrack, flows
 from goodnet.ovs.ofctl import Change, Flows, OfctlError
 from goodnet.ovs.ovsdb import RUNDIR, NewPort, Ovsdb, OvsdbError
-from goodnet.problem import TRY_AGAIN, Problem
 
 log = logging.getLogger(__name__)
 
@@ -155,9 +155,9 @@ class Agent:
     # What the CNI server asks.
 
     def ready(self) -> None:
-        """Raise a Problem while no pod can be added."""
+        """Raise a CniError while no pod can be added."""
         if self.not_ready is not None:
-            raise Problem(TRY_AGAIN, f"GoodNet on {self.settings.node} is not ready: {self.not_ready}")
+            raise CniError(TRY_AGAIN, f"GoodNet on {self.settings.node} is not ready: {self.not_ready}")
 
     def tenant(self, namespace: str) -> str:
         """Return the tenant of a namespace, which has a VNI then."""
@@ -174,9 +174,9 @@ class Agent:
             time.sleep(0.05)
         if name is None:
             message = f"GoodNet on {self.settings.node} does not know namespace {namespace} yet"
-            raise Problem(TRY_AGAIN, message, "Look whether the API answers: `goodnetctl status`.")
+            raise CniError(TRY_AGAIN, message, "Look whether the API answers: `goodnetctl status`.")
         entry = f"key {name} of ConfigMap {tenants.CONFIGMAP}"
-        raise Problem(
+        raise CniError(
             TRY_AGAIN,
             f"Tenant {name} of namespace {namespace} has no usable VNI",
             f"Look at {entry}, and at the events.",
@@ -186,7 +186,7 @@ class Agent:
         try:
             tenants.allocate(self.api, [tenant], self.settings.vni_range)
         except (tenants.Exhausted, ApiError, Unreachable) as error:
-            raise Problem(TRY_AGAIN, f"Tenant {tenant} has no VNI yet: {error}") from error
+            raise CniError(TRY_AGAIN, f"Tenant {tenant} has no VNI yet: {error}") from error
 
     def await_labels(self, uid: str) -> None:
         """Wait a moment until the API has told of a new pod, for its labels decide which policies are its own."""
@@ -373,7 +373,7 @@ class Agent:
                     self._pods.repair()
                     repair = now + _REPAIR_SECONDS
                 failures = 0
-            except (OfctlError, OvsdbError, OSError, NetlinkError, Problem) as error:
+            except (OfctlError, OvsdbError, OSError, NetlinkError, CniError) as error:
                 self.metrics.failures.inc()
                 self._whole.set()
                 (log.error if failures == 0 else log.debug)("flows are not up to date: %s; tried again", error)
@@ -483,7 +483,7 @@ class Agent:
             try:
                 if self._pods is None:
                     self.ready()
-                    raise Problem(TRY_AGAIN, f"GoodNet on {self.settings.node} is not ready")
+                    raise CniError(TRY_AGAIN, f"GoodNet on {self.settings.node} is not ready")
                 answer = pods.handlers(self._pods)[op](request)
                 result = "ok"
                 return answer

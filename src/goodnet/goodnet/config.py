@@ -25,7 +25,7 @@ _INTERFACE_LENGTH = 15
 
 
 @dataclass(frozen=True)
-class Problem:
+class Finding:
     """One thing that is wrong with the file: where it is, what was found there and what is wanted."""
 
     where: str
@@ -39,12 +39,12 @@ class Problem:
 class ConfigError(Exception):
     """The file is not usable. problems: all that is wrong with it."""
 
-    def __init__(self, path: str, problems: list[Problem]) -> None:
+    def __init__(self, path: str, findings: list[Finding]) -> None:
         self.path = path
-        self.problems = problems
-        lines = "".join(f"\n  {problem}" for problem in problems)
+        self.findings = findings
+        lines = "".join(f"\n  {finding}" for finding in findings)
         super().__init__(
-            f"{path} is not usable, {len(problems)} problems; correct it and restart goodnet-agent:{lines}"
+            f"{path} is not usable, {len(findings)} problems; correct it and restart goodnet-agent:{lines}"
         )
 
 
@@ -93,14 +93,14 @@ class Settings:
 class _Reader:
     """Takes values out of a mapping and notes what is wrong with them."""
 
-    def __init__(self, data: dict[Any, Any], problems: list[Problem], prefix: str = "") -> None:
+    def __init__(self, data: dict[Any, Any], findings: list[Finding], prefix: str = "") -> None:
         self._data = dict(data)
-        self._problems = problems
+        self._findings = findings
         self._prefix = prefix
         self._asked: set[str] = set()
 
     def wrong(self, key: str, found: str, wanted: str) -> None:
-        self._problems.append(Problem(self._prefix + key, found, wanted))
+        self._findings.append(Finding(self._prefix + key, found, wanted))
 
     def take(self, key: str, wanted: str, convert: Callable[[Any], Any], default: Any = ...) -> Any:
         """Return the converted value, or None when it is not usable. convert raises ValueError or TypeError."""
@@ -132,19 +132,19 @@ def load(path: str | Path) -> Settings:
         data = yaml.safe_load(text)
     except OSError as error:
         raise ConfigError(
-            str(path), [Problem("file", error.strerror or str(error), "a file that can be read")]
+            str(path), [Finding("file", error.strerror or str(error), "a file that can be read")]
         ) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(str(path), [Problem("file", " ".join(str(error).split()), "YAML in UTF-8")]) from error
+        raise ConfigError(str(path), [Finding("file", " ".join(str(error).split()), "YAML in UTF-8")]) from error
     return check(data, str(path))
 
 
 def check(data: object, path: str) -> Settings:
     """Return the settings that data, the content of the file, is about."""
-    problems: list[Problem] = []
+    findings: list[Finding] = []
     if not isinstance(data, dict):
-        raise ConfigError(path, [Problem("file", type(data).__name__, "a mapping")])
-    reader = _Reader(data, problems)
+        raise ConfigError(path, [Finding("file", type(data).__name__, "a mapping")])
+    reader = _Reader(data, findings)
     settings = Settings(
         node=reader.take("node", "the name of this host's node", _name),
         kubeconfig=reader.take("kubeconfig", "the absolute path of a kubeconfig", _path),
@@ -164,14 +164,14 @@ def check(data: object, path: str) -> Settings:
         host_ports=reader.take("host_ports", "a list of ports, as tcp/6443 or udp/30000-32767", _ports, ()),
         routed_networks=reader.take("routed_networks", "a list of IPv4 networks", _some_networks, ()),
         provider=reader.take(
-            "provider", "a mapping with interface, network and gateway", lambda value: _provider(value, problems), None
+            "provider", "a mapping with interface, network and gateway", lambda value: _provider(value, findings), None
         ),
         metrics=reader.take("metrics", "address:port, as 127.0.0.1:9109", _endpoint, ("127.0.0.1", 9109)),
     )
     reader.finish()
-    _check_networks(settings, problems)
-    if problems:
-        raise ConfigError(path, problems)
+    _check_networks(settings, findings)
+    if findings:
+        raise ConfigError(path, findings)
     return settings
 
 
@@ -188,7 +188,7 @@ def derived_mtu(settings: Settings, underlay: int) -> int:
     return mtu
 
 
-def _check_networks(settings: Settings, problems: list[Problem]) -> None:
+def _check_networks(settings: Settings, findings: list[Finding]) -> None:
     """Note networks that overlap: a packet for one of them would be taken for one of the other."""
     named: list[tuple[str, IPv4Network | None]] = [
         ("cluster_cidr", settings.cluster_cidr),
@@ -203,15 +203,15 @@ def _check_networks(settings: Settings, problems: list[Problem]) -> None:
             if network is None or other is None or {where, other_where} <= {"provider.network", "node_networks"}:
                 continue
             if network.overlaps(other):
-                problems.append(Problem(where, str(network), f"a network that does not overlap {other_where} {other}"))
+                findings.append(Finding(where, str(network), f"a network that does not overlap {other_where} {other}"))
     if settings.node and settings.edges is not None and not settings.edge and settings.provider is not None:
-        problems.append(Problem("provider", "a provider network", f"none, or {settings.node} among edges"))
+        findings.append(Finding("provider", "a provider network", f"none, or {settings.node} among edges"))
 
 
-def _provider(value: Any, problems: list[Problem]) -> Provider | None:
+def _provider(value: Any, findings: list[Finding]) -> Provider | None:
     if not isinstance(value, dict):
         raise TypeError
-    reader = _Reader(value, problems, "provider.")
+    reader = _Reader(value, findings, "provider.")
     provider = Provider(
         interface=reader.take(
             "interface", f"the name of an interface, at most {_INTERFACE_LENGTH} characters", _interface

@@ -14,9 +14,9 @@ from typing import Any
 
 from goodnet.cni.plugin import SOCKET, AgentAway, ask
 from goodnet.diagnostics.explain import PROTOCOLS
+from goodnet.errors import FAILED, CniError
 from goodnet.host import keepalived
 from goodnet.ovs.flows import Cookie, Table
-from goodnet.problem import FAILED, Problem
 
 ROLE_FILE = Path("/run/goodnet/provider")
 # What the exit status says: done; the answer is no (not ready, dropped); the command could not be carried out.
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None, socket: str = SOCKET) -> int:
     try:
         status: int = given.run(given)
         return status
-    except Problem as problem:
+    except CniError as problem:
         print(f"goodnetctl: {problem}", file=sys.stderr)
         return ERROR
     except BrokenPipeError:
@@ -94,7 +94,7 @@ def _flows(given: argparse.Namespace) -> int:
         command.append(f"table={given.table}")
     done = subprocess.run(command, text=True, capture_output=True, check=False)
     if done.returncode:
-        raise Problem(FAILED, f"`{' '.join(command)}` failed: {done.stderr.strip()}")
+        raise CniError(FAILED, f"`{' '.join(command)}` failed: {done.stderr.strip()}")
     rows = flow_rows(done.stdout)
     if given.table is not None and not given.json:
         print("\n".join(line.strip() for line in done.stdout.splitlines() if "table=" in line))

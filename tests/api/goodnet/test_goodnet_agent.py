@@ -25,9 +25,9 @@ from private_host import PrivateHost, run
 from goodnet import agent, config, metrics
 from goodnet.cluster import client, objects, tenants
 from goodnet.cni import plugin
+from goodnet.errors import CniError
 from goodnet.host import wiring
 from goodnet.host.underlay import BRIDGE as UNDERLAY
-from goodnet.problem import Problem
 
 from ..conftest import Api
 from .conftest import Proxy, eventually
@@ -55,7 +55,7 @@ class World:
     def ready(self) -> bool:
         try:
             return bool(self.ask(op="show")["ready"])
-        except Problem:
+        except CniError:
             return False
 
     def start(self) -> None:
@@ -185,7 +185,7 @@ def test_pods_of_a_tenant_reach_each_other_and_others_do_not(world: World) -> No
 def test_a_trace_knows_pods_of_other_hosts(world: World) -> None:
     make_node(world.api, "beta", "10.244.2.0/24")
     make_pod(world.api, "red", "far", "beta")
-    with pytest.raises(Problem, match="Pod red/far has no address"):
+    with pytest.raises(CniError, match="Pod red/far has no address"):
         world.ask(op="trace", source="red/r1", destination="red/far")
     status = {"status": {"podIP": "10.244.2.9", "podIPs": [{"ip": "10.244.2.9"}]}}
     path = "/api/v1/namespaces/red/pods/far/status"
@@ -197,7 +197,7 @@ def test_a_trace_knows_pods_of_other_hosts(world: World) -> None:
     assert found["passes"]
     assert "it says that the sender is of tenant red" in " ".join(found["steps"])
     assert not world.ask(op="trace", source="red/far", destination="blue/b1")["passes"]
-    with pytest.raises(Problem, match="Pod red/none is not on alpha, and the API answered 404"):
+    with pytest.raises(CniError, match="Pod red/none is not on alpha, and the API answered 404"):
         world.ask(op="trace", source="red/none", destination="red/r1")
 
 
@@ -422,7 +422,7 @@ def test_what_the_kernel_lost_is_set_again(world: World) -> None:
 def test_a_tenant_without_number_is_told_in_an_event(world: World) -> None:
     world.running.settings = replace(world.running.settings, vni_range=(1, 2))
     make_namespace(world.api, "late")
-    with pytest.raises(Problem, match="no VNI is free for late: found all of 1 to 2 in use"):
+    with pytest.raises(CniError, match="no VNI is free for late: found all of 1 to 2 in use"):
         world.add("late", "l1")
     # Other namespaces of the cluster may be tenants without a number, too, so only this one's events are read.
     path = "/api/v1/namespaces/late/events"
@@ -440,7 +440,7 @@ def test_a_host_that_gives_no_numbers_waits_for_one_that_does(world: World) -> N
     world.running.settings = replace(world.running.settings, manager=False)
     try:
         make_namespace(world.api, "new")
-        with pytest.raises(Problem, match="Tenant new of namespace new has no usable VNI"):
+        with pytest.raises(CniError, match="Tenant new of namespace new has no usable VNI"):
             world.add("new", "n1")
         given = tenants.allocate(world.api, ["new"], (900, 1000))
         assert given["new"] == '{"vni": 900}'

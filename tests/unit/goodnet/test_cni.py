@@ -19,7 +19,7 @@ import pytest
 import goodnet
 from goodnet.cni.plugin import ask, quoted, request
 from goodnet.cni.server import Server
-from goodnet.problem import (
+from goodnet.errors import (
     BAD_CONFIG,
     BAD_ENVIRONMENT,
     FAILED,
@@ -28,7 +28,7 @@ from goodnet.problem import (
     TRY_AGAIN,
     UNAVAILABLE,
     UNDECODABLE,
-    Problem,
+    CniError,
 )
 
 FILES = Path(next(iter(goodnet.__path__))).parent
@@ -85,7 +85,7 @@ class Recorder:
 
     def __init__(self) -> None:
         self.asked: list[dict[str, Any]] = []
-        self.problem: list[Problem] = []
+        self.problem: list[CniError] = []
 
     def answer(self, request: dict[str, Any]) -> dict[str, Any]:
         self.asked.append(request)
@@ -206,29 +206,29 @@ def test_what_is_not_json_is_refused(plugin: Plugin, text: str) -> None:
 
 
 def test_the_agents_problem_is_passed_on(plugin: Plugin, agent: Recorder) -> None:
-    agent.problem = [Problem(NO_ADDRESS, "All 5 addresses are taken", "Run fewer pods.")]
+    agent.problem = [CniError(NO_ADDRESS, "All 5 addresses are taken", "Run fewer pods.")]
     problem = {"code": NO_ADDRESS, "msg": "All 5 addresses are taken", "details": "Run fewer pods."}
     assert plugin("ADD") == (1, {"cniVersion": "1.1.0", **problem})
     assert plugin("ADD", cniVersion="0.4.0") == (1, {"cniVersion": "0.4.0", **problem})
 
 
 def test_del_with_an_agent_that_is_not_ready_is_done_later(plugin: Plugin, agent: Recorder) -> None:
-    agent.problem = [Problem(TRY_AGAIN, "The namespaces are not known yet")]
+    agent.problem = [CniError(TRY_AGAIN, "The namespaces are not known yet")]
     assert plugin("DEL") == (0, None)
-    agent.problem = [Problem(FAILED, "The flows can not be written")]
+    agent.problem = [CniError(FAILED, "The flows can not be written")]
     assert plugin("DEL") == (1, {"cniVersion": "1.1.0", **agent.problem[0].as_error()})
 
 
 def test_others_ask_too(plugin: Plugin, agent: Recorder) -> None:
     assert ask({"socket": str(plugin.socket)}, {"op": "status"}) == {"ok": True}
-    agent.problem = [Problem(TRY_AGAIN, "what", "do")]
-    with pytest.raises(Problem) as problem:
+    agent.problem = [CniError(TRY_AGAIN, "what", "do")]
+    with pytest.raises(CniError) as problem:
         ask({"socket": str(plugin.socket)}, {"op": "status"})
     assert problem.value.as_error() == agent.problem[0].as_error()
 
 
 def test_status_of_an_agent_that_is_not_ready(plugin: Plugin, agent: Recorder) -> None:
-    agent.problem = [Problem(TRY_AGAIN, "The namespaces are not known yet")]
+    agent.problem = [CniError(TRY_AGAIN, "The namespaces are not known yet")]
     status, error = plugin("STATUS", {})
     assert (status, error["code"], error["msg"]) == (1, UNAVAILABLE, "The namespaces are not known yet")
 

@@ -108,8 +108,8 @@ def test_what_may_be_left_out() -> None:
 def test_one_thing_wrong_is_named(change: dict[str, Any], expected: str) -> None:
     with pytest.raises(config.ConfigError) as caught:
         config.check({**RIGHT, **change}, "agent.yaml")
-    (problem,) = caught.value.problems
-    assert str(problem).startswith(expected)
+    (finding,) = caught.value.findings
+    assert str(finding).startswith(expected)
     assert str(caught.value).startswith("agent.yaml is not usable, 1 problem")
 
 
@@ -128,14 +128,14 @@ def test_one_thing_wrong_is_named(change: dict[str, Any], expected: str) -> None
 def test_the_provider_network_is_checked(change: dict[str, Any], expected: str) -> None:
     with pytest.raises(config.ConfigError) as caught:
         config.check({**RIGHT, "provider": {**RIGHT["provider"], **change}}, "agent.yaml")
-    (problem,) = caught.value.problems
-    assert str(problem).startswith(expected)
+    (finding,) = caught.value.findings
+    assert str(finding).startswith(expected)
 
 
 def test_everything_wrong_is_named_at_once() -> None:
     with pytest.raises(config.ConfigError) as caught:
         config.check({"encapsulation": 7, "mtu": 5, "provider": {}, "unknown": 1}, "agent.yaml")
-    assert [problem.where for problem in caught.value.problems] == [
+    assert [finding.where for finding in caught.value.findings] == [
         "node",
         "kubeconfig",
         "encapsulation",
@@ -158,7 +158,7 @@ def test_a_file_that_is_none_is_named(tmp_path: Path, content: str | None) -> No
         path.write_text(content)
     with pytest.raises(config.ConfigError, match=r"agent\.yaml is not usable") as caught:
         config.load(path)
-    assert [problem.where for problem in caught.value.problems] == ["file"]
+    assert [finding.where for finding in caught.value.findings] == ["file"]
 
 
 @pytest.mark.parametrize(

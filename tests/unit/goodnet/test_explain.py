@@ -12,9 +12,9 @@ import pytest
 from virtual import Switch
 
 from goodnet.diagnostics import explain, questions
+from goodnet.errors import CniError
 from goodnet.model import Config, Forward, Host, Pod, Policy, Ports, Rule, State, Tenant
 from goodnet.ovs import flows
-from goodnet.problem import Problem
 
 MACS = {"172.16.0.1": "0a:00:00:00:00:01", "172.16.0.2": "0a:00:00:00:00:02"}
 CONFIG = Config(
@@ -237,7 +237,7 @@ def test_words_that_are_none_are_told() -> None:
     ],
 )
 def test_what_cannot_be_asked_here(source: str, destination: str, protocol: str, port: int, said: str) -> None:
-    with pytest.raises(Problem, match=re.escape(said)):
+    with pytest.raises(CniError, match=re.escape(said)):
         questions.trace_flow(STATE, end(source), end(destination), protocol, port)
 
 

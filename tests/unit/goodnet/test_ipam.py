@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from goodnet.cni.ipam import Ipam, Lease
-from goodnet.problem import IO_FAILURE, NO_ADDRESS, Problem
+from goodnet.errors import IO_FAILURE, NO_ADDRESS, CniError
 
 RANGE = IPv4Network("10.244.3.0/29")
 
@@ -47,7 +47,7 @@ def test_a_full_range_says_so_until_one_is_given_back(journal: Path) -> None:
     ipam = Ipam(journal, RANGE)
     given = allocate(ipam, "a", "b", "c", "d", "e")
     assert given == [f"10.244.3.{number}" for number in range(2, 7)]
-    with pytest.raises(Problem) as problem:
+    with pytest.raises(CniError) as problem:
         allocate(ipam, "f")
     assert problem.value.code == NO_ADDRESS
     assert "All 5 addresses" in problem.value.message and "10.244.3.0/29" in problem.value.message
@@ -100,7 +100,7 @@ def test_a_journal_that_can_not_be_written_gives_no_address(journal: Path) -> No
     journal.parent.unlink()
     ipam = Ipam(journal, RANGE)
     journal.parent.write_text("a file where the directory should be")
-    with pytest.raises(Problem) as problem:
+    with pytest.raises(CniError) as problem:
         allocate(ipam, "a")
     assert problem.value.code == IO_FAILURE and str(journal) in problem.value.message
     assert not ipam.leases()

@@ -88,7 +88,7 @@ def resolve(*specs: dict[str, Any], local: tuple[Pod, ...] = LOCAL) -> policies.
 
 def only(spec: dict[str, Any]) -> Policy:
     found = resolve(spec)
-    assert found.problems == ()
+    assert found.findings == ()
     (policy,) = found.policies
     return policy
 
@@ -157,7 +157,7 @@ def test_directions_and_ports(spec: dict[str, Any], ingress: Any, egress: Any) -
 )
 def test_selected_pods_are_those_of_this_host(selector: dict[str, Any], pods: set[IPv4Address] | None) -> None:
     found = resolve({"podSelector": selector})
-    assert found.problems == ()
+    assert found.findings == ()
     assert [policy.pods for policy in found.policies] == ([] if pods is None else [pods])
 
 
@@ -259,7 +259,7 @@ def test_named_ports_of_the_pods_that_are_selected() -> None:
     """The same name is another port in each pod; where it is none, the rule lets nothing through."""
     spec = {"podSelector": {}, "ingress": [{"ports": [{"port": "http"}, {"port": 22}]}, {"ports": [{"port": "none"}]}]}
     found = resolve(spec)
-    assert found.problems == ()
+    assert found.findings == ()
     assert {tuple(policy.pods): policy.ingress for policy in found.policies} == {
         (WEB1,): (Rule(None, (Ports("TCP", 22), Ports("TCP", 80))), Rule(None, ())),
         (WEB2,): (Rule(None, (Ports("TCP", 22), Ports("TCP", 8080))), Rule(None, ())),
@@ -329,7 +329,7 @@ def test_a_bad_rule_lets_nothing_through_and_is_named(rule: Any, reason: str) ->
         ("policy-0", (good,), None),
         ("policy-1", None, ()),
     ]
-    ((name, why),) = found.problems
+    ((name, why),) = found.findings
     assert name == "shop/policy-0"
     assert why.startswith(reason)
     assert why.endswith("; the rule lets nothing through")
@@ -341,6 +341,6 @@ def test_a_bad_rule_lets_nothing_through_and_is_named(rule: Any, reason: str) ->
 def test_a_bad_policy_is_named_and_others_hold(spec: dict[str, Any]) -> None:
     found = resolve(spec, {"podSelector": {}})
     assert [policy.name for policy in found.policies] == ["policy-1"]
-    assert [(name, why.endswith("; the policy is not in force")) for name, why in found.problems] == [
+    assert [(name, why.endswith("; the policy is not in force")) for name, why in found.findings] == [
         ("shop/policy-0", True)
     ]

@@ -25,12 +25,12 @@ from test_underlay import ECHO
 from goodnet.cni.ipam import Ipam
 from goodnet.cni.pods import Pods, Settings, handlers
 from goodnet.cni.server import Server
+from goodnet.errors import BAD_ENVIRONMENT, DIFFERS, FAILED, NO_ADDRESS, TRY_AGAIN, UNKNOWN_CONTAINER, CniError
 from goodnet.host import wiring
 from goodnet.model import Pod
 from goodnet.ovs import conntrack, flows
 from goodnet.ovs.ofctl import Flows
 from goodnet.ovs.ovsdb import Ovsdb
-from goodnet.problem import BAD_ENVIRONMENT, DIFFERS, FAILED, NO_ADDRESS, TRY_AGAIN, UNKNOWN_CONTAINER, Problem
 
 BRIDGE = "br-goodnet"
 SETTINGS = Settings(BRIDGE, router="0a:58:a9:fe:01:01", mtu=1450, offload=False)
@@ -44,7 +44,7 @@ class Agent:
         self._flows = Flows(BRIDGE, rundir)
         self.slow = threading.Event()
         self.rounds = 0
-        self.away: list[Problem] = []
+        self.away: list[CniError] = []
         self.stuck = False
 
     def ready(self) -> None:
@@ -53,7 +53,7 @@ class Agent:
 
     def tenant(self, namespace: str) -> str:
         if namespace == "unknown":
-            raise Problem(TRY_AGAIN, f"The namespace {namespace} is not known yet")
+            raise CniError(TRY_AGAIN, f"The namespace {namespace} is not known yet")
         return f"tenant-of-{namespace}"
 
     def await_labels(self, uid: str) -> None:
@@ -218,7 +218,7 @@ def test_a_container_in_another_namespace_moves_with_its_address(life: Life, hos
 def test_a_second_interface_of_a_pod_is_refused(life: Life, host: PrivateHost) -> None:
     netns = host.netns("p1")
     life.pods.add(request("c1", netns))
-    with pytest.raises(Problem) as problem:
+    with pytest.raises(CniError) as problem:
         life.pods.add(request("c1", netns, ifname="net1"))
     assert problem.value.code == BAD_ENVIRONMENT and "eth0" in problem.value.message
     life.pods.delete(request("c1", netns, ifname="net1"))
@@ -246,13 +246,13 @@ def test_check_says_what_is_missing(life: Life, host: PrivateHost) -> None:
     netns = host.netns("p1")
     address = life.pods.add(request("c1", netns))["address"]
     inside(netns, "ip", "route", "del", "default")
-    with pytest.raises(Problem) as problem:
+    with pytest.raises(CniError) as problem:
         life.pods.check(request("c1", netns, addresses=["10.0.0.9"]))  # type: ignore[arg-type]
     assert problem.value.code == DIFFERS and "shop/pod-c1" in problem.value.message
     assert "routes: found ['169.254.1.1 via None'], wanted" in problem.value.details
     assert f"['10.0.0.9'] in the result of ADD, wanted {address}" in problem.value.details
     for other in (request("c2", netns), request("c1", netns, ifname="net1")):
-        with pytest.raises(Problem) as problem:
+        with pytest.raises(CniError) as problem:
             life.pods.check({**other, "addresses": [address]})
         assert problem.value.code == UNKNOWN_CONTAINER
 
@@ -296,7 +296,7 @@ def test_an_add_that_fails_leaves_nothing(life: Life, host: PrivateHost, journal
     netns = host.netns("p1")
     asked, code, word = request("c1", netns), TRY_AGAIN, "not known yet"
     if why == "not ready":
-        life.agent.away = [Problem(TRY_AGAIN, "The namespaces are not known yet")]
+        life.agent.away = [CniError(TRY_AGAIN, "The namespaces are not known yet")]
     elif why == "namespace":
         asked = request("c1", netns, namespace="unknown")
     elif why == "no netns":
@@ -479,7 +479,7 @@ def test_one_bad_pod_does_not_spoil_the_others_of_its_round(life: Life, host: Pr
     def add(number: int) -> str:
         try:
             return str(life.pods.add(request(f"c{number}", spaces[number]))["address"])
-        except Problem as problem:
+        except CniError as problem:
             return problem.message
 
     with ThreadPoolExecutor(6) as pool:

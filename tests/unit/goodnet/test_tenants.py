@@ -36,9 +36,9 @@ from goodnet.model import SYSTEM, Tenant
 )
 def test_tenant_of_a_namespace(name: str, label: str | None, tenant: str, reason: str | None) -> None:
     labels = {} if label is None else {tenants.LABEL_TENANT: label}
-    found, problem = tenants.tenant_of(name, labels, frozenset({"monitoring"}))
+    found, finding = tenants.tenant_of(name, labels, frozenset({"monitoring"}))
     assert found == tenant
-    assert (problem.reason if problem else None) == reason
+    assert (finding.reason if finding else None) == reason
 
 
 @pytest.mark.parametrize(
@@ -67,11 +67,11 @@ def test_tenant_of_a_namespace(name: str, label: str | None, tenant: str, reason
 def test_entries_of_the_configmap(
     data: dict[str, str], entries: dict[str, tenants.Entry], wrong: dict[str, str]
 ) -> None:
-    found, problems = tenants.parse(data)
+    found, findings = tenants.parse(data)
     assert found == entries
-    assert problems.keys() == wrong.keys()
+    assert findings.keys() == wrong.keys()
     for tenant, part in wrong.items():
-        assert part in problems[tenant]
+        assert part in findings[tenant]
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ DATA = {"a": '{"vni": 1}', "b": '{"vni": 2, "external": "192.0.2.9"}', "c": '{"v
 def test_tenants_of_the_cluster(namespaces: dict[str, Any], expected: Tenant, reasons: list[str]) -> None:
     found = tenants.resolve(namespaces, DATA, "lb1", frozenset())
     assert expected in found.tenants
-    assert [problem.reason for problem in found.problems] == reasons
+    assert [finding.reason for finding in found.findings] == reasons
     assert Tenant("b", 2, external=IPv4Address("192.0.2.9"), edge="lb1") in found.tenants
     assert found.tenants[0] == Tenant(SYSTEM, 0, open=True)
 
@@ -140,7 +140,7 @@ def test_tenants_without_number_are_named_and_broken_entries_are_told() -> None:
     found = tenants.resolve(namespaces, {"bad": "?"}, None, frozenset())
     assert found.unnumbered == {"new", "liar"}
     assert found.of == {"new": "new", "bad": "bad", "kube-system": SYSTEM, "liar": "liar"}
-    assert [(problem.namespace, problem.reason) for problem in found.problems] == [
+    assert [(finding.namespace, finding.reason) for finding in found.findings] == [
         ("liar", "TenantRefused"),
         ("bad", "TenantEntryInvalid"),
     ]

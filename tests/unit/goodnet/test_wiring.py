@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 from private_host import PrivateHost, inside, run
 
+from goodnet.errors import BAD_ENVIRONMENT, UNKNOWN_CONTAINER, CniError
 from goodnet.host import nft, wiring
 from goodnet.host.wiring import Wire
-from goodnet.problem import BAD_ENVIRONMENT, UNKNOWN_CONTAINER, Problem
 
 ROUTER = "0a:58:a9:fe:01:01"
 
@@ -134,7 +134,7 @@ def test_a_namespace_that_is_gone_is_said(wire: Wire, host: PrivateHost) -> None
     host.remove_netns(wire.netns)
     assert not wiring.netns_lives(wire.netns)
     assert wiring.check(wire) == [f"the network namespace {wire.netns} is gone"]
-    with pytest.raises(Problem) as problem:
+    with pytest.raises(CniError) as problem:
         wiring.create(wire)
     assert problem.value.code == UNKNOWN_CONTAINER and wire.netns in problem.value.message
     Path(wire.netns).write_text("")
@@ -147,7 +147,7 @@ def test_a_namespace_that_is_gone_is_said(wire: Wire, host: PrivateHost) -> None
 
 def test_an_interface_of_another_plugin_is_left_alone(wire: Wire) -> None:
     inside(wire.netns, "ip", "link", "add", "eth0", "type", "bridge")
-    with pytest.raises(Problem) as problem:
+    with pytest.raises(CniError) as problem:
         wiring.create(wire)
     assert problem.value.code == BAD_ENVIRONMENT and "eth0 already" in problem.value.message
     assert wiring.host_ends() == set()

@@ -12,11 +12,12 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.bind
     WantedBinding,
     resolve,
 )
-from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.options import Invalid, Problem
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.options import Invalid
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.plan import plan_bindings
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.release_spec import Node, ReleaseSpec
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.releases import Release
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.requests import BindRequest
+from ansible_collections.cloudbang.platform.plugins.module_utils.findings import Finding
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube.client import ApiError, Kube
 
 from .context import Context, Outcome
@@ -30,22 +31,22 @@ def run(context: Context, request: BindRequest) -> Outcome:
     live = load(kube, tenant, [name])[name]
     newest = live.newest
     if newest is None:
-        raise Invalid([Problem("name", f"no app {name} in tenant {tenant}", "an app that was deployed")])
+        raise Invalid([Finding("name", f"no app {name} in tenant {tenant}", "an app that was deployed")])
     unbind = [entry.key for entry in request.bindings if entry.state == "absent"]
     present = [entry for entry in request.bindings if entry.state == "present"]
     wanted = {binding.node for binding in newest.spec.bindings if binding.key not in unbind}
     wanted |= {entry.node for entry in present}
     graph = Graph(kube, {(name, tenant): wanted})
-    bindings, problems = resolve_all(kube, graph, present)
+    bindings, findings = resolve_all(kube, graph, present)
     context.hide(value for binding in bindings for value in binding.secret_env.values())
-    problems += graph.cycles()
-    if problems:
-        raise Invalid(problems)
+    findings += graph.cycles()
+    if findings:
+        raise Invalid(findings)
     plan = plan_bindings(live, newest, bindings, unbind, request.keep_releases)
     warnings: list[str] = []
-    problems = conflicts(kube, [plan], set(), warnings)
-    if problems:
-        raise Invalid(problems)
+    findings = conflicts(kube, [plan], set(), warnings)
+    if findings:
+        raise Invalid(findings)
     outcome = deploy_one(context, plan, request.rollout)
     outcome.values["app"]["bindings"] = [binding.summary() for binding in plan.spec.bindings]
     return outcome
@@ -56,13 +57,13 @@ def resolve_all(
     graph: Graph,
     wanted: Iterable[WantedBinding],
     planned: Mapping[Node, tuple[ReleaseSpec, dict[str, str]]] | None = None,
-) -> tuple[list[Binding], list[Problem]]:
+) -> tuple[list[Binding], list[Finding]]:
     """Return the bindings that are wanted, and what keeps them from being made.
 
     planned has the spec and environment of the targets that the same task deploys.
     """
     bindings: list[Binding] = []
-    problems: list[Problem] = []
+    findings: list[Finding] = []
     for entry in wanted:
         target = entry.node
         if planned and target in planned:
@@ -72,15 +73,15 @@ def resolve_all(
             if release is None:
                 option = f"{entry.where}.target" if entry.where else "target"
                 found = f"no app {target[0]} in tenant {target[1]}"
-                problems.append(Problem(option, found, "an app that was deployed"))
+                findings.append(Finding(option, found, "an app that was deployed"))
                 continue
             spec = release.spec
             environment = _environment(kube, release) if entry.credentials_from else {}
-        binding, found_problems = resolve(entry, spec, environment)
-        problems += found_problems
+        binding, found_findings = resolve(entry, spec, environment)
+        findings += found_findings
         if binding is not None:
             bindings.append(binding)
-    return bindings, problems
+    return bindings, findings
 
 
 def _environment(kube: Kube, release: Release) -> dict[str, str]:

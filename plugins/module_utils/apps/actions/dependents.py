@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model import releases
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.bindings import cycle, described
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.labels import KIND, TENANT
-from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.options import Problem
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.plan import Live
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.release_spec import Node
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.releases import BOUND, Release
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.routes_render import summaries
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.tenant_objects import PEERS
+from ansible_collections.cloudbang.platform.plugins.module_utils.findings import Finding
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube.client import Kube, if_allowed
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube.kinds import Object
 
@@ -51,7 +51,7 @@ class Peers:
         return other in self._peers.get(tenant, ())
 
 
-def left_behind(kube: Kube, removed: set[Node], going: set[Node], warnings: list[str]) -> list[Problem]:
+def left_behind(kube: Kube, removed: set[Node], going: set[Node], warnings: list[str]) -> list[Finding]:
     """Return the apps that stay and are bound to apps, given as (name, tenant), that are removed.
 
     Whoever may write Secrets in a tenant can say that an app there is bound to any app of any tenant. So apps of other
@@ -72,7 +72,7 @@ def left_behind(kube: Kube, removed: set[Node], going: set[Node], warnings: list
         if binding.node in removed
     }
     peers = Peers(kube)
-    problems = []
+    findings = []
     strangers: dict[Node, list[Node]] = {}
     for app, tenant, target in sorted(hits):
         if not peers.lets_in(target[1], tenant):
@@ -82,19 +82,19 @@ def left_behind(kube: Kube, removed: set[Node], going: set[Node], warnings: list
         now = {binding.node for binding in theirs[-1].spec.bindings} if theirs else set()
         if target in now:
             wanted = "to remove that binding (app_binding), or that app, first, or force: true"
-            problems.append(Problem(f"app {described([target])}", f"{described([(app, tenant)])} bound to it", wanted))
+            findings.append(Finding(f"app {described([target])}", f"{described([(app, tenant)])} bound to it", wanted))
     for target, others in sorted(strangers.items()):
         more = f" and {len(others) - 1} more" if len(others) > 1 else ""
         warnings.append(
             f"app {described([target])}: releases of {described(others[:1])}{more} are bound to it; that does not "
             f"prevent its removal, because tenant {target[1]} does not have that tenant among its peers"
         )
-    return problems
+    return findings
 
 
-def routed_to(removed: Mapping[Node, Live], going: set[Node], routes: Mapping[str, list[Object]]) -> list[Problem]:
+def routed_to(removed: Mapping[Node, Live], going: set[Node], routes: Mapping[str, list[Object]]) -> list[Finding]:
     """Return the routes of apps that stay and lead to apps that are removed. routes: each tenant's."""
-    problems = []
+    findings = []
     for node, live in sorted(removed.items()):
         services = {name for kind, name in live.objects if kind == "Service"}
         for route in summaries(routes.get(node[1], [])):
@@ -102,8 +102,8 @@ def routed_to(removed: Mapping[Node, Live], going: set[Node], routes: Mapping[st
                 continue
             found = f"route {route['name']} of app {described([(route['app'], route['tenant'])])} with it as backend"
             wanted = "another backend for that route (app_route) first, or force: true"
-            problems.append(Problem(f"app {described([node])}", found, wanted))
-    return problems
+            findings.append(Finding(f"app {described([node])}", found, wanted))
+    return findings
 
 
 def _own(kube: Kube, tenant: str) -> list[Object]:
@@ -147,14 +147,14 @@ class Graph:
                 )
         return found
 
-    def cycles(self) -> list[Problem]:
+    def cycles(self) -> list[Finding]:
         """Return the cycles that the wanted bindings close, each once."""
-        problems: list[Problem] = []
+        findings: list[Finding] = []
         known: set[frozenset[Node]] = set()
         for node in sorted(self._wanted):
             path = cycle(node, lambda entry: sorted(self.follow(entry)))
             if path is not None and frozenset(path) not in known:
                 known.add(frozenset(path))
                 found = f"the cycle {described(path)}"
-                problems.append(Problem(f"app {described([node])}: bindings", found, "bindings without a cycle"))
-        return problems
+                findings.append(Finding(f"app {described([node])}: bindings", found, "bindings without a cycle"))
+        return findings

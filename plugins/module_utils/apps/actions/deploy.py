@@ -13,7 +13,7 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model impo
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.bindings import clashes
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.host_ports import Ports
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.labels import APP
-from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.options import Invalid, Problem
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.options import Invalid
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.plan import (
     KINDS,
     SWITCHED,
@@ -49,6 +49,7 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.roll
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.routes_render import Claim, routes_of
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.spec import App
 from ansible_collections.cloudbang.platform.plugins.module_utils.errors import PlatformError
+from ansible_collections.cloudbang.platform.plugins.module_utils.findings import Finding
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube import objects
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube.client import (
     ApiError,
@@ -93,28 +94,28 @@ def run(context: Context, request: DeployRequest) -> Outcome:
     if any(process.host_network for app in apps for process in app.processes):
         share_ports(kube, lives.values())
     warnings: list[str] = []
-    problems, absent = namespaces(kube, lives.values())
+    findings, absent = namespaces(kube, lives.values())
     plans: dict[str, Plan] = {}
     for app in apps:
         live = lives[app.key]
         if app.state == "absent":
             continue
         if app.image is None and live.newest is None:
-            problems.append(
-                Problem(f"app {app.key}: image", "no release of it", "an image, or an app that was deployed")
+            findings.append(
+                Finding(f"app {app.key}: image", "no release of it", "an image, or an app that was deployed")
             )
             continue
         plans[app.key] = plan_app(app, live)
-    problems += conflicts(kube, plans.values(), absent, warnings)
+    findings += conflicts(kube, plans.values(), absent, warnings)
     going = {(app.name, app.tenant) for app in apps if app.state == "absent"}
     removed = {(app.name, app.tenant) for app in apps if app.state == "absent" and not app.force}
     removed = {node for node in removed if lives[f"{node[1]}/{node[0]}"].exists}
-    problems += left_behind(kube, removed, going, warnings)
+    findings += left_behind(kube, removed, going, warnings)
     ending = sorted({app.tenant for app in apps if app.state == "absent" and lives[app.key].exists})
     routes = {tenant: of_routes(kube, tenant) for tenant in ending}
-    problems += routed_to({node: lives[f"{node[1]}/{node[0]}"] for node in removed}, going, routes)
-    if problems:
-        raise Invalid(problems)
+    findings += routed_to({node: lives[f"{node[1]}/{node[0]}"] for node in removed}, going, routes)
+    if findings:
+        raise Invalid(findings)
     if not context.check_mode:
         for tenant in sorted(absent):
             if any(app.state != "absent" for app in tenants[tenant]):
@@ -202,7 +203,7 @@ def _collect(apps: Sequence[App], act: Callable[[App], Outcome], warnings: list[
     return together
 
 
-def _admitted(kube: Kube, plan: Plan, absent: set[str]) -> list[Problem]:
+def _admitted(kube: Kube, plan: Plan, absent: set[str]) -> list[Finding]:
     """Return what keeps the processes in the hosts' network out of the namespace."""
     processes = [process.name for process in plan.spec.on_hosts]
     if not processes:
@@ -216,12 +217,12 @@ def _admitted(kube: Kube, plan: Plan, absent: set[str]) -> list[Problem]:
     where = f"app {plan.tenant}/{plan.name}: processes.{processes[0]}.host_network"
     wanted = "a tenant with pod_security: privileged, because others do not allow the hosts' network"
     made = "the namespace, which will be created, enforces" if plan.tenant in absent else "its namespace enforces"
-    return [Problem(where, f"that {made} the Pod Security standard {level}", wanted)]
+    return [Finding(where, f"that {made} the Pod Security standard {level}", wanted)]
 
 
-def namespaces(kube: Kube, lives: Iterable[Live]) -> tuple[list[Problem], set[str]]:
+def namespaces(kube: Kube, lives: Iterable[Live]) -> tuple[list[Finding], set[str]]:
     """Return what is wrong with the namespaces of apps, and the tenants that have none yet."""
-    problems: list[Problem] = []
+    findings: list[Finding] = []
     absent: set[str] = set()
     for tenant in sorted({live.tenant for live in lives if not live.workloads}):
         try:
@@ -234,22 +235,22 @@ def namespaces(kube: Kube, lives: Iterable[Live]) -> tuple[list[Problem], set[st
             absent.add(tenant)
         elif found["metadata"].get("deletionTimestamp"):
             wanted = "a namespace that is not being deleted; wait until it is gone"
-            problems.append(Problem(f"tenant {tenant}", "a namespace in state Terminating", wanted))
-    return problems, absent
+            findings.append(Finding(f"tenant {tenant}", "a namespace in state Terminating", wanted))
+    return findings, absent
 
 
-def conflicts(kube: Kube, plans: Iterable[Plan], absent: set[str], warnings: list[str]) -> list[Problem]:
+def conflicts(kube: Kube, plans: Iterable[Plan], absent: set[str], warnings: list[str]) -> list[Finding]:
     """Return what stands in the way of plans: names taken by others, domains of others, content that is gone."""
-    problems: list[Problem] = []
+    findings: list[Finding] = []
     claims: list[tuple[str, Claim]] = []
     names: dict[tuple[str, str, str], str] = {}
     for plan in plans:
         where = f"app {plan.tenant}/{plan.name}"
-        problems += _admitted(kube, plan, absent)
-        problems += beyond_limits(plan)
+        findings += _admitted(kube, plan, absent)
+        findings += beyond_limits(plan)
         for name in missing_contents(plan):
-            problems.append(Problem(where, f"no Secret {name}, which v{plan.source} refers to", "it to exist"))
-        problems += clashes(where, plan.spec)
+            findings.append(Finding(where, f"no Secret {name}, which v{plan.source} refers to", "it to exist"))
+        findings += clashes(where, plan.spec)
         for entry in plan.applies:
             key = (entry["kind"], entry["metadata"]["name"])
             if key in plan.live.objects:
@@ -257,18 +258,18 @@ def conflicts(kube: Kube, plans: Iterable[Plan], absent: set[str], warnings: lis
             other_app = names.setdefault((plan.tenant, *key), plan.name)
             if other_app != plan.name:
                 found = f"a {key[0]} {key[1]} that app {other_app} of this task also creates"
-                problems.append(Problem(where, found, "different names"))
+                findings.append(Finding(where, found, "different names"))
             if plan.tenant in absent:
                 continue
             other = kube.get(key[0], plan.tenant, key[1])
             if other is not None:
                 owner = (other["metadata"].get("labels") or {}).get(APP)
                 of = f"of app {owner}" if owner else "that no app created"
-                problems.append(Problem(where, f"a {key[0]} {key[1]} {of} in its namespace", "the name to be free"))
+                findings.append(Finding(where, f"a {key[0]} {key[1]} {of} in its namespace", "the name to be free"))
         owner = ("Ingress", plan.name)
         for domain in sorted(set(plan.route.domains) - set(plan.live.route.domains)):
             claims.append((f"{where}: domains", Claim(plan.tenant, owner, plan.name, domain)))
-    return problems + taken(kube, claims, warnings)
+    return findings + taken(kube, claims, warnings)
 
 
 def _remove(context: Context, live: Live, routes: list[Key], rollout: Rollout) -> Outcome:

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model import releases
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.bindings import Binding, with_bindings
-from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.options import Invalid, Problem
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.options import Invalid
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.plan import (
     Live,
     Plan,
@@ -23,6 +23,7 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.rele
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.releases import Release, ReleaseError
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.requests import ReleaseRequest
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.spec import Content
+from ansible_collections.cloudbang.platform.plugins.module_utils.findings import Finding
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube.client import Kube
 
 from .context import Context, Outcome
@@ -36,25 +37,25 @@ def run(context: Context, request: ReleaseRequest) -> Outcome:
     kube, name, tenant = context.kube, request.name, request.tenant
     live = load(kube, tenant, [name])[name]
     absent: set[str] = set()
-    problems: list[Problem] = []
+    findings: list[Finding] = []
     warnings: list[str] = []
     if request.state == "promote":
-        problems, absent = namespaces(kube, [live])
+        findings, absent = namespaces(kube, [live])
         source, plan = _promotion(kube, live, request)
         targets = {binding.node for binding in plan.spec.bindings}
-        problems += Graph(kube, {(name, tenant): targets}).cycles() if targets else []
+        findings += Graph(kube, {(name, tenant): targets}).cycles() if targets else []
         unbound = ", ".join(sorted(_targets(source.spec) - _targets(plan.spec)))
         if unbound and request.scope == "all":
             there = f"as {source.app} is in tenant {source.tenant}"
             warnings.append(f"app {tenant}/{name}: not bound to {unbound}, {there}; use app_binding for that")
     else:
         source, plan = _rollback(live, request)
-    problems += conflicts(kube, [plan], absent, warnings)
+    findings += conflicts(kube, [plan], absent, warnings)
     if plan.blue_green and not request.rollout.wait:
         found = f"false, and v{source.version} is blue_green"
-        problems.append(Problem("wait", found, "true, because blue_green switches after the wait"))
-    if problems:
-        raise Invalid(problems)
+        findings.append(Finding("wait", found, "true, because blue_green switches after the wait"))
+    if findings:
+        raise Invalid(findings)
     if absent and not context.check_mode:
         make_tenant(kube, tenant)
     outcome = deploy_one(context, plan, request.rollout)
@@ -88,7 +89,7 @@ def _promotion(kube: Kube, live: Live, request: ReleaseRequest) -> tuple[Release
     if request.scope == "image":
         if live.newest is None:
             found = f"image, and no release of app {live.tenant}/{name}"
-            raise Invalid([Problem("scope", found, "all, or an app that was deployed")])
+            raise Invalid([Finding("scope", found, "all, or an app that was deployed")])
         spec, salt = replace(live.newest.spec, image=source.spec.image), live.newest.salt
         contents: list[Content] = []
     else:
@@ -125,7 +126,7 @@ def _content(kube: Kube, tenant: str, app: str, name: str) -> Content:
     """Return what a Secret of a release has. Invalid when it is gone."""
     secret = kube.get("Secret", tenant, name)
     if secret is None:
-        raise Invalid([Problem(f"app {tenant}/{app}", f"no Secret {name}, which its release refers to", "it to exist")])
+        raise Invalid([Finding(f"app {tenant}/{app}", f"no Secret {name}, which its release refers to", "it to exist")])
     return Content(name, {key: base64.b64decode(value) for key, value in (secret.get("data") or {}).items()})
 
 
@@ -135,6 +136,6 @@ def _binding(kube: Kube, tenant: str, app: str, binding: ReleasedBinding) -> Bin
     gone = sorted(set(binding.secret_env) - set(data))
     if gone:
         found = f"no {gone[0]} in Secret {binding.secret}, which its release refers to"
-        raise Invalid([Problem(f"app {tenant}/{app}", found, "it to exist: bind the app again")])
+        raise Invalid([Finding(f"app {tenant}/{app}", found, "it to exist: bind the app again")])
     secret_env = {name: data[name].decode("utf-8", "replace") for name in binding.secret_env}
     return Binding(*binding.key, dict(binding.env), secret_env)

@@ -14,7 +14,7 @@ from typing import Any
 from ansible_collections.cloudbang.platform.plugins.module_utils import port_ranges
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model import routes_tls
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.labels import APP, PREFIX, PROCESS
-from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.options import Invalid, Problem
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.options import Invalid
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.requests import RouteRequest
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.routes_render import (
     KINDS,
@@ -25,6 +25,7 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.rout
     wanted_claims,
 )
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.routes_spec import AppRoute, Backend, Port
+from ansible_collections.cloudbang.platform.plugins.module_utils.findings import Finding
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube.client import ApiError, Kube, KubeError, Unknown
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube.kinds import Object
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube.watch import until
@@ -52,14 +53,14 @@ def run(context: Context, request: RouteRequest) -> Outcome:
     watched: list[str] = []
     objects: list[Object] = []
     if route.state == "present":
-        problems = route_claims.taken(kube, [("domains", claim) for claim in wanted_claims(route)], warnings)
-        services = _services(kube, route, problems)
+        findings = route_claims.taken(kube, [("domains", claim) for claim in wanted_claims(route)], warnings)
+        services = _services(kube, route, findings)
         serves = route.domains and not route.to_domain
-        http = _targets(route, services, Port(None, "TCP", None), problems) if serves else []
-        allocated = _allocate(kube, route, live, problems) if route.ports else {}
-        led = {key: _targets(route, services, port, problems) for key, port in allocated.items()}
-        if problems:
-            raise Invalid(problems)
+        http = _targets(route, services, Port(None, "TCP", None), findings) if serves else []
+        allocated = _allocate(kube, route, live, findings) if route.ports else {}
+        led = {key: _targets(route, services, port, findings) for key, port in allocated.items()}
+        if findings:
+            raise Invalid(findings)
         objects = render(route, http, {key: targets for key, targets in led.items() if targets})
         used = [*http, *(target for targets in led.values() for target in targets)]
         watched = list(dict.fromkeys(target.service for target in used if target.weight))
@@ -96,12 +97,12 @@ def _live(kube: Kube, route: AppRoute) -> dict[Key, Object]:
             if route.state == "absent":
                 continue
             wanted = "a gateway with support for routes: run cloudbang.platform.site of this version"
-            raise Invalid([Problem("app_route", f"a cluster without the kind {kind}", wanted)]) from error
+            raise Invalid([Finding("app_route", f"a cluster without the kind {kind}", wanted)]) from error
         live.update({(kind, entry["metadata"]["name"]): {**entry, "kind": kind} for entry in found})
     return live
 
 
-def _services(kube: Kube, route: AppRoute, problems: list[Problem]) -> dict[Backend, Object]:
+def _services(kube: Kube, route: AppRoute, findings: list[Finding]) -> dict[Backend, Object]:
     """Return the Service of each backend."""
     services: dict[Backend, Object] = {}
     option = "weights" if len(route.backends) > 1 or route.backends[0].service else "app"
@@ -110,7 +111,7 @@ def _services(kube: Kube, route: AppRoute, problems: list[Problem]) -> dict[Back
             found = kube.get("Service", route.tenant, backend.service)
             if found is None:
                 wanted = "an existing Service"
-                problems.append(Problem(option, f"no Service {backend.service} in tenant {route.tenant}", wanted))
+                findings.append(Finding(option, f"no Service {backend.service} in tenant {route.tenant}", wanted))
             else:
                 services[backend] = found
             continue
@@ -120,11 +121,11 @@ def _services(kube: Kube, route: AppRoute, problems: list[Problem]) -> dict[Back
             services[backend] = chosen
         elif not offered:
             found_text = f"no app {backend.app} with ports in tenant {route.tenant}"
-            problems.append(Problem(option, found_text, "an app that was deployed and has a port"))
+            findings.append(Finding(option, found_text, "an app that was deployed and has a port"))
         else:
             processes = sorted({entry["metadata"]["labels"].get(PROCESS, "") for entry in offered})
             found_text = f"no {backend}" if backend.process else f"app {backend.app} without a main process"
-            problems.append(Problem("process", found_text, "one with ports: " + ", ".join(filter(None, processes))))
+            findings.append(Finding("process", found_text, "one with ports: " + ", ".join(filter(None, processes))))
     return services
 
 
@@ -138,7 +139,7 @@ def _of_process(offered: list[Object], backend: Backend) -> Object | None:
     return next((entry for entry in found if (entry.get("spec") or {}).get("ports")), None)
 
 
-def _targets(route: AppRoute, services: dict[Backend, Object], port: Port, problems: list[Problem]) -> list[Target]:
+def _targets(route: AppRoute, services: dict[Backend, Object], port: Port, findings: list[Finding]) -> list[Target]:
     """Return the port of each backend's Service that a port leads to; by its name, which outlives its number."""
     targets: list[Target] = []
     for backend in route.backends:
@@ -157,11 +158,11 @@ def _targets(route: AppRoute, services: dict[Backend, Object], port: Port, probl
             continue
         known = ", ".join(f"{entry['port']} ({entry.get('name')})" for entry in offered) or "none"
         found = f"{backend} without a {port.protocol} port" + (f" {port.target}" if port.target is not None else "")
-        problems.append(Problem("ports", found, f"one of its {port.protocol} ports: {known}"))
+        findings.append(Finding("ports", found, f"one of its {port.protocol} ports: {known}"))
     return targets
 
 
-def _allocate(kube: Kube, route: AppRoute, live: dict[Key, Object], problems: list[Problem]) -> Allocation:
+def _allocate(kube: Kube, route: AppRoute, live: dict[Key, Object], findings: list[Finding]) -> Allocation:
     """Return which of the gateway's ports the route has: those it asks for, those it had, and else free ones."""
     offered = _offered(kube)
     holders: dict[tuple[str, int], str] = {}
@@ -169,7 +170,7 @@ def _allocate(kube: Kube, route: AppRoute, live: dict[Key, Object], problems: li
         entries, complete = route_claims.everywhere(kube, f"IngressRoute{protocol}", [route.tenant])
         if not complete:
             found = f"credentials that cannot list IngressRoute{protocol} of other tenants, which may use the port"
-            problems.append(Problem("ports", found, "credentials that can list them in all namespaces"))
+            findings.append(Finding("ports", found, "credentials that can list them in all namespaces"))
         holders.update(_holders(entries, route))
     had = [key for key in map(port_of, live.values()) if key is not None]
     allocated: Allocation = {}
@@ -179,9 +180,9 @@ def _allocate(kube: Kube, route: AppRoute, live: dict[Key, Object], problems: li
             key = (port.protocol, port.number)
             if port.number not in numbers:
                 wanted = f"one of {_shown(numbers)}, which gateway_{port.protocol.lower()}_ports has"
-                problems.append(Problem("ports", f"{port.number}/{port.protocol}", wanted))
+                findings.append(Finding("ports", f"{port.number}/{port.protocol}", wanted))
             elif key in holders:
-                problems.append(Problem("ports", f"{port.number}/{port.protocol}, which {holders[key]} has", "another"))
+                findings.append(Finding("ports", f"{port.number}/{port.protocol}, which {holders[key]} has", "another"))
             allocated[key] = port
             continue
         kept = [number for protocol, number in had if protocol == port.protocol and number in numbers]
@@ -189,7 +190,7 @@ def _allocate(kube: Kube, route: AppRoute, live: dict[Key, Object], problems: li
         number = next(free, None)
         if number is None:
             found = f"no free {port.protocol} port of {_shown(numbers)}"
-            problems.append(Problem("ports", found, f"more of them in gateway_{port.protocol.lower()}_ports"))
+            findings.append(Finding("ports", found, f"more of them in gateway_{port.protocol.lower()}_ports"))
         else:
             allocated[port.protocol, number] = port
     return allocated
@@ -220,7 +221,7 @@ def _shown(numbers: list[int]) -> str:
 def _changes(kube: Kube, route: AppRoute, objects: list[Object], live: dict[Key, Object]) -> list[Change]:
     """Return what has to change. The API itself says what an object would become, so defaults do not count."""
     changes: list[Change] = []
-    problems: list[Problem] = []
+    findings: list[Finding] = []
     names = {(entry["kind"], entry["metadata"]["name"]) for entry in objects}
     for entry in objects:
         key = (entry["kind"], entry["metadata"]["name"])
@@ -228,14 +229,14 @@ def _changes(kube: Kube, route: AppRoute, objects: list[Object], live: dict[Key,
         if now is None:
             if kube.get(key[0], route.tenant, key[1]) is not None:
                 found = f"a {key[0]} {key[1]} in its namespace that is not of this route"
-                problems.append(Problem("name", found, "the name to be free"))
+                findings.append(Finding("name", found, "the name to be free"))
             changes.append(Change("created", *key, {}, _view(entry), entry))
             continue
         after = kube.apply(entry, MANAGER, dry=True)
         if _content(after) != _content(now):
             changes.append(Change("changed", *key, _view(now), _view(after), entry))
-    if problems:
-        raise Invalid(problems)
+    if findings:
+        raise Invalid(findings)
     for kind in reversed(KINDS):
         for key, now in live.items():
             if key[0] == kind and key not in names:

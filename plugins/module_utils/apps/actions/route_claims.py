@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.options import Problem
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.routes_render import KINDS as PARTS
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.routes_render import (
     ROUTE,
@@ -14,6 +13,7 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.rout
     claims,
     in_the_way,
 )
+from ansible_collections.cloudbang.platform.plugins.module_utils.findings import Finding
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube.client import ApiError, Kube, if_allowed
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube.kinds import Object
 
@@ -58,7 +58,7 @@ def _find(
         raise
 
 
-def taken(kube: Kube, wanted: Iterable[tuple[str, Claim]], warnings: list[str]) -> list[Problem]:
+def taken(kube: Kube, wanted: Iterable[tuple[str, Claim]], warnings: list[str]) -> list[Finding]:
     """Return what others have of what is wanted. wanted: the option that a problem is to name, and the claim."""
     pairs = list(wanted)
     if not pairs:
@@ -71,9 +71,9 @@ def taken(kube: Kube, wanted: Iterable[tuple[str, Claim]], warnings: list[str]) 
         found += [claim for entry in entries for claim in claims(entry)]
     if not complete:
         warnings.append(UNSEEN)
-    problems = []
+    findings = []
     for option, claim in pairs:
         other = in_the_way(claim, found)
         if other is not None:
-            problems.append(Problem(option, f"{other} has", "a domain that is free"))
-    return problems
+            findings.append(Finding(option, f"{other} has", "a domain that is free"))
+    return findings

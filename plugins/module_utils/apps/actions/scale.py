@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model import labels, releases, render
-from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.options import Invalid, Problem
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.options import Invalid
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.plan import (
     Live,
     effective,
@@ -30,6 +30,7 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.rend
 )
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.requests import ScaleRequest
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.rollout import Verdict, judge
+from ansible_collections.cloudbang.platform.plugins.module_utils.findings import Finding
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube import objects
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube.client import ApiError, Kube, KubeError
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube.kinds import SCALED, Object
@@ -87,11 +88,11 @@ def run(context: Context, request: ScaleRequest) -> Outcome:
     where = f"app {tenant}/{name}"
     live = load(kube, tenant, [name])[name]
     if not live.workloads or live.newest is None:
-        raise Invalid([Problem("name", f"no app {name} in tenant {tenant}", "an app that was deployed")])
+        raise Invalid([Finding("name", f"no app {name} in tenant {tenant}", "an app that was deployed")])
     steps = _steps(live, request)
-    problems = [problem for step in steps for problem in _problems(kube, live, step, request.listed)]
-    if problems:
-        raise Invalid(problems)
+    findings = [finding for step in steps for finding in _findings(kube, live, step, request.listed)]
+    if findings:
+        raise Invalid(findings)
     changed = [step for step in steps if step.before != step.after]
     processes = {
         step.process: {**step.after, "previous_replicas": step.before["replicas"], "stopped": step.stopped}
@@ -166,7 +167,7 @@ def _steps(live: Live, request: ScaleRequest) -> list[Step]:
         if process not in known:
             found = f"no process {process} of app {live.tenant}/{live.name}" if process else "nothing"
             option = f"processes.{process}" if request.listed else "process"
-            raise Invalid([Problem(option, found, "one of " + ", ".join(known))])
+            raise Invalid([Finding(option, found, "one of " + ", ".join(known))])
         workload = live.of(process)[0]
         instances = len(live.instances(process)) if instance_of(workload) is not None else None
         scaler = live.objects.get(("HorizontalPodAutoscaler", f"{live.name}-{process}"))
@@ -176,42 +177,42 @@ def _steps(live: Live, request: ScaleRequest) -> list[Step]:
     return steps
 
 
-def _problems(kube: Kube, live: Live, step: Step, listed: bool) -> list[Problem]:
+def _findings(kube: Kube, live: Live, step: Step, listed: bool) -> list[Finding]:
     """Return what keeps a process from what is wanted of it."""
-    problems: list[Problem] = []
+    findings: list[Finding] = []
     kind, name = step.workload["kind"], step.workload["metadata"]["name"]
     where = f"processes.{step.process}" if listed else "replicas"
     if kind not in SCALED and (step.replicas is not None or step.autoscale):
         found = f"process {step.process}, which a {kind} runs"
-        problems.append(Problem(where, found, "a process that keeps running; deploy another parallelism"))
+        findings.append(Finding(where, found, "a process that keeps running; deploy another parallelism"))
     if kind == "Job" and step.resources is not None:
-        problems.append(Problem("resources", f"process {step.process}, which a Job runs", "the resources in a release"))
+        findings.append(Finding("resources", f"process {step.process}, which a Job runs", "the resources in a release"))
     if step.instances is not None:
         found = f"process {step.process}, which is in the hosts' network"
         if step.replicas == 0:
-            problems.append(Problem(where, f"0, for {found}", "1 or more, or the app with state: stopped"))
+            findings.append(Finding(where, f"0, for {found}", "1 or more, or the app with state: stopped"))
         if step.autoscale:
-            problems.append(Problem("autoscale", found, "a process with replicas"))
+            findings.append(Finding("autoscale", found, "a process with replicas"))
         if step.resources is not None:
-            problems.append(Problem("resources", found, "the resources in a release"))
+            findings.append(Finding("resources", found, "the resources in a release"))
     if step.replicas is not None and not (step.scaler and step.autoscale is False):
         for scaler in kube.find("HorizontalPodAutoscaler", live.tenant):
             aim = scaler["spec"]["scaleTargetRef"]
             if (aim.get("kind"), aim.get("name")) == (kind, name):
                 found = f"HorizontalPodAutoscaler {scaler['metadata']['name']} that scales {name}"
-                problems.append(Problem(where, found, "autoscale: false, or the bounds of that one"))
+                findings.append(Finding(where, found, "autoscale: false, or the bounds of that one"))
     released = _released(live, step.process)
     amounts = effective(released, scaled_resources(step.workload) if step.resources is None else step.resources)
     if isinstance(step.autoscale, dict):
         for resource in ("cpu", "memory"):
             if resource in step.autoscale and resource not in amounts.get("requests", {}):
                 found = f"process {step.process}, which requests no {resource}"
-                problems.append(
-                    Problem(f"autoscale.{resource}", found, f"resources.requests.{resource} to be percent of")
+                findings.append(
+                    Finding(f"autoscale.{resource}", found, f"resources.requests.{resource} to be percent of")
                 )
     if step.resources is not None:
-        problems += exceeded(amounts, "resources", f"process {step.process}")
-    return problems
+        findings += exceeded(amounts, "resources", f"process {step.process}")
+    return findings
 
 
 def _released(live: Live, process: str) -> Resources:

@@ -13,7 +13,7 @@ from typing import Any
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model import compose, releases
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.bindings import Binding, WantedBinding
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.labels import APP, STACK
-from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.options import Invalid, Problem
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.options import Invalid
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.parse import parse
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.plan import Live, build
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.release_spec import Node
@@ -28,6 +28,7 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.spec
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.stack_spec import Stack, members
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.template_spec import complete, substitute
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.text_files import read_below, unreadable
+from ansible_collections.cloudbang.platform.plugins.module_utils.findings import Finding
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube.client import Kube, KubeError, Unknown
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube.kinds import WORKLOADS
 
@@ -76,9 +77,9 @@ def _deploy(context: Context, request: StackRequest, record: Record) -> Outcome:
     stack_record.secret_of(name, tenant, under_way)
     gone = {(member, tenant) for member in left} if prune else set()
     stay = gone | {(app.name, tenant) for app in apps}
-    problems = left_behind(kube, set() if request.force else gone, stay, warnings)
-    if problems:
-        raise Invalid(problems)
+    findings = left_behind(kube, set() if request.force else gone, stay, warnings)
+    if findings:
+        raise Invalid(findings)
     removals = [_absent(tenant, member) for member in left] if prune else []
     dry = dataclasses.replace(context, check_mode=True)
     checked = deploy.run(dry, DeployRequest((*apps, *removals), request.rollout))
@@ -157,9 +158,9 @@ def _wanted(
         origin = {"template": {"name": template.name, "version": template.version, "digest": template.digest}}
         same = (record.get("origin") or {}).get("template", {}).get("name") == template.name
         kept = record.get("generated", {}) if same else {}
-        values, problems = complete(template, wanted.parameters, wanted.secret_parameters, kept)
-        if problems:
-            raise Invalid(problems)
+        values, findings = complete(template, wanted.parameters, wanted.secret_parameters, kept)
+        if findings:
+            raise Invalid(findings)
         context.hide(values.secrets)
         spec, where = substitute(template.stack, values.values), f"template {template.name} {template.version}"
         for app in spec.get("apps") or []:
@@ -167,9 +168,9 @@ def _wanted(
         generated = values.generated
     else:
         raise AssertionError("a stack without members should have been refused before")
-    stack, problems = members(spec, request.tenant, parse)
+    stack, findings = members(spec, request.tenant, parse)
     if stack is None:
-        raise Invalid(problem._replace(option=f"{where}: {problem.option}") for problem in problems)
+        raise Invalid(finding.below(f"{where}: ") for finding in findings)
     return stack, origin, generated
 
 
@@ -184,7 +185,7 @@ def _from_compose(given: Compose, warnings: list[str]) -> dict[str, Any]:
             content = read_below(where, allowed)
         except (OSError, ValueError) as error:
             raise Invalid([unreadable("compose.path", where, error, "a docker compose file")]) from error
-    spec, told, problems = compose.convert(
+    spec, told, findings = compose.convert(
         content,
         where,
         lambda path: read_below(path, allowed),
@@ -192,16 +193,16 @@ def _from_compose(given: Compose, warnings: list[str]) -> dict[str, Any]:
         given.variables,
         given.secret_variables,
     )
-    if problems:
-        raise Invalid(problems)
+    if findings:
+        raise Invalid(findings)
     warnings += told
     return {**spec, "bindings": given.bindings, "routes": given.routes}
 
 
 def _bound(kube: Kube, stack: Stack, name: str, tenant: str, lives: dict[str, Live], record: Record) -> tuple[App, ...]:
     """Return the apps with their stack and bindings. Bindings that no run of this stack has made stay."""
-    problems = [
-        Problem(f"app {tenant}/{app.name}", f"a member of the stack {other}", "an app of no other stack")
+    findings = [
+        Finding(f"app {tenant}/{app.name}", f"a member of the stack {other}", "an app of no other stack")
         for app in stack.apps
         for other in [lives[app.name].stack]
         if other not in (None, name)
@@ -224,10 +225,10 @@ def _bound(kube: Kube, stack: Stack, name: str, tenant: str, lives: dict[str, Li
     bindings: dict[str, list[Binding]] = {}
     for app in stack.apps:
         bindings[app.name], found = resolve_all(kube, graph, by_app.get(app.name, []), planned)
-        problems += found
-    problems += graph.cycles()
-    if problems:
-        raise Invalid(problems)
+        findings += found
+    findings += graph.cycles()
+    if findings:
+        raise Invalid(findings)
     return tuple(
         dataclasses.replace(app, stack=name, bindings=tuple(bindings[app.name]), unbind=tuple(unbind[app.name]))
         for app in stack.apps
@@ -331,9 +332,9 @@ def _remove(context: Context, request: StackRequest, record: Record) -> Outcome:
     found = _members(kube, tenant, name, record)
     warnings: list[str] = []
     nodes = {(member, tenant) for member in found}
-    problems = left_behind(kube, set() if request.force else nodes, nodes, warnings)
-    if problems:
-        raise Invalid(problems)
+    findings = left_behind(kube, set() if request.force else nodes, nodes, warnings)
+    if findings:
+        raise Invalid(findings)
     order = [[member for member in level if member in found] for level in reversed(record.get("levels", []))]
     known = {member for level in order for member in level}
     order.insert(0, sorted(found - known))

@@ -12,10 +12,11 @@ from typing import Any
 
 from ansible_collections.cloudbang.platform.plugins.module_utils import records
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.labels import KIND, STACK, TENANT
-from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.options import Invalid, Problem
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.options import Invalid
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.record_schemas import STACK as STACK_SCHEMA
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.releases import MANAGER
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.spec import canonical
+from ansible_collections.cloudbang.platform.plugins.module_utils.findings import Finding
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube.client import ApiError, Kube, KubeError
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube.kinds import Object
 from ansible_collections.cloudbang.platform.plugins.module_utils.records import Wrong
@@ -70,11 +71,11 @@ def secret_of(name: str, tenant: str, record: Record) -> Object:
         records.checked(records.parsed(plain), STACK_SCHEMA)
     except Wrong as error:
         found = f"content that cannot be recorded: {error}"
-        raise Invalid([Problem("apps", found, "a stack within these bounds")]) from error
+        raise Invalid([Finding("apps", found, "a stack within these bounds")]) from error
     data = gzip.compress(plain, mtime=0)
     if len(data) > MAX_RECORD:
         wanted = f"at most {MAX_RECORD} bytes, the limit of a stack's record"
-        raise Invalid([Problem("apps", f"{len(data)} bytes, compressed", wanted)])
+        raise Invalid([Finding("apps", f"{len(data)} bytes, compressed", wanted)])
     labels = {"app.kubernetes.io/managed-by": "cloudbang", KIND: "stack", STACK: name, TENANT: tenant}
     return {
         "apiVersion": "v1",

@@ -15,7 +15,7 @@ from typing import Any
 from ansible_collections.cloudbang.platform.plugins.module_utils import records
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model import compose
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.labels import DIGEST, KIND, PREFIX
-from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.options import Invalid, Problem
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.options import Invalid
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.parse import parse
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.releases import MANAGER
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.requests import TemplateRequest
@@ -28,6 +28,7 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.temp
     typed,
 )
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.text_files import read_text, unreadable
+from ansible_collections.cloudbang.platform.plugins.module_utils.findings import Finding
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube.client import ApiError, Kube, KubeError
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube.kinds import Object
 from ansible_collections.cloudbang.platform.plugins.module_utils.oci.layout import Image
@@ -58,7 +59,7 @@ def find(kube: Kube, name: str, version: str) -> tuple[Template, dict[str, str]]
         known = kube.find("ConfigMap", NAMESPACE, f"{KIND}=template,{TEMPLATE}={name}", metadata=True)
         versions = sorted(entry["metadata"]["labels"].get(VERSION, "") for entry in known)
         wanted = "one of " + ", ".join(versions) if versions else "a template that app_template has created"
-        raise Invalid([Problem("template", f"no version {version} of {name}", wanted)])
+        raise Invalid([Finding("template", f"no version {version} of {name}", wanted)])
     return found
 
 
@@ -76,11 +77,11 @@ def _made(kube: Kube, request: TemplateRequest) -> Template:
         where = f"stack {tenant}/{name}"
         record = stack_record.read(kube, tenant, name)
         if not record:
-            raise Invalid([Problem("stack", f"no stack {name} in tenant {tenant}", "one that app_stack has deployed")])
+            raise Invalid([Finding("stack", f"no stack {name} in tenant {tenant}", "one that app_stack has deployed")])
         definition = from_stack(record.get("spec") or {}, request.parameters or [])
-    template, problems = template_of(definition, *_named(request), parse)
+    template, findings = template_of(definition, *_named(request), parse)
     if template is None:
-        raise Invalid(problem._replace(option=f"{where}: {problem.option}") for problem in problems)
+        raise Invalid(finding.below(f"{where}: ") for finding in findings)
     return template
 
 
@@ -95,7 +96,7 @@ def _loaded(path: str) -> Any:
         return compose.bounded(yaml.safe_load(text))
     except (ValueError, yaml.YAMLError, RecursionError) as error:
         reason = " ".join(str(error).split())[:300]
-        raise Invalid([Problem("file", f"{path}: {reason}", "the YAML file of a template")]) from error
+        raise Invalid([Finding("file", f"{path}: {reason}", "the YAML file of a template")]) from error
 
 
 def _named(request: TemplateRequest) -> tuple[str, str]:
@@ -142,7 +143,7 @@ def _same(found: tuple[Template, dict[str, str]] | None, template: Template) -> 
     if found is not None and found[0].digest != template.digest:
         said = f"{template.version} of {template.name} with the digest {found[0].digest}"
         wanted = f"{template.digest}, because a version never changes: give this content another version"
-        raise Invalid([Problem("version", said, wanted)])
+        raise Invalid([Finding("version", said, wanted)])
 
 
 def _absent(context: Context, request: TemplateRequest) -> Outcome:
@@ -164,7 +165,7 @@ def _export(context: Context, request: TemplateRequest) -> Outcome:
     digests = {image: _digest(registry, source) for image, source in wanted.items() if registry is not None}
     directory = os.path.dirname(os.path.abspath(archive))
     if not os.path.isdir(directory):
-        raise Invalid([Problem("archive", f"no directory {directory}", "one that exists")])
+        raise Invalid([Finding("archive", f"no directory {directory}", "one that exists")])
     with template_archive.scratch(archive) as work:
         now = _there(archive, os.path.join(work, "now"))
         have = {image.image: image.digest for image in now.images} if now is not None else None
@@ -209,21 +210,21 @@ def _images(template: Template, local: dict[str, str], registry: Registry) -> di
         if entry.get("default") is not None
     }
     wanted: dict[str, str] = {}
-    problems = []
+    findings = []
     for number, app in enumerate(template.stack.get("apps") or []):
         where = f"template {template.name} {template.version}: stack.apps[{number}].image"
         try:
             image = str(substitute(app.get("image"), values))
         except KeyError as error:
             found = f"the parameter {error.args[0]}, which has no default"
-            problems.append(Problem(where, found, "an image that is known, or images: false"))
+            findings.append(Finding(where, found, "an image that is known, or images: false"))
             continue
         source = local.get(image, image)
         if reference(source).host != registry.host:
-            problems.append(Problem(where, source, f"an image in the registry {registry.host}, or images: false"))
+            findings.append(Finding(where, source, f"an image in the registry {registry.host}, or images: false"))
         wanted[image] = source
-    if problems:
-        raise Invalid(problems)
+    if findings:
+        raise Invalid(findings)
     return wanted
 
 
@@ -231,7 +232,7 @@ def _digest(registry: Registry, image: str) -> str:
     parts = reference(image)
     digest = registry.resolve(parts.repository, parts.digest or parts.tag)
     if digest is None:
-        raise Invalid([Problem("registry", f"no image {image} in {registry.host}", "it to exist")])
+        raise Invalid([Finding("registry", f"no image {image} in {registry.host}", "it to exist")])
     return digest
 
 
@@ -272,10 +273,10 @@ def _verified(found: Bundle, request: TemplateRequest) -> Template:
     name, version = str(content.get("name")), str(content.get("version"))
     for option, wanted, there in (("name", request.name, name), ("version", request.version, version)):
         if wanted is not None and wanted != there:
-            raise Invalid([Problem(option, f"{there} in {request.archive}", wanted)])
-    template, problems = template_of(content, name, version, parse)
+            raise Invalid([Finding(option, f"{there} in {request.archive}", wanted)])
+    template, findings = template_of(content, name, version, parse)
     if template is None:
-        raise Invalid(problem._replace(option=f"{request.archive}: {problem.option}") for problem in problems)
+        raise Invalid(finding.below(f"{request.archive}: ") for finding in findings)
     if template.digest != found.digest:
         raise BundleError(f"archive {request.archive}: found the digest {template.digest}, wanted {found.digest}")
     return template
@@ -316,9 +317,9 @@ def kept_in(found: Object) -> tuple[Template, dict[str, str]]:
         records.parsed(_text_in(data, "images")), records.mapping(records.text(4096)), "images"
     )
     name, version = str(content.get("name")), str(content.get("version"))
-    template, problems = template_of(content, name, version, parse)
+    template, findings = template_of(content, name, version, parse)
     if template is None:
-        raise records.Wrong(f"template: {problems[0]}")
+        raise records.Wrong(f"template: {findings[0]}")
     return template, images
 
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model import releases
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.labels import APP, KIND, TENANT
-from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.options import Invalid, Problem
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.options import Invalid
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.parse import parse
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.plan import KINDS as APP_KINDS
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.requests import TenantRequest
@@ -28,7 +28,7 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.tena
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.tenant_names import (
     beginning,
     covered,
-    domain_problems,
+    domain_findings,
     listed,
     reserved,
 )
@@ -47,16 +47,17 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.tena
     holders,
     managed,
     members_of,
-    namespace_problems,
+    namespace_findings,
     objects,
     ours,
     subject,
 )
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.tenant_spec import (
     Tenant,
-    name_problems,
+    name_findings,
     tenant_of,
 )
+from ansible_collections.cloudbang.platform.plugins.module_utils.findings import Finding
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube.client import (
     MERGE,
     ApiError,
@@ -110,22 +111,22 @@ def run(context: Context, request: TenantRequest) -> Outcome:
     kube, name = context.kube, request.name
     spaces = {entry["metadata"]["name"]: entry for entry in kube.find("Namespace", None, TENANT) if managed(entry)}
     space = spaces.get(name) or kube.get("Namespace", None, name)
-    problems = namespace_problems(space, "name", request.adopt)
-    if problems:
-        raise Invalid(problems)
+    findings = namespace_findings(space, "name", request.adopt)
+    if findings:
+        raise Invalid(findings)
     if request.state == "absent":
         return _remove(context, request, space, spaces)
     if space is not None and space["metadata"].get("deletionTimestamp"):
         wanted = "a namespace that is not being deleted; wait until it is gone"
-        raise Invalid([Problem("name", f"namespace {name} in state Terminating", wanted)])
+        raise Invalid([Finding("name", f"namespace {name} in state Terminating", wanted)])
     tenant = tenant_of(request)
-    problems = domain_problems(name, request.domains, spaces.values())
+    findings = domain_findings(name, request.domains, spaces.values())
     reserving = _reserving({**spaces, **({name: space} if space is not None else {})}, {*spaces, name})
     alike = _alike(kube, reserving)
     is_new = space is None or not managed(space)
-    problems += _in_the_way(name, alike) if is_new else []
-    if problems:
-        raise Invalid(problems)
+    findings += _in_the_way(name, alike) if is_new else []
+    if findings:
+        raise Invalid(findings)
     gateways = gateways_of(kube.find("Node", None, LOADBALANCER), kube.warn) if tenant.network == "isolated" else []
     wanted_objects = objects(tenant, gateways)
     live = _live(kube, name, space, wanted_objects)
@@ -170,9 +171,9 @@ def run(context: Context, request: TenantRequest) -> Outcome:
 
 def make(kube: Kube, name: str) -> None:
     """Make a tenant that is nothing but a name, as its own module does, unless there is a namespace of the name."""
-    problems = name_problems("tenant", name)
-    if problems:
-        raise Invalid(problems)
+    findings = name_findings("tenant", name)
+    if findings:
+        raise Invalid(findings)
     if kube.get("Namespace", None, name) is not None:
         return
     outcome = run(Context(kube), parse("tenant", {"name": name}))
@@ -209,11 +210,11 @@ def _alike(kube: Kube, reserving: Iterable[Change]) -> list[tuple[str, str, str]
     return found
 
 
-def _in_the_way(name: str, alike: Iterable[tuple[str, str, str]]) -> list[Problem]:
+def _in_the_way(name: str, alike: Iterable[tuple[str, str, str]]) -> list[Finding]:
     """Return what keeps a namespace from becoming a tenant: names in it, or in others, that mean two objects."""
     wanted = "another name for the tenant, or for that object"
     return [
-        Problem(
+        Finding(
             "name",
             f"{what} of tenant {tenant}, which the gateway would mistake for one of {tenant}-{start[:-1]}",
             wanted,
@@ -422,7 +423,7 @@ def _carry_out(
     changes: list[Change],
     outcome: Outcome,
     reserved_by: int = 0,
-    late: Callable[[], list[Problem]] = list,
+    late: Callable[[], list[Finding]] = list,
 ) -> None:
     """Make the changes; what goes wrong is put into the outcome, with what had been done by then.
 
@@ -430,10 +431,10 @@ def _carry_out(
     """
     for number, change in enumerate(changes):
         try:
-            problems = late() if reserved_by and number == reserved_by else []
-            if problems:
+            findings = late() if reserved_by and number == reserved_by else []
+            if findings:
                 outcome.changed, outcome.values["changes"] = True, [str(entry) for entry in changes[:number]]
-                outcome.fail(f"tenant: {name}: {'; '.join(map(str, problems))}")
+                outcome.fail(f"tenant: {name}: {'; '.join(map(str, findings))}")
                 return
             _make(kube, name, change)
         except KubeError as error:
@@ -489,7 +490,7 @@ def _remove(context: Context, request: TenantRequest, space: Object | None, spac
         found = _kept(kube, name)
         if found and not request.force:
             wanted = "a tenant without apps and volumes, or force: true to delete them"
-            raise Invalid([Problem("state", f"{'; '.join(found)} in tenant {name}", wanted)])
+            raise Invalid([Finding("state", f"{'; '.join(found)} in tenant {name}", wanted)])
         changes.append(Change("removed", "Namespace", name, {**_view(space), "contains": found}, {}, None))
     flow = kube.get("FlowSchema", None, flow_name(name))
     if flow is not None and ours(flow):

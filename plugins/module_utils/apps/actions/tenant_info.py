@@ -89,29 +89,29 @@ def describe(
     members = members_of(own["RoleBinding"])
     usage = usage_of(own["Pod"])
     apps = sorted({entry["metadata"]["labels"][APP] for entry in own["app"]})
-    problems = [f"it is being deleted, blocked by: {text}" for text in holders(space)]
-    problems += _quota_problems("quota", quota)
-    problems += _quota_problems("objects", objects)
+    findings = [f"it is being deleted, blocked by: {text}" for text in holders(space)]
+    findings += _quota_findings("quota", quota)
+    findings += _quota_findings("objects", objects)
     foreigners = [("RoleBinding", entry) for entry in own["RoleBinding"] if not ours(entry)]
-    problems += foreign([*foreigners, *((kind, entry) for kind in ("Role", "Secret") for entry in own[kind])])
+    findings += foreign([*foreigners, *((kind, entry) for kind in ("Role", "Secret") for entry in own[kind])])
     if labels.get(NETWORK) == "isolated" and policy is None:
-        problems.append("network: found no NetworkPolicy, wanted isolation")
+        findings.append("network: found no NetworkPolicy, wanted isolation")
     if policy is not None and gateways is not None and addresses != gateways:
-        problems.append(f"network: allows {_text(addresses)} as the gateway, wanted {_text(gateways)}")
+        findings.append(f"network: allows {_text(addresses)} as the gateway, wanted {_text(gateways)}")
     if tenants is not None:
-        problems += [
+        findings += [
             f"peers: {peer} is not a tenant; one that is created with that name would have access"
             for peer in peers
             if peer not in tenants
         ]
     accounts = {entry["metadata"]["name"] for entry in own["ServiceAccount"]}
-    problems += [
+    findings += [
         f"members: found no service account {member.name}, wanted one for the {member.role}"
         for member in members
         if member.kind == "service_account" and member.name not in accounts
     ]
-    if problems and not space["metadata"].get("deletionTimestamp"):
-        problems = [f"{text}; run the tenant's task again" if "wanted" in text else text for text in problems]
+    if findings and not space["metadata"].get("deletionTimestamp"):
+        findings = [f"{text}; run the tenant's task again" if "wanted" in text else text for text in findings]
     return {
         "name": name,
         "status": (space.get("status") or {}).get("phase", "Active"),
@@ -125,7 +125,7 @@ def describe(
         "limits": _limits(own["LimitRange"]),
         "apps": len(apps),
         "usage": {app: usage.get(app, _written(Decimal(0), Decimal(0), 0)) for app in apps},
-        "problems": problems,
+        "problems": findings,
     }
 
 
@@ -167,15 +167,15 @@ def _amounts(quotas: list[Object]) -> dict[str, dict[str, str | None]]:
     }
 
 
-def _quota_problems(option: str, quota: dict[str, dict[str, str | None]]) -> list[str]:
-    problems = []
+def _quota_findings(option: str, quota: dict[str, dict[str, str | None]]) -> list[str]:
+    findings = []
     for name, amounts in quota.items():
         hard, used = (quantity(amounts[key] or "") for key in ("hard", "used"))
         if hard is not None and used is not None and used > 0 and used >= hard * FULL:
-            problems.append(f"{option}.{name}: {amounts['used']} of {amounts['hard']} used")
+            findings.append(f"{option}.{name}: {amounts['used']} of {amounts['hard']} used")
         elif used is None:
-            problems.append(f"{option}.{name}: not counted yet")
-    return problems
+            findings.append(f"{option}.{name}: not counted yet")
+    return findings
 
 
 def _limits(ranges: list[Object]) -> dict[str, dict[str, str]]:

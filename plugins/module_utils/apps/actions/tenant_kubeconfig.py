@@ -24,7 +24,7 @@ except ImportError as import_error:
 
 from ansible_collections.cloudbang.platform.plugins.module_utils import atomic
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.labels import KIND, PREFIX
-from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.options import Invalid, Problem
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.options import Invalid
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.releases import timestamp
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.requests import KubeconfigRequest
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.tenant_objects import (
@@ -33,6 +33,7 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.tena
     members_of,
 )
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.tenant_spec import seconds_of
+from ansible_collections.cloudbang.platform.plugins.module_utils.findings import Finding
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube.client import (
     MERGE,
     ConfigError,
@@ -111,22 +112,22 @@ def _refuse_path(where: str) -> None:
     """Raise Invalid unless a file can be put there."""
     directory = os.path.dirname(os.path.abspath(where))
     if not os.path.isdir(directory):
-        raise Invalid([Problem("path", f"no directory {directory}", "it to exist")])
+        raise Invalid([Finding("path", f"no directory {directory}", "it to exist")])
     if not os.access(directory, os.W_OK | os.X_OK):
-        raise Invalid([Problem("path", f"directory {directory}, which this user cannot write", "one it can")])
+        raise Invalid([Finding("path", f"directory {directory}, which this user cannot write", "one it can")])
 
 
-def _missing(kube: Kube, request: KubeconfigRequest) -> Problem | None:
+def _missing(kube: Kube, request: KubeconfigRequest) -> Finding | None:
     """Return that there is no such tenant or member, None when there is."""
     name, member, kind = request.tenant, request.member, request.kind
     if kube.get("Namespace", None, name) is None:
-        return Problem("tenant", f"no tenant {name}", "one that exists")
+        return Finding("tenant", f"no tenant {name}", "one that exists")
     members = members_of(kube.find("RoleBinding", name, f"{KIND}=tenant"))
     known = [entry.name for entry in members if entry.kind == kind]
     if member in known:
         return None
     wanted = f"one of {', '.join(known)}" if known else f"a member, but {name} has no {kind}"
-    return Problem("member", f"no {kind} {member} in tenant {name}", wanted)
+    return Finding("member", f"no {kind} {member} in tenant {name}", wanted)
 
 
 def _read(where: str) -> Object | None:
@@ -140,10 +141,10 @@ def _read(where: str) -> Object | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise Invalid([Problem("path", f"{where}: {error.strerror}", "a file that this user can read")]) from error
+        raise Invalid([Finding("path", f"{where}: {error.strerror}", "a file that this user can read")]) from error
     except (yaml.YAMLError, ValueError, TypeError, LookupError):
         pass
-    raise Invalid([Problem("path", f"{where}, a file that this module did not write", "a path that is free")])
+    raise Invalid([Finding("path", f"{where}, a file that this module did not write", "a path that is free")])
 
 
 def _kubeconfig(kube: Kube, request: KubeconfigRequest, user: dict[str, str]) -> Object:

@@ -13,9 +13,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from ansible_collections.cloudbang.platform.plugins.module_utils.findings import Finding
 from ansible_collections.cloudbang.platform.plugins.module_utils.texts import shown
 
-from .options import Checker, Problem
+from .options import Checker
 from .release_spec import Node, Process, ReleasedBinding, ReleaseSpec, ToTarget
 from .spec import ENV_NAME, SERVICE_LABEL, Content, content_of, fingerprint, names
 
@@ -86,18 +87,18 @@ def with_bindings(
     return replace(spec, bindings=tuple(sorted(released, key=lambda one: one.key))), contents
 
 
-def clashes(where: str, spec: ReleaseSpec) -> list[Problem]:
+def clashes(where: str, spec: ReleaseSpec) -> list[Finding]:
     """Return the names of environment that a release has from two sources."""
-    problems = []
+    findings = []
     sources = dict.fromkeys([*spec.env, *spec.secret_env], "the app's own env")
     for binding in spec.bindings:
         label = f"the binding to {binding.tenant}/{binding.target}"
         for name in sorted({*binding.env, *binding.secret_env}):
             if name in sources:
                 found = f"{name} from {label} and from {sources[name]}"
-                problems.append(Problem(where, found, "it from one of them: give the binding another prefix"))
+                findings.append(Finding(where, found, "it from one of them: give the binding another prefix"))
             sources.setdefault(name, label)
-    return problems
+    return findings
 
 
 def cycle(start: Node, follow: Callable[[Node], Iterable[Node]]) -> list[Node] | None:
@@ -116,15 +117,15 @@ def cycle(start: Node, follow: Callable[[Node], Iterable[Node]]) -> list[Node] |
     return None
 
 
-def parse_binding(values: dict[str, Any], where: str, source: Node) -> tuple[WantedBinding, list[Problem]]:
+def parse_binding(values: dict[str, Any], where: str, source: Node) -> tuple[WantedBinding, list[Finding]]:
     """Return the binding that the checked options of one of an app make, and what is wrong with it."""
     checker = Checker(where)
     target, tenant = values.get("target"), values.get("target_tenant") or source[1]
     if target is not None:
         found = names(target, tenant)
         renamed = {"name": "target", "tenant": "target_tenant"}
-        checker.problems += [
-            entry._replace(option=checker.where + renamed[entry.option]) for entry in found if entry.found != "nothing"
+        checker.findings += [
+            entry.at(checker.where + renamed[entry.where]) for entry in found if entry.found != "nothing"
         ]
         if (target, tenant) == source:
             checker.wrong("target", target, "another app")
@@ -171,12 +172,12 @@ def parse_binding(values: dict[str, Any], where: str, source: Node) -> tuple[Wan
         scheme=values["scheme"],
         **given,
     )
-    return wanted_binding, checker.problems
+    return wanted_binding, checker.findings
 
 
 def resolve(
     wanted: WantedBinding, target_spec: ReleaseSpec, target_env: Mapping[str, str]
-) -> tuple[Binding | None, list[Problem]]:
+) -> tuple[Binding | None, list[Finding]]:
     """Return the binding that is wanted of a target, whose spec and environment are given."""
     checker = Checker(wanted.where)
     target, tenant = wanted.node
@@ -188,8 +189,8 @@ def resolve(
         else:
             known_names = "one of " + ", ".join(sorted(target_env)) if target_env else "a target with env or secret_env"
             checker.wrong(f"credentials_from.{name}", source, known_names)
-    if process is None or checker.problems:
-        return None, checker.problems
+    if process is None or checker.findings:
+        return None, checker.findings
     ports = {port.name: str(port.port) for port in process.ports}
     first = process.tcp or process.ports[0]
     host, number = f"{service}.{tenant}.svc", str(first.port)
@@ -209,7 +210,7 @@ def resolve(
             checker.wrong("credentials", name, f"another name, because {variable} has another value")
         secret_env[variable] = value
     binding = Binding(*wanted.key, env, secret_env)
-    return (None if checker.problems else binding), checker.problems
+    return (None if checker.findings else binding), checker.findings
 
 
 def _mapped(
@@ -219,7 +220,7 @@ def _mapped(
     known: dict[str, str],
     ports: dict[str, str],
     secret: dict[str, str],
-) -> tuple[Binding | None, list[Problem]]:
+) -> tuple[Binding | None, list[Finding]]:
     env: dict[str, str] = {}
     secret_env: dict[str, str] = {}
     for name, source in mapping.items():
@@ -231,7 +232,7 @@ def _mapped(
         else:
             env[name] = ports[rest] if kind == "ports" else known[kind]
     binding = Binding(*wanted.key, env, secret_env)
-    return (None if checker.problems else binding), checker.problems
+    return (None if checker.findings else binding), checker.findings
 
 
 def _service(checker: Checker, binding: WantedBinding, spec: ReleaseSpec) -> tuple[Process | None, str]:
@@ -262,14 +263,14 @@ def described(path: Iterable[Node]) -> str:
     return " -> ".join(f"{tenant}/{name}" for name, tenant in path)
 
 
-def found_twice(bindings: Iterable[WantedBinding]) -> list[Problem]:
+def found_twice(bindings: Iterable[WantedBinding]) -> list[Finding]:
     """Return which bindings of an app are to a target that another one of it has too."""
     seen: dict[Node, str] = {}
-    problems = []
+    findings = []
     for binding in bindings:
         where = f"{binding.where}.target"
         if binding.node in seen:
             found = shown(f"{binding.tenant}/{binding.target}")
-            problems.append(Problem(where, found, f"each target once, {seen[binding.node]} has it"))
+            findings.append(Finding(where, found, f"each target once, {seen[binding.node]} has it"))
         seen.setdefault(binding.node, where)
-    return problems
+    return findings

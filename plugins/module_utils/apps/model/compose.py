@@ -17,10 +17,10 @@ from decimal import Decimal
 from functools import cache
 from typing import Any
 
+from ansible_collections.cloudbang.platform.plugins.module_utils.findings import Finding
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube.quantities import quantity
 from ansible_collections.cloudbang.platform.plugins.module_utils.texts import shown
 
-from .options import Problem
 from .spec import ENV_NAME, SERVICE_LABEL
 from .text_files import unreadable
 
@@ -90,13 +90,13 @@ def _loader() -> Any:
     return Loader
 
 
-def load(text: str, where: str) -> tuple[Any, list[Problem]]:
+def load(text: str, where: str) -> tuple[Any, list[Finding]]:
     """Return what a YAML text says, as JSON types, or the problem."""
     import yaml
 
     wanted = "the YAML of a docker compose file"
     if len(text) > MAX_SIZE:
-        return None, [Problem(where, f"{len(text)} characters", f"at most {MAX_SIZE}")]
+        return None, [Finding(where, f"{len(text)} characters", f"at most {MAX_SIZE}")]
     try:
         found = yaml.load(text, Loader=_loader())
         return bounded(found), []
@@ -106,7 +106,7 @@ def load(text: str, where: str) -> tuple[Any, list[Problem]]:
         reason = getattr(error, "problem", None) or (
             "it is nested too deep" if isinstance(error, RecursionError) else error
         )
-        return None, [Problem(where, f"{' '.join(str(reason).split())[:200]}{place}", wanted)]
+        return None, [Finding(where, f"{' '.join(str(reason).split())[:200]}{place}", wanted)]
 
 
 def bounded(value: Any) -> Any:
@@ -141,24 +141,24 @@ def convert(
     directory: str | None = None,
     variables: Mapping[str, Any] | None = None,
     secret_variables: Mapping[str, Any] | None = None,
-) -> tuple[dict[str, Any], list[str], list[Problem]]:
+) -> tuple[dict[str, Any], list[str], list[Finding]]:
     """Return the spec of a stack that a compose file (its text, or what is in it) describes, warnings and problems.
 
     directory is where the paths in it start; without one, only absolute paths are read.
     """
-    problems: list[Problem] = []
+    findings: list[Finding] = []
     if isinstance(content, str):
-        content, problems = load(content, where)
+        content, findings = load(content, where)
     else:
         try:
             content = bounded(content)
         except (ValueError, RecursionError) as error:
-            problems = [Problem(where, str(error), "what is in a docker compose file")]
-    if problems:
-        return {}, [], problems
+            findings = [Finding(where, str(error), "what is in a docker compose file")]
+    if findings:
+        return {}, [], findings
     known = {**(variables or {}), **(secret_variables or {})}
     reading = _Reading(where, read, directory, known, set(secret_variables or {}))
-    return reading.stack(content), reading.warnings, reading.problems
+    return reading.stack(content), reading.warnings, reading.findings
 
 
 class _Reading:
@@ -170,20 +170,20 @@ class _Reading:
         self.where, self.read, self.directory = where, read, directory
         self.variables = {name: _plain_text(value) for name, value in variables.items()}
         self.secret = secret
-        self.problems: list[Problem] = []
+        self.findings: list[Finding] = []
         self.warnings: list[str] = []
         self.top: dict[str, Any] = {}
 
     def wrong(self, place: str, found: Any, wanted: str) -> None:
-        self.problems.append(Problem(f"{self.where}: {place}" if place else self.where, shown(found), wanted))
+        self.findings.append(Finding(f"{self.where}: {place}" if place else self.where, shown(found), wanted))
 
     def tell(self, place: str, found: str, wanted: str) -> None:
-        self.problems.append(Problem(f"{self.where}: {place}", found, wanted))
+        self.findings.append(Finding(f"{self.where}: {place}", found, wanted))
 
     def unsupported(self, place: str, name: str, names: tuple[str, ...]) -> None:
         found = f"{name}, which is not supported here"
         at = f"{self.where}: {place}.{name}" if place else f"{self.where}: {name}"
-        self.problems.append(Problem(at, found, "only " + ", ".join(names)))
+        self.findings.append(Finding(at, found, "only " + ", ".join(names)))
 
     def mapping(self, place: str, given: Any, names: tuple[str, ...] | None = None) -> dict[str, Any]:
         """Return a mapping without its extensions, and tell the keys that are not among the names."""
@@ -204,7 +204,7 @@ class _Reading:
             ways = ("file", "content", "environment")
             self.top[kind] = {name: self.mapping(f"{kind}.{name}", entry, ways) for name, entry in entries.items()}
         services = self.mapping("services", self.top.get("services"))
-        if not services and not self.problems:
+        if not services and not self.findings:
             self.wrong("services", services, "at least one service")
         ended = self.ended(services)
         apps = []
@@ -394,7 +394,7 @@ class _Reading:
             if required:
                 self.tell(place, f"no file {path}", "it to exist")
         except (OSError, ValueError) as error:
-            self.problems.append(unreadable(f"{self.where}: {place}", path, error, "a text file"))
+            self.findings.append(unreadable(f"{self.where}: {place}", path, error, "a text file"))
         return None
 
     def ports(self, place: str, service: dict[str, Any]) -> list[dict[str, Any]]:

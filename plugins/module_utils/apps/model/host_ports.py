@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
-from .options import Invalid, Problem
+from ansible_collections.cloudbang.platform.plugins.module_utils.findings import Finding
+
+from .options import Invalid
 
 
 class Ports:
@@ -21,7 +23,7 @@ class Ports:
             number = next((port for port in range(low, high + 1) if port not in self._by_number), None)
             if number is None:
                 found = f"{low}-{high}, of which every port is taken"
-                raise Invalid([Problem("host_ports", found, "a range with a free port, or fewer instances")])
+                raise Invalid([Finding("host_ports", found, "a range with a free port, or fewer instances")])
             self._by_number[number] = holder
             self.by_holder[holder] = number
         return self.by_holder[holder]

@@ -11,9 +11,10 @@ import copy
 import os
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from ansible_collections.cloudbang.platform.plugins.module_utils.errors import PlatformError
+from ansible_collections.cloudbang.platform.plugins.module_utils.findings import Finding
 from ansible_collections.cloudbang.platform.plugins.module_utils.texts import shown
 
 from .arguments import Arguments
@@ -23,23 +24,12 @@ TRUE = ("yes", "true", "on", "1", "y", "t")
 FALSE = ("no", "false", "off", "0", "n", "f")
 
 
-class Problem(NamedTuple):
-    """One thing that is wrong with what the task asks for."""
-
-    option: str
-    found: str
-    wanted: str
-
-    def __str__(self) -> str:
-        return f"{self.option}: found {self.found}, wanted {self.wanted}"
-
-
 class Invalid(PlatformError):
     """What the task asks for cannot be done; `problems` is the whole list."""
 
-    def __init__(self, problems: Iterable[Problem]) -> None:
-        self.problems = list(problems)
-        super().__init__("; ".join(str(problem) for problem in self.problems))
+    def __init__(self, findings: Iterable[Finding]) -> None:
+        self.findings = list(findings)
+        super().__init__("; ".join(str(finding) for finding in self.findings))
 
 
 def plain(value: Any) -> Any:
@@ -93,59 +83,59 @@ def _converted(value: Any, kind: str) -> Any:
     raise ValueError(kind)
 
 
-def check(options: Arguments, given: Any, where: str = "") -> tuple[dict[str, Any], list[Problem]]:
+def check(options: Arguments, given: Any, where: str = "") -> tuple[dict[str, Any], list[Finding]]:
     """Check names, types and choices of the given options against their table and fill in the defaults.
 
     Returns every option of the table (None when not given and without default) and the problems found.
     """
     values: dict[str, Any] = {}
-    problems: list[Problem] = []
+    findings: list[Finding] = []
     if not isinstance(given, dict):
-        return values, [Problem(where or "options", shown(given), "a mapping of " + ", ".join(sorted(options)))]
+        return values, [Finding(where or "options", shown(given), "a mapping of " + ", ".join(sorted(options)))]
     prefix = where + "." if where else ""
     for name in sorted(set(given) - set(options)):
-        problems.append(Problem(prefix + name, "an unknown option", "one of " + ", ".join(sorted(options))))
+        findings.append(Finding(prefix + name, "an unknown option", "one of " + ", ".join(sorted(options))))
     for name, option in options.items():
         value = given.get(name)
         if value is None:
             values[name] = copy.deepcopy(option.get("default"))
             if option.get("required"):
-                problems.append(Problem(prefix + name, "nothing", _WANTED.get(option["type"], "a value")))
+                findings.append(Finding(prefix + name, "nothing", _WANTED.get(option["type"], "a value")))
             continue
         values[name], found = _value(option, value, prefix + name)
-        problems += found
-    return values, problems
+        findings += found
+    return values, findings
 
 
-def _value(option: dict[str, Any], value: Any, where: str) -> tuple[Any, list[Problem]]:
+def _value(option: dict[str, Any], value: Any, where: str) -> tuple[Any, list[Finding]]:
     kind = option["type"]
     secret = bool(option.get("no_log"))
     try:
         value = _converted(value, kind)
     except ValueError:
-        return None, [Problem(where, shown(value, secret), _WANTED[kind])]
+        return None, [Finding(where, shown(value, secret), _WANTED[kind])]
     if isinstance(value, str) and not encodable(value):
-        return None, [Problem(where, shown("bytes that are not UTF-8", secret), "UTF-8 text")]
+        return None, [Finding(where, shown("bytes that are not UTF-8", secret), "UTF-8 text")]
     if "choices" in option and value not in option["choices"]:
-        return None, [Problem(where, shown(value, secret), "one of " + ", ".join(option["choices"]))]
+        return None, [Finding(where, shown(value, secret), "one of " + ", ".join(option["choices"]))]
     if kind == "dict" and "options" in option:
         return check(option["options"], value, where)
     if kind != "list":
         return value, []
     entries: list[Any] = []
-    problems: list[Problem] = []
+    findings: list[Finding] = []
     element = {"type": option.get("elements", "raw"), "no_log": secret}
     if "options" in option:
         element["options"] = option["options"]
     for number, entry in enumerate(value):
         if entry is None:
-            converted, found = None, [Problem(f"{where}[{number}]", "nothing", _WANTED.get(element["type"], "a value"))]
+            converted, found = None, [Finding(f"{where}[{number}]", "nothing", _WANTED.get(element["type"], "a value"))]
         else:
             converted, found = _value(element, entry, f"{where}[{number}]")
-        problems += found
+        findings += found
         if element["type"] == "dict" or not found:
             entries.append(converted if converted is not None else {})
-    return entries, problems
+    return entries, findings
 
 
 def encodable(text: str) -> bool:
@@ -157,13 +147,13 @@ def encodable(text: str) -> bool:
     return True
 
 
-def unsaid(known: list[Problem], found: Iterable[Problem]) -> list[Problem]:
+def unsaid(known: list[Finding], found: Iterable[Finding]) -> list[Finding]:
     """Return the problems that do not follow from a known one at the same option or around it."""
     return [
-        problem
-        for problem in found
+        finding
+        for finding in found
         if not any(
-            problem.option == entry.option or problem.option.startswith((entry.option + ".", entry.option + "["))
+            finding.where == entry.where or finding.where.startswith((entry.where + ".", entry.where + "["))
             for entry in known
         )
     ]
@@ -174,10 +164,10 @@ class Checker:
 
     def __init__(self, where: str) -> None:
         self.where = where + "." if where else ""
-        self.problems: list[Problem] = []
+        self.findings: list[Finding] = []
 
     def wrong(self, option: str, found: Any, wanted: str, secret: bool = False) -> None:
-        self.problems.append(Problem(self.where + option, shown(found, secret), wanted))
+        self.findings.append(Finding(self.where + option, shown(found, secret), wanted))
 
     def between(self, option: str, value: int | None, low: int, high: int) -> None:
         if value is not None and not low <= value <= high:

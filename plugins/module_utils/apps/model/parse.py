@@ -9,11 +9,12 @@ from collections.abc import Callable
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from ansible_collections.cloudbang.platform.plugins.module_utils.findings import Finding
 from ansible_collections.cloudbang.platform.plugins.module_utils.texts import shown
 
 from .arguments import APP, AUTH, AUTOSCALE, LISTS, arguments
 from .bindings import WantedBinding, found_twice, parse_binding
-from .options import FALSE, Checker, Invalid, Problem, check, plain, unsaid
+from .options import FALSE, Checker, Invalid, check, plain, unsaid
 from .requests import (
     BindRequest,
     Compose,
@@ -35,7 +36,7 @@ from .routes_spec import parse_route, shorthand
 from .spec import MAX_REPLICAS, App, AppChecker, names, parse_app
 from .stack_spec import parse_stack
 from .template_spec import parse_template
-from .tenant_spec import info_problems, kubeconfig_problems, tenant_problems
+from .tenant_spec import info_findings, kubeconfig_findings, tenant_findings
 
 Values = dict[str, Any]
 if TYPE_CHECKING:
@@ -53,24 +54,24 @@ def parse(module: str, given: dict[str, Any]) -> Any:
     """
     given = written_out(module, plain(given))
     listed = module in LISTS and isinstance(given.get(LISTS[module][0]), list)
-    values, problems = check(arguments(module), given)
+    values, findings = check(arguments(module), given)
     timeouts = Checker("")
     for option, low in (("timeout", 1), ("request_timeout", 1), ("log_lines", 0)):
         timeouts.between(option, values.get(option), low, 86400)
-    problems += timeouts.problems
+    findings += timeouts.findings
     if listed:
-        problems += _listed(module, values, problems)
+        findings += _listed(module, values, findings)
     request: Any
     if module == "app":
-        request = _deploy(values, problems, listed)
+        request = _deploy(values, findings, listed)
     elif listed:
-        request = _entries(module, values, problems)
+        request = _entries(module, values, findings)
     else:
         request, found = _PARSERS[module](values)
-        found = unsaid(problems, found)
-        problems += [problem for problem in found if not _reported(problem, problems)]
-    if problems:
-        raise Invalid(problems)
+        found = unsaid(findings, found)
+        findings += [finding for finding in found if not _reported(finding, findings)]
+    if findings:
+        raise Invalid(findings)
     return request
 
 
@@ -107,18 +108,18 @@ def spread(module: str, given: dict[str, Any]) -> dict[str, Any]:
     return {**{key: value for key, value in given.items() if key not in shared}, option: entries}
 
 
-def _listed(module: str, values: dict[str, Any], problems: list[Problem]) -> list[Problem]:
+def _listed(module: str, values: dict[str, Any], findings: list[Finding]) -> list[Finding]:
     """Return what is wrong with the list of a task as a whole."""
     option = LISTS[module][0]
-    found: list[Problem] = []
+    found: list[Finding] = []
     if values.get("name") is not None:
-        found.append(Problem("name", shown(values["name"]), f"either name or {option}"))
-    if not values[option] and not problems and not found:
-        found.append(Problem(option, "[]", f"at least one {option[:-1]}"))
+        found.append(Finding("name", shown(values["name"]), f"either name or {option}"))
+    if not values[option] and not findings and not found:
+        found.append(Finding(option, "[]", f"at least one {option[:-1]}"))
     return found
 
 
-def _entries(module: str, values: Values, problems: list[Problem]) -> list[tuple[str, Any]]:
+def _entries(module: str, values: Values, findings: list[Finding]) -> list[tuple[str, Any]]:
     """Return the places and requests of the entries of a task's list, and add what is wrong with each."""
     option = LISTS[module][0]
     entries: list[tuple[str, Any]] = []
@@ -128,30 +129,30 @@ def _entries(module: str, values: Values, problems: list[Problem]) -> list[tuple
         if not entry:
             continue
         request, wrong = _PARSERS[module]({**values, **entry})
-        found = [problem._replace(option=f"{where}.{problem.option}") for problem in wrong]
-        problems += [problem for problem in unsaid(problems, found) if not _reported(problem, problems)]
+        found = [finding.below(f"{where}.") for finding in wrong]
+        findings += [finding for finding in unsaid(findings, found) if not _reported(finding, findings)]
         key = (entry.get("tenant"), entry.get("name") or entry.get("app"))
         if key[1] is not None and key in seen:
-            problems.append(Problem(f"{where}.name", shown(key[1]), f"each {option[:-1]} once"))
+            findings.append(Finding(f"{where}.name", shown(key[1]), f"each {option[:-1]} once"))
         seen.add(key)
         entries.append((where, request))
     return entries
 
 
-def _deploy(values: Values, problems: list[Problem], listed: bool) -> DeployRequest:
-    apps = _apps(values, problems, listed)
+def _deploy(values: Values, findings: list[Finding], listed: bool) -> DeployRequest:
+    apps = _apps(values, findings, listed)
     if not values.get("wait", True):
         for app in apps:
             if app.strategy == "blue_green" and app.image:
                 wanted = "true, because it switches after the wait"
-                problems.append(Problem("wait", f"false, and app {app.key} is blue_green", wanted))
+                findings.append(Finding("wait", f"false, and app {app.key} is blue_green", wanted))
     return DeployRequest(tuple(apps), _filled(Rollout, values))
 
 
-def _apps(values: dict[str, Any], problems: list[Problem], listed: bool) -> list[App]:
+def _apps(values: dict[str, Any], findings: list[Finding], listed: bool) -> list[App]:
     """Return the apps of a task and add what is wrong with each, and with them together."""
     entries = values.get("apps") or [] if listed else [{key: values.get(key) for key in APP}]
-    broken = {problem.option.split(".")[0] for problem in problems}
+    broken = {finding.where.split(".")[0] for finding in findings}
     apps: list[App] = []
     seen: dict[str, str] = {}
     domains: dict[str, str] = {}
@@ -160,24 +161,24 @@ def _apps(values: dict[str, Any], problems: list[Problem], listed: bool) -> list
         if not entry:
             continue
         app, found = parse_app(entry, where)
-        problems += [problem for problem in found if problem not in problems and not _reported(problem, problems)]
+        findings += [finding for finding in found if finding not in findings and not _reported(finding, findings)]
         if app is None or where in broken:
             continue
         if app.key in seen:
-            problems.append(Problem(f"{where}.name", shown(app.key), "each app of a tenant once"))
+            findings.append(Finding(f"{where}.name", shown(app.key), "each app of a tenant once"))
         seen[app.key] = where
         for domain in app.domains:
             if domain in domains:
                 wanted = f"it at one app only, {domains[domain]} has it"
-                problems.append(Problem(f"{where}.domains", shown(domain), wanted))
+                findings.append(Finding(f"{where}.domains", shown(domain), wanted))
             domains.setdefault(domain, app.key)
         apps.append(app)
     return apps
 
 
-def _reported(problem: Problem, problems: list[Problem]) -> bool:
+def _reported(finding: Finding, findings: list[Finding]) -> bool:
     """Say whether the option of a follow-up problem, or an option inside it, is in the list already."""
-    return any(known.option == problem.option or known.option.startswith(problem.option + ".") for known in problems)
+    return any(known.where == finding.where or known.where.startswith(finding.where + ".") for known in findings)
 
 
 def _filled(kind: type[Request], values: Values, **more: Any) -> Request:
@@ -191,19 +192,19 @@ def _named(values: Values) -> AppChecker:
     checker = AppChecker("")
     # That a required option is missing is known already.
     found = names(values.get("name"), values.get("tenant"))
-    checker.problems += [problem for problem in found if problem.found != "nothing"]
+    checker.findings += [finding for finding in found if finding.found != "nothing"]
     return checker
 
 
-def _info(values: Values) -> tuple[InfoRequest, list[Problem]]:
+def _info(values: Values) -> tuple[InfoRequest, list[Finding]]:
     request = _filled(InfoRequest, values)
     if request.name is None and request.tenant is None:
         return request, []
     found = names(request.name, request.tenant)
-    return request, [problem for problem in found if problem.found != "nothing" or problem.option == "tenant"]
+    return request, [finding for finding in found if finding.found != "nothing" or finding.where == "tenant"]
 
 
-def _release(values: Values) -> tuple[ReleaseRequest, list[Problem]]:
+def _release(values: Values) -> tuple[ReleaseRequest, list[Finding]]:
     checker = _named(values)
     version = values.get("version")
     if version is not None and version != "last_good" and not re.match(r"v?[1-9][0-9]*\Z", version):
@@ -217,18 +218,18 @@ def _release(values: Values) -> tuple[ReleaseRequest, list[Problem]]:
     if values.get("state") != "promote":
         for option in named_ones:
             checker.wrong(option, origin[option], "state: promote beside it")
-        return request, checker.problems
-    for problem in names(origin["from_app"] or "app", origin["from_tenant"] or "tenant"):
-        checker.problems.append(problem._replace(option=f"from_{'app' if problem.option == 'name' else 'tenant'}"))
+        return request, checker.findings
+    for finding in names(origin["from_app"] or "app", origin["from_tenant"] or "tenant"):
+        checker.findings.append(finding.at(f"from_{'app' if finding.where == 'name' else 'tenant'}"))
     if not named_ones:
         checker.wrong("from_tenant", None, "the tenant to take the release from, or the app in from_app")
     elif all(origin[option] == own[option] for option in named_ones):
         for option in named_ones:
             checker.wrong(option, origin[option], f"another {option[5:]} than the one to promote to")
-    return request, checker.problems
+    return request, checker.findings
 
 
-def _scale(values: Values) -> tuple[ScaleRequest, list[Problem]]:
+def _scale(values: Values) -> tuple[ScaleRequest, list[Finding]]:
     checker = _named(values)
     process, several = values.get("process"), values.get("processes")
     counts: dict[str, int] = {}
@@ -243,7 +244,7 @@ def _scale(values: Values) -> tuple[ScaleRequest, list[Problem]]:
             checker.wrong("processes", several, "the replicas of each process, such as {web: 4, worker: 2}")
         for name, count in several.items():
             entry, found = check({name: {"type": "int", "required": True}}, {name: count}, "processes")
-            checker.problems += found
+            checker.findings += found
             checker.between(f"processes.{name}", entry[name], 0, MAX_REPLICAS)
             counts[name] = entry[name]
     host_ports = checker.port_range("host_ports", values["host_ports"])
@@ -254,7 +255,7 @@ def _scale(values: Values) -> tuple[ScaleRequest, list[Problem]]:
     if resources is not None:
         resources = checker.resources("resources", resources)
     given = (values.get("replicas"), several, autoscale, resources)
-    if all(value is None for value in given) and not checker.problems:
+    if all(value is None for value in given) and not checker.findings:
         checker.wrong("replicas", None, "replicas, processes, autoscale or resources")
     request = _filled(
         ScaleRequest,
@@ -266,7 +267,7 @@ def _scale(values: Values) -> tuple[ScaleRequest, list[Problem]]:
         host_ports=host_ports,
         rollout=Rollout(values["wait"], values["timeout"], "keep"),
     )
-    return request, checker.problems
+    return request, checker.findings
 
 
 def _autoscale(checker: AppChecker, given: Any) -> dict[str, int] | bool | None:
@@ -277,8 +278,8 @@ def _autoscale(checker: AppChecker, given: Any) -> dict[str, int] | bool | None:
         return False
     values, found = check(AUTOSCALE, given if isinstance(given, dict) else {}, "autoscale")
     if not isinstance(given, dict):
-        found = [Problem("autoscale", shown(given), "false, or a mapping of min, max, cpu and memory")]
-    checker.problems += found
+        found = [Finding("autoscale", shown(given), "false, or a mapping of min, max, cpu and memory")]
+    checker.findings += found
     if found:
         return None
     checker.between("autoscale.max", values["max"], 1, MAX_REPLICAS)
@@ -290,7 +291,7 @@ def _autoscale(checker: AppChecker, given: Any) -> dict[str, int] | bool | None:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _bind(values: Values) -> tuple[BindRequest, list[Problem]]:
+def _bind(values: Values) -> tuple[BindRequest, list[Finding]]:
     checker = _named(values)
     checker.between("keep_releases", values.get("keep_releases"), 1, 1000)
     source = (values.get("name") or "", values.get("tenant") or "")
@@ -299,24 +300,24 @@ def _bind(values: Values) -> tuple[BindRequest, list[Problem]]:
     if several is not None:
         if values.get("target") is not None:
             checker.wrong("bindings", "target beside it", "one of them")
-        if not several and not checker.problems:
+        if not several and not checker.findings:
             checker.wrong("bindings", several, "at least one binding")
         entries = [(f"bindings[{number}]", entry) for number, entry in enumerate(several) if entry]
     elif values.get("target") is None:
         checker.wrong("target", None, "the app to be bound to, or a list of bindings")
-    problems = checker.problems
+    findings = checker.findings
     bindings: list[WantedBinding] = []
     for where, entry in entries:
         binding, found = parse_binding(entry, where, source)
         bindings.append(binding)
-        problems += found
-    problems += found_twice(binding for binding in bindings if binding.target is not None)
+        findings += found
+    findings += found_twice(binding for binding in bindings if binding.target is not None)
     request = _filled(BindRequest, values, bindings=tuple(bindings), rollout=_filled(Rollout, values))
-    return request, problems
+    return request, findings
 
 
-def _stack(values: Values) -> tuple[StackRequest, list[Problem]]:
-    stack, problems = parse_stack(values, parse)
+def _stack(values: Values) -> tuple[StackRequest, list[Finding]]:
+    stack, findings = parse_stack(values, parse)
     compose, template = values.get("compose"), values.get("template")
     request = _filled(
         StackRequest,
@@ -326,28 +327,28 @@ def _stack(values: Values) -> tuple[StackRequest, list[Problem]]:
         template=template and Installation(**template),
         rollout=Rollout(values["wait"], values["timeout"]),
     )
-    return request, problems
+    return request, findings
 
 
-def _template(values: Values) -> tuple[TemplateRequest, list[Problem]]:
-    template, problems = parse_template(values, parse)
+def _template(values: Values) -> tuple[TemplateRequest, list[Finding]]:
+    template, findings = parse_template(values, parse)
     stack, registry = values.get("stack"), values.get("registry")
     if registry and values["images"]:
         registry = RegistryLogin(**{**registry, "url": registry["url"] or f"https://{registry['host']}"})
     else:
         registry = None
     stack = stack and (stack["name"], stack["tenant"])
-    return _filled(TemplateRequest, values, template=template, stack=stack, registry=registry), problems
+    return _filled(TemplateRequest, values, template=template, stack=stack, registry=registry), findings
 
 
-def _route(values: Values) -> tuple[RouteRequest, list[Problem]]:
-    route, problems = parse_route(values)
-    return RouteRequest(route, values["wait"], values["timeout"]), problems
+def _route(values: Values) -> tuple[RouteRequest, list[Finding]]:
+    route, findings = parse_route(values)
+    return RouteRequest(route, values["wait"], values["timeout"]), findings
 
 
 # What makes the request of a module of options whose types are right, and says what else is wrong with them. Where
 # something is wrong, nobody gets the request.
-_PARSERS: dict[str, Callable[[Values], tuple[Any, list[Problem]]]] = {
+_PARSERS: dict[str, Callable[[Values], tuple[Any, list[Finding]]]] = {
     "app_scale": _scale,
     "app_release": _release,
     "app_binding": _bind,
@@ -355,7 +356,7 @@ _PARSERS: dict[str, Callable[[Values], tuple[Any, list[Problem]]]] = {
     "app_template": _template,
     "app_info": _info,
     "app_route": _route,
-    "tenant": lambda values: (_filled(TenantRequest, values), tenant_problems(values)),
-    "tenant_kubeconfig": lambda values: (_filled(KubeconfigRequest, values), kubeconfig_problems(values)),
-    "tenant_info": lambda values: (_filled(TenantInfoRequest, values), info_problems(values)),
+    "tenant": lambda values: (_filled(TenantRequest, values), tenant_findings(values)),
+    "tenant_kubeconfig": lambda values: (_filled(KubeconfigRequest, values), kubeconfig_findings(values)),
+    "tenant_info": lambda values: (_filled(TenantInfoRequest, values), info_findings(values)),
 }

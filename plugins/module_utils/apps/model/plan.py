@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from ansible_collections.cloudbang.platform.plugins.module_utils.findings import Finding
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube.kinds import SCALED, WORKLOADS, Object
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube.objects import drift, merged
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube.quantities import quantity
@@ -18,7 +19,6 @@ from . import render
 from .bindings import Binding, with_bindings
 from .host_ports import Ports, holder
 from .labels import APP, DIGEST, INSTANCE, PROCESS, RESTART, STACK, STOPPED
-from .options import Problem
 from .release_spec import ReleaseSpec, Resources, recorded
 from .releases import Release, expired, new_salt, releases
 from .render import Around, Route, scaled_resources
@@ -542,24 +542,24 @@ def effective(released: Resources, scaled: Resources) -> Resources:
     return both
 
 
-def exceeded(amounts: Resources, where: str, whose: str) -> list[Problem]:
+def exceeded(amounts: Resources, where: str, whose: str) -> list[Finding]:
     """Return where more is requested than the limit allows."""
     requests, limits = amounts.get("requests", {}), amounts.get("limits", {})
     return [
-        Problem(f"{where}.requests.{name}", f"{requests[name]} for {whose}", f"no more than its limit {limits[name]}")
+        Finding(f"{where}.requests.{name}", f"{requests[name]} for {whose}", f"no more than its limit {limits[name]}")
         for name in sorted(set(requests) & set(limits))
         if (quantity(requests[name]) or 0) > (quantity(limits[name]) or 0)
     ]
 
 
-def beyond_limits(plan: Plan) -> list[Problem]:
+def beyond_limits(plan: Plan) -> list[Finding]:
     """Return where a release and what app_scale has set do not go together."""
     where = f"app {plan.tenant}/{plan.name}: resources"
     return [
-        problem
+        finding
         for process in plan.spec.processes
         if process.name in plan.live.resources
-        for problem in exceeded(
+        for finding in exceeded(
             effective(process.resources, plan.live.resources[process.name]),
             where,
             f"process {process.name}, set by app_scale,",

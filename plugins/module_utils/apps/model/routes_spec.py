@@ -9,8 +9,10 @@ import re
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from ansible_collections.cloudbang.platform.plugins.module_utils.findings import Finding
+
 from . import routes_tls
-from .options import LABEL, Problem
+from .options import LABEL
 from .spec import SERVICE_LABEL, AppChecker, names
 
 # What may stand in a path without being percent-encoded (RFC 3986).
@@ -76,14 +78,14 @@ def shorthand(given: dict[str, Any]) -> dict[str, Any]:
     return {**given, "tls": {"mode": tls}} if isinstance(tls, str) else given
 
 
-def parse_route(values: dict[str, Any]) -> tuple[AppRoute, list[Problem]]:
+def parse_route(values: dict[str, Any]) -> tuple[AppRoute, list[Finding]]:
     """Return the route that the options of app_route make, and what is wrong with them beyond their types."""
     checker = AppChecker("")
     name = values.get("name") or values.get("app")
     if not name:
         checker.wrong("app", None, "the app that gets the requests of the route")
     found = names(name, values.get("tenant"))
-    checker.problems += [entry for entry in found if entry.found != "nothing" or entry.option == "tenant"]
+    checker.findings += [entry for entry in found if entry.found != "nothing" or entry.where == "tenant"]
     app = values.get("app") or ""
     if values.get("app") and values.get("name") and not SERVICE_LABEL.match(app):
         checker.wrong("app", app, "the name of an app")
@@ -129,7 +131,7 @@ def parse_route(values: dict[str, Any]) -> tuple[AppRoute, list[Problem]]:
         backends=backends,
         cookie=cookie,
     )
-    return route, checker.problems
+    return route, checker.findings
 
 
 def _paths(checker: AppChecker, values: dict[str, Any]) -> tuple[Path, ...]:
@@ -179,7 +181,7 @@ def _tls(checker: AppChecker, values: dict[str, Any], domains: tuple[str, ...]) 
             checker.wrong(f"tls.{option}", None, "certificate and key, both in PEM form")
     if certificate and key:
         now = datetime.datetime.now(datetime.timezone.utc)
-        checker.problems += routes_tls.problems(certificate, key, domains, now)
+        checker.findings += routes_tls.findings(certificate, key, domains, now)
     return "certificate", certificate.strip() + "\n", key.strip() + "\n"
 
 
@@ -194,10 +196,10 @@ def _redirect(checker: AppChecker, values: dict[str, Any]) -> tuple[bool, str | 
     permanent = given.get("permanent", True)
     if not isinstance(permanent, bool):
         checker.wrong("redirect.permanent", permanent, "true or false")
-    before = len(checker.problems)
+    before = len(checker.findings)
     checker.domains([given["to"]])
-    if len(checker.problems) > before or given["to"].startswith("*"):
-        del checker.problems[before:]
+    if len(checker.findings) > before or given["to"].startswith("*"):
+        del checker.findings[before:]
         checker.wrong("redirect.to", given["to"], "one lowercase host name such as shop.example.org")
     return False, given["to"], permanent is True
 

@@ -16,35 +16,35 @@ try:
 except ImportError as import_error:
     MISSING = str(import_error)
 
-from .options import Problem
+from ansible_collections.cloudbang.platform.plugins.module_utils.findings import Finding
 
 
-def problems(certificate: str, key: str, domains: Iterable[str], now: datetime.datetime) -> list[Problem]:
+def findings(certificate: str, key: str, domains: Iterable[str], now: datetime.datetime) -> list[Finding]:
     """Return what is wrong with a certificate chain (the domains' own first) and its key. now has a time zone."""
     if MISSING is not None:
-        return [Problem("tls", f"no Python library cryptography: {MISSING}", "pip install cryptography")]
-    found: list[Problem] = []
+        return [Finding("tls", f"no Python library cryptography: {MISSING}", "pip install cryptography")]
+    found: list[Finding] = []
     leaf = _leaf(certificate)
     private = _private(key)
     if leaf is None:
-        found.append(Problem("tls.certificate", "text that is not a certificate", "a certificate in PEM form"))
+        found.append(Finding("tls.certificate", "text that is not a certificate", "a certificate in PEM form"))
     if private is None:
-        found.append(Problem("tls.key", "a text (not shown)", "a private key in PEM form, without password"))
+        found.append(Finding("tls.key", "a text (not shown)", "a private key in PEM form, without password"))
     if leaf is None or private is None:
         return found
     if _public(leaf) != _public(private):
-        found.append(Problem("tls.key", "the key of another certificate (not shown)", "the key of tls.certificate"))
+        found.append(Finding("tls.key", "the key of another certificate (not shown)", "the key of tls.certificate"))
     first, last = _validity(leaf)
     if now > last:
-        found.append(Problem("tls.certificate", f"one that expired on {last:%Y-%m-%d %H:%M} UTC", "one that is valid"))
+        found.append(Finding("tls.certificate", f"one that expired on {last:%Y-%m-%d %H:%M} UTC", "one that is valid"))
     elif now < first:
         wanted = "one that is valid now"
-        found.append(Problem("tls.certificate", f"one that is valid from {first:%Y-%m-%d %H:%M} UTC on", wanted))
+        found.append(Finding("tls.certificate", f"one that is valid from {first:%Y-%m-%d %H:%M} UTC on", wanted))
     names = covered(leaf)
     for domain in domains:
         if domain not in names and "*." + domain.partition(".")[2] not in names:
             listed = ", ".join(names) or "no domain at all"
-            found.append(Problem("tls.certificate", f"one for {listed}", f"one that is also valid for {domain}"))
+            found.append(Finding("tls.certificate", f"one for {listed}", f"one that is also valid for {domain}"))
     return found
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ansible_collections.cloudbang.platform.plugins.module_utils.findings import Finding
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube.quantities import quantity
 from ansible_collections.cloudbang.platform.plugins.module_utils.oci.references import (
     IMAGE_DIGEST,
@@ -22,7 +23,7 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.oci.references 
 )
 
 from .arguments import APP, PORT, RUN, SCHEDULE, Arguments
-from .options import LABEL, Checker, Problem, check, encodable
+from .options import LABEL, Checker, check, encodable
 from .release_spec import Port, Process, ReleasedFile, ReleaseSpec, Resources, main_process, recorded
 from .schedule import wrong_schedule, wrong_time_zone
 from .types import DEFAULT, ON_HOSTS, TYPES
@@ -146,7 +147,7 @@ class AppChecker(Checker):
             where = f"{option}[{number}]"
             values, found = check(PORT, entry if isinstance(entry, dict) else {"port": entry}, self.where + where)
             if found:
-                self.problems += found
+                self.findings += found
                 continue
             self.between(where if not isinstance(entry, dict) else where + ".port", values["port"], 1, 65535)
             name = values["name"]
@@ -458,7 +459,7 @@ def _completed(process: Process, routed: bool, listens: bool) -> Process:
     return replace(process, readiness=readiness, ports=ports)
 
 
-def names(name: str | None, tenant: str | None, where: str = "") -> list[Problem]:
+def names(name: str | None, tenant: str | None, where: str = "") -> list[Finding]:
     """Return what is wrong with the name of an app and of its tenant."""
     checker = AppChecker(where)
     if name is None:
@@ -471,16 +472,16 @@ def names(name: str | None, tenant: str | None, where: str = "") -> list[Problem
         checker.wrong("tenant", tenant, "at most 63 lowercase letters, digits and - (RFC 1123 label)")
     elif tenant in SYSTEM_TENANTS:
         checker.wrong("tenant", tenant, "a namespace that is not the cluster's own")
-    return checker.problems
+    return checker.findings
 
 
-def parse_app(given: dict[str, Any], where: str = "") -> tuple[App | None, list[Problem]]:
+def parse_app(given: dict[str, Any], where: str = "") -> tuple[App | None, list[Finding]]:
     """Return an app from its checked options, or None and the problems."""
     # An option with a value that is none of its choices is reported already, and taken as the default here.
     given = {**given, "type": given["type"] or DEFAULT, "strategy": given["strategy"] or "rolling"}
     given["host_ports"] = given["host_ports"] or APP["host_ports"]["default"]
     checker = AppChecker(where)
-    checker.problems += names(given["name"], given["tenant"], where)
+    checker.findings += names(given["name"], given["tenant"], where)
     image = given["image"]
     if image is not None:
         checker.image(image, given["allow_latest"])
@@ -536,7 +537,7 @@ def parse_app(given: dict[str, Any], where: str = "") -> tuple[App | None, list[
         host_ports=checker.port_range("host_ports", given["host_ports"]),
         force=bool(given["force"]),
     )
-    return (None if checker.problems else app), checker.problems
+    return (None if checker.findings else app), checker.findings
 
 
 def canonical(value: Any) -> bytes:

@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ansible_collections.cloudbang.platform.plugins.module_utils.findings import Finding
 from ansible_collections.cloudbang.platform.plugins.module_utils.texts import shown
 
 from .arguments import STACK
 from .bindings import WantedBinding, found_twice, parse_binding
-from .options import Invalid, Problem, check, unsaid
+from .options import Invalid, check, unsaid
 from .routes_spec import AppRoute
 from .spec import App, names
 
@@ -36,40 +37,40 @@ class Stack:
     given: dict[str, Any] = field(repr=False)
 
 
-def parse_stack(values: dict[str, Any], parse: Parse) -> tuple[Stack | None, list[Problem]]:
+def parse_stack(values: dict[str, Any], parse: Parse) -> tuple[Stack | None, list[Finding]]:
     """Return the stack, if the task itself has it, and what is wrong with the options beyond their types."""
     found = names(values.get("name"), values.get("tenant"))
-    problems = [problem for problem in found if problem.found != "nothing"]
+    findings = [finding for finding in found if finding.found != "nothing"]
     if values.get("state") != "present":
-        return None, problems
+        return None, findings
     sources = [name for name in SOURCES if values.get(name) is not None]
     if len(sources) != 1:
-        problems.append(Problem("apps", " and ".join(sources) or "nothing", "one of apps, compose and template"))
+        findings.append(Finding("apps", " and ".join(sources) or "nothing", "one of apps, compose and template"))
     compose = values.get("compose")
     if compose is not None:
         given = [name for name in ("path", "content") if compose.get(name) is not None]
         if len(given) != 1:
-            problems.append(Problem("compose", " and ".join(given) or "nothing", "one of path and content"))
+            findings.append(Finding("compose", " and ".join(given) or "nothing", "one of path and content"))
         both = set(compose.get("variables") or {}) & set(compose.get("secret_variables") or {})
         for name in sorted(both):
-            problems.append(Problem(f"compose.secret_variables.{name}", "the same name in variables", "one of them"))
+            findings.append(Finding(f"compose.secret_variables.{name}", "the same name in variables", "one of them"))
     if values.get("template") is not None and values.get("bindings") is not None:
-        problems.append(Problem("bindings", "template beside it", "the bindings in the template"))
+        findings.append(Finding("bindings", "template beside it", "the bindings in the template"))
     if sources != ["apps"]:
-        return None, problems
+        return None, findings
     stack, found = members({name: values.get(name) for name in STACK}, values.get("tenant"), parse)
-    return stack, problems + found
+    return stack, findings + found
 
 
 def members(
     spec: Mapping[str, Any], tenant: str | None, parse: Parse, where: str = ""
-) -> tuple[Stack | None, list[Problem]]:
+) -> tuple[Stack | None, list[Finding]]:
     """Return the stack that a spec of apps, bindings and routes describes, or None and the problems."""
-    values, problems = check(STACK, dict(spec), where)
+    values, findings = check(STACK, dict(spec), where)
     prefix = where + "." if where else ""
     entries = [entry for entry in values.get("apps") or [] if entry]
-    if not entries and not problems:
-        problems.append(Problem(prefix + "apps", shown(values.get("apps")), "at least one app"))
+    if not entries and not findings:
+        findings.append(Finding(prefix + "apps", shown(values.get("apps")), "at least one app"))
     apps: tuple[App, ...] = ()
     if entries and tenant is not None:
         own = [{name: value for name, value in entry.items() if name != "depends_on"} for entry in entries]
@@ -77,9 +78,7 @@ def members(
             request: DeployRequest = parse("app", {"tenant": tenant, "apps": own})
             apps = request.apps
         except Invalid as error:
-            problems += unsaid(
-                problems, [problem._replace(option=prefix + problem.option) for problem in error.problems]
-            )
+            findings += unsaid(findings, [finding.below(prefix) for finding in error.findings])
     known = [entry["name"] for entry in entries]
     after: dict[str, set[str]] = {}
     for number, entry in enumerate(entries):
@@ -87,68 +86,68 @@ def members(
         for name in entry["depends_on"] or []:
             if name not in known or name == entry["name"]:
                 wanted = "another app of the stack: " + ", ".join(str(other) for other in known)
-                problems.append(Problem(f"{prefix}apps[{number}].depends_on", shown(name), wanted))
+                findings.append(Finding(f"{prefix}apps[{number}].depends_on", shown(name), wanted))
     bindings, found = _bindings(values.get("bindings") or [], known, tenant or "", prefix, after)
-    problems += found
+    findings += found
     routes, found = _routes(values.get("routes") or [], tenant, prefix, parse)
-    problems += found
+    findings += found
     order, path = levels(after)
     if path:
-        problems.append(Problem(prefix + "apps", f"the cycle {' -> '.join(path)}", "apps that can start in an order"))
-    if problems:
-        return None, problems
+        findings.append(Finding(prefix + "apps", f"the cycle {' -> '.join(path)}", "apps that can start in an order"))
+    if findings:
+        return None, findings
     given = {name: value for name, value in spec.items() if name in STACK and value is not None}
     return Stack(apps, order, bindings, routes, given), []
 
 
 def _bindings(
     given: list[dict[str, Any]], known: list[str], tenant: str, prefix: str, after: dict[str, set[str]]
-) -> tuple[tuple[WantedBinding, ...], list[Problem]]:
+) -> tuple[tuple[WantedBinding, ...], list[Finding]]:
     """Return the bindings, and let each app come after the members that it is bound to."""
     bindings: dict[str, list[WantedBinding]] = {}
-    problems: list[Problem] = []
+    findings: list[Finding] = []
     for number, entry in enumerate(given):
         where = f"{prefix}bindings[{number}]"
         if not entry or entry["app"] is None or entry["target"] is None:
             continue
         if entry["app"] not in known:
             wanted = "an app of the stack: " + ", ".join(str(other) for other in known)
-            problems.append(Problem(f"{where}.app", shown(entry["app"]), wanted))
+            findings.append(Finding(f"{where}.app", shown(entry["app"]), wanted))
         binding, found = parse_binding(entry, where, (entry["app"], tenant))
-        problems += found
+        findings += found
         if binding.tenant == tenant and binding.target in known:
             after.setdefault(binding.app, set()).add(binding.target)
         bindings.setdefault(binding.app, []).append(binding)
     for entries in bindings.values():
-        problems += found_twice(entries)
-    return tuple(binding for entries in bindings.values() for binding in entries), problems
+        findings += found_twice(entries)
+    return tuple(binding for entries in bindings.values() for binding in entries), findings
 
 
 def _routes(
     given: list[dict[str, Any]], tenant: str | None, prefix: str, parse: Parse
-) -> tuple[tuple[AppRoute, ...], list[Problem]]:
+) -> tuple[tuple[AppRoute, ...], list[Finding]]:
     """Return the routes, each of which has the tenant of the stack."""
     routes: list[AppRoute] = []
-    problems: list[Problem] = []
+    findings: list[Finding] = []
     seen: set[str] = set()
     for number, entry in enumerate(given):
         where = f"{prefix}routes[{number}]"
         fixed = [
-            Problem(f"{where}.{name}", shown(entry[name]), "none: it is that of the stack")
+            Finding(f"{where}.{name}", shown(entry[name]), "none: it is that of the stack")
             for name in FIXED
             if name in entry
         ]
-        problems += fixed
+        findings += fixed
         try:
             request: RouteRequest = parse("app_route", {**entry, "tenant": tenant or "tenant"})
         except Invalid as error:
-            problems += [problem._replace(option=f"{where}.{problem.option}") for problem in error.problems]
+            findings += [finding.below(f"{where}.") for finding in error.findings]
             continue
         routes.append(request.route)
         if request.route.name in seen:
-            problems.append(Problem(f"{where}.name", shown(request.route.name), "each route once"))
+            findings.append(Finding(f"{where}.name", shown(request.route.name), "each route once"))
         seen.add(request.route.name)
-    return tuple(routes), problems
+    return tuple(routes), findings
 
 
 def levels(after: Mapping[str, Iterable[str]]) -> tuple[list[list[str]], list[str]]:

@@ -16,11 +16,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ansible_collections.cloudbang.platform.plugins.module_utils.findings import Finding
 from ansible_collections.cloudbang.platform.plugins.module_utils.oci.references import IMAGE_DIGEST
 from ansible_collections.cloudbang.platform.plugins.module_utils.texts import shown
 
 from .arguments import STACK, TEMPLATE
-from .options import FALSE, TRUE, Checker, Problem, check
+from .options import FALSE, TRUE, Checker, check
 from .spec import canonical
 from .stack_spec import Parse, members
 
@@ -70,7 +71,7 @@ class Values:
     generated: dict[str, str] = field(repr=False)
 
 
-def parse_template(values: dict[str, Any], parse: Parse) -> tuple[Template | None, list[Problem]]:
+def parse_template(values: dict[str, Any], parse: Parse) -> tuple[Template | None, list[Finding]]:
     """Return the template, if the task itself has it, and what is wrong with the options beyond their types."""
     checker = Checker("")
     state = values.get("state")
@@ -107,37 +108,37 @@ def parse_template(values: dict[str, Any], parse: Parse) -> tuple[Template | Non
         checker.wrong("registry.host", registry["host"], "a host and port, such as registry.example.org:5000")
     if registry.get("url") is not None and not re.match(r"https?://[^/]+/?\Z", registry["url"]):
         checker.wrong("registry.url", registry["url"], "an address such as https://127.0.0.1:5000")
-    problems = checker.problems
-    problems += parameter_problems(values.get("parameters") or [], "parameters")
-    if sources != ["definition"] or problems or state != "present":
-        return None, problems
+    findings = checker.findings
+    findings += parameter_findings(values.get("parameters") or [], "parameters")
+    if sources != ["definition"] or findings or state != "present":
+        return None, findings
     return template_of(values["definition"], values["name"], values["version"], parse, "definition")
 
 
 def template_of(
     given: Any, name: str, version: str, parse: Parse, where: str = ""
-) -> tuple[Template | None, list[Problem]]:
+) -> tuple[Template | None, list[Finding]]:
     """Return the template that a definition (parameters, stack, description) makes, or None and the problems.
 
     A definition in a file may say its name and version too; they must be those of the task.
     """
     given = dict(given) if isinstance(given, dict) else given
     prefix = where + "." if where else ""
-    problems: list[Problem] = []
+    findings: list[Finding] = []
     if isinstance(given, dict):
         for option, wanted in (("name", name), ("version", version)):
             found = given.pop(option, None)
             if found is not None and str(found) != wanted:
-                problems.append(Problem(prefix + option, shown(found), f"{wanted}, the value in the task"))
-    values, found_problems = check(TEMPLATE, given, where)
-    problems += found_problems
-    if problems:
-        return None, problems
+                findings.append(Finding(prefix + option, shown(found), f"{wanted}, the value in the task"))
+    values, found_findings = check(TEMPLATE, given, where)
+    findings += found_findings
+    if findings:
+        return None, findings
     parameters = [entry for entry in values["parameters"] or [] if entry]
-    problems += parameter_problems(parameters, prefix + "parameters")
+    findings += parameter_findings(parameters, prefix + "parameters")
     secret = {entry["name"] for entry in parameters if entry["type"] == "secret"}
     known = {entry["name"] for entry in parameters}
-    problems += reference_problems(values["stack"], prefix + "stack", known, secret)
+    findings += reference_findings(values["stack"], prefix + "stack", known, secret)
     template = Template(
         name,
         version,
@@ -147,15 +148,15 @@ def template_of(
     )
     size = len(canonical(template.content()))
     if size > MAX_SIZE:
-        problems.append(
-            Problem(prefix + "stack", f"{size} bytes", f"at most {MAX_SIZE} bytes, the limit of a template")
+        findings.append(
+            Finding(prefix + "stack", f"{size} bytes", f"at most {MAX_SIZE} bytes, the limit of a template")
         )
-    if not problems:
-        problems += _stack_problems(template, parse, prefix)
-    return (None if problems else template), problems
+    if not findings:
+        findings += _stack_findings(template, parse, prefix)
+    return (None if findings else template), findings
 
 
-def parameter_problems(parameters: list[dict[str, Any]], where: str) -> list[Problem]:
+def parameter_findings(parameters: list[dict[str, Any]], where: str) -> list[Finding]:
     """Return what is wrong with definitions of parameters, beyond their types."""
     checker = Checker(where)
     checker.where = where
@@ -188,7 +189,7 @@ def parameter_problems(parameters: list[dict[str, Any]], where: str) -> list[Pro
         if sum(ways) != 1:
             ways_found = [way for way, there in zip(("default", "generate: true", "required: true"), ways) if there]
             checker.wrong(place, " and ".join(ways_found) or None, "one of default, generate: true and required: true")
-    return checker.problems
+    return checker.findings
 
 
 def typed(parameter: Mapping[str, Any], value: Any) -> tuple[Any, str]:
@@ -214,7 +215,7 @@ def typed(parameter: Mapping[str, Any], value: Any) -> tuple[Any, str]:
 
 def complete(
     template: Template, parameters: Mapping[str, Any], secret_parameters: Mapping[str, Any], kept: Mapping[str, str]
-) -> tuple[Values, list[Problem]]:
+) -> tuple[Values, list[Finding]]:
     """Return the value of each parameter: given, kept from an earlier run, generated, or the default."""
     checker = Checker("template")
     known = {entry["name"]: entry for entry in template.parameters}
@@ -222,7 +223,7 @@ def complete(
     for option, entries in options.items():
         for name in sorted(set(entries) - set(known)):
             wanted = "one of " + ", ".join(sorted(known)) if known else "none: the template has no parameters"
-            checker.problems.append(Problem(f"template.{option}.{name}", "an unknown parameter", wanted))
+            checker.findings.append(Finding(f"template.{option}.{name}", "an unknown parameter", wanted))
     values: dict[str, Any] = {}
     hidden: list[str] = []
     generated: dict[str, str] = {}
@@ -247,7 +248,7 @@ def complete(
             values[name] = typed(entry, entry.get("default"))[0]
         if secret and values.get(name):
             hidden.append(values[name])
-    return Values(values, hidden, generated), checker.problems
+    return Values(values, hidden, generated), checker.findings
 
 
 def generate(length: int) -> str:
@@ -281,40 +282,40 @@ def _text(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def reference_problems(value: Any, where: str, known: set[str], secret: set[str]) -> list[Problem]:
+def reference_findings(value: Any, where: str, known: set[str], secret: set[str]) -> list[Finding]:
     """Return the references to parameters that there are not, and to secret ones where outputs would show them."""
     if isinstance(value, dict):
         return [
-            problem
+            finding
             for key, entry in value.items()
-            for problem in reference_problems(entry, f"{where}.{key}", known, secret) + _in_key(key, where)
+            for finding in reference_findings(entry, f"{where}.{key}", known, secret) + _in_key(key, where)
         ]
     if isinstance(value, list):
         return [
-            problem
+            finding
             for number, entry in enumerate(value)
-            for problem in reference_problems(entry, f"{where}[{number}]", known, secret)
+            for finding in reference_findings(entry, f"{where}[{number}]", known, secret)
         ]
     if not isinstance(value, str):
         return []
-    problems = []
+    findings = []
     for match in REFERENCE.finditer(value):
         if match[0] == "$${":
             continue
         if not match[0].endswith("}") or match[1] not in known:
             wanted = "one of " + ", ".join(sorted(known)) if known else "none, because there are no parameters"
-            problems.append(Problem(where, f"the reference {match[0][:60]}", f"{wanted}; $${{ for the text ${{"))
+            findings.append(Finding(where, f"the reference {match[0][:60]}", f"{wanted}; $${{ for the text ${{"))
         elif match[1] in secret and not HIDDEN.search(where):
             wanted = "secret parameters in secret_env, secret_files, credentials and tls.key only"
-            problems.append(Problem(where, f"the secret parameter {match[1]}", wanted))
-    return problems
+            findings.append(Finding(where, f"the secret parameter {match[1]}", wanted))
+    return findings
 
 
-def _in_key(key: str, where: str) -> list[Problem]:
-    return [Problem(where, f"a reference in the name {key}", "references in values only")] if "${" in key else []
+def _in_key(key: str, where: str) -> list[Finding]:
+    return [Finding(where, f"a reference in the name {key}", "references in values only")] if "${" in key else []
 
 
-def _stack_problems(template: Template, parse: Parse, prefix: str) -> list[Problem]:
+def _stack_findings(template: Template, parse: Parse, prefix: str) -> list[Finding]:
     """Check the stack with the defaults, and samples for parameters without one.
 
     Where a sample stands, a value that is refused may be right for another one, so that is left to the installation.
@@ -327,9 +328,9 @@ def _stack_problems(template: Template, parse: Parse, prefix: str) -> list[Probl
         else:
             values[entry["name"]] = (entry.get("choices") or [SAMPLES.get(entry["type"])])[0]
             sampled.append(entry["name"])
-    _stack, problems = members(substitute(template.stack, values), "tenant", parse, prefix + "stack")
+    _stack, findings = members(substitute(template.stack, values), "tenant", parse, prefix + "stack")
     places = _places(template.stack, prefix + "stack", set(sampled))
-    return [problem for problem in problems if not any(place.startswith(problem.option) for place in places)]
+    return [finding for finding in findings if not any(place.startswith(finding.where) for place in places)]
 
 
 def _places(value: Any, where: str, names: set[str]) -> list[str]:

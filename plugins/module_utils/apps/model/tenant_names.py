@@ -6,9 +6,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from ansible_collections.cloudbang.platform.plugins.module_utils.findings import Finding
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube.kinds import Object
 
-from .options import Problem
 from .tenant_annotations import DOMAINS
 
 
@@ -28,7 +28,7 @@ def covered(domain: str, domains: Iterable[str]) -> bool:
     return any(covers(entry, domain) for entry in domains)
 
 
-def domain_problems(tenant: str, wanted: Iterable[str], spaces: Iterable[Object]) -> list[Problem]:
+def domain_findings(tenant: str, wanted: Iterable[str], spaces: Iterable[Object]) -> list[Finding]:
     """Return which domains other tenants have. spaces: the Namespaces of all tenants."""
     taken = [
         (domain, space["metadata"]["name"])
@@ -36,15 +36,15 @@ def domain_problems(tenant: str, wanted: Iterable[str], spaces: Iterable[Object]
         if space["metadata"]["name"] != tenant
         for domain in listed(space, DOMAINS)
     ]
-    problems = []
+    findings = []
     for number, domain in enumerate(wanted):
         for other, holder in taken:
             if covers(domain, other) or covers(other, domain):
                 found = f"{domain}, and tenant {holder} has {other}"
                 wanted = "a domain that does not overlap with those of other tenants"
-                problems.append(Problem(f"domains[{number}]", found, wanted))
+                findings.append(Finding(f"domains[{number}]", found, wanted))
                 break
-    return problems
+    return findings
 
 
 def reserved(tenants: Iterable[str]) -> dict[str, list[str]]:

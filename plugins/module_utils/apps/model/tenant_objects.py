@@ -8,11 +8,11 @@ import ipaddress
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from ansible_collections.cloudbang.platform.plugins.module_utils.findings import Finding
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube.kinds import VERSIONS, Object
 from ansible_collections.cloudbang.platform.plugins.module_utils.texts import shown
 
 from .labels import KIND, PREFIX, TENANT
-from .options import Problem
 from .tenant_annotations import DOMAINS, IMAGES, PRIORITY_CLASSES, TOLERATIONS
 from .tenant_quota import hard
 from .tenant_roles import RBAC, ROLES, RULES, cluster_role
@@ -258,12 +258,12 @@ def _network(text: str) -> str:
     return str(ipaddress.ip_network(address))
 
 
-def namespace_problems(space: Object | None, option: str, adopt: bool) -> list[Problem]:
+def namespace_findings(space: Object | None, option: str, adopt: bool) -> list[Finding]:
     """Return why a namespace cannot be that of a tenant."""
     if space is None or managed(space) or adopt:
         return []
     name = space["metadata"]["name"]
-    return [Problem(option, f"namespace {name}, which is not that of a tenant", "another name, or adopt: true")]
+    return [Finding(option, f"namespace {name}, which is not that of a tenant", "another name, or adopt: true")]
 
 
 def holders(space: Object) -> list[str]:

@@ -12,9 +12,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ansible_collections.cloudbang.platform.plugins.module_utils.findings import Finding
 from ansible_collections.cloudbang.platform.plugins.module_utils.texts import shown
 
-from .options import Problem, check
+from .options import check
 from .tenant_roles import RULES, creatable
 
 # What controllers make of the objects of tenants, as often as their owners like.
@@ -73,24 +74,24 @@ def resource_of(name: str, known: Iterable[str]) -> str | None:
     return None
 
 
-def objects_of(given: Mapping[str, Any] | None) -> tuple[dict[str, int], list[Problem]]:
+def objects_of(given: Mapping[str, Any] | None) -> tuple[dict[str, int], list[Finding]]:
     """Return the numbers by kind that the option `objects` has, and what is wrong with it."""
     found: dict[str, int] = {}
-    problems: list[Problem] = []
+    findings: list[Finding] = []
     known = counted(RULES)
     for name, value in (given or {}).items():
         where = f"objects.{name}"
         resource = resource_of(name, known)
         if resource is None:
-            problems.append(Problem(where, "a kind of which tenants create no objects", "one of " + ", ".join(known)))
+            findings.append(Finding(where, "a kind of which tenants create no objects", "one of " + ", ".join(known)))
             continue
         values, wrong = check({name: {"type": "int", "required": True}}, {name: value}, "objects")
-        problems += wrong
+        findings += wrong
         if wrong:
             continue
         if values[name] < 0:
-            problems.append(Problem(where, shown(value), "0 or more"))
+            findings.append(Finding(where, shown(value), "0 or more"))
         elif resource in found:
-            problems.append(Problem(where, f"{resource} twice", "each kind once"))
+            findings.append(Finding(where, f"{resource} twice", "each kind once"))
         found[resource] = values[name]
-    return found, problems
+    return found, findings

@@ -9,11 +9,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from ansible_collections.cloudbang.platform.plugins.module_utils.findings import Finding
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube.quantities import quantity
 from ansible_collections.cloudbang.platform.plugins.module_utils.oci.references import IMAGE_PATH
 from ansible_collections.cloudbang.platform.plugins.module_utils.texts import shown
 
-from .options import LABEL, Problem
+from .options import LABEL
 from .requests import TenantRequest
 from .spec import DOMAIN, SYSTEM_TENANTS
 from .tenant_quota import numbers, objects_of
@@ -145,118 +146,118 @@ def seconds_of(lifetime: str) -> int | None:
     return int(match[1]) * SECONDS[match[2]] if match else None
 
 
-def tenant_problems(values: dict[str, Any]) -> list[Problem]:
+def tenant_findings(values: dict[str, Any]) -> list[Finding]:
     """Return what is wrong with the options of M(cloudbang.platform.tenant), beyond their types."""
-    problems = info_problems(values)
+    findings = info_findings(values)
     if values.get("name") is None:
-        problems.append(Problem("name", "nothing", "the name of the tenant"))
-    problems += _quota_problems(values.get("quota") or {})
-    problems += _limit_problems(values.get("limits") or {})
-    problems += objects_of(values.get("objects"))[1]
-    problems += _peer_problems(values)
-    problems += _list_problems(values)
-    return problems + _member_problems(values.get("members") or [])
+        findings.append(Finding("name", "nothing", "the name of the tenant"))
+    findings += _quota_findings(values.get("quota") or {})
+    findings += _limit_findings(values.get("limits") or {})
+    findings += objects_of(values.get("objects"))[1]
+    findings += _peer_findings(values)
+    findings += _list_findings(values)
+    return findings + _member_findings(values.get("members") or [])
 
 
-def info_problems(values: dict[str, Any]) -> list[Problem]:
+def info_findings(values: dict[str, Any]) -> list[Finding]:
     """Return what is wrong with the options of M(cloudbang.platform.tenant_info), beyond their types."""
-    return name_problems("name", values["name"]) if values.get("name") is not None else []
+    return name_findings("name", values["name"]) if values.get("name") is not None else []
 
 
-def kubeconfig_problems(values: dict[str, Any]) -> list[Problem]:
+def kubeconfig_findings(values: dict[str, Any]) -> list[Finding]:
     """Return what is wrong with the options of M(cloudbang.platform.tenant_kubeconfig), beyond their types."""
-    problems = name_problems("tenant", values["tenant"]) if values.get("tenant") is not None else []
+    findings = name_findings("tenant", values["tenant"]) if values.get("tenant") is not None else []
     if values.get("member") is not None and values.get("kind"):
-        problems += member_problems("member", values["kind"], values["member"])
+        findings += member_findings("member", values["kind"], values["member"])
     seconds = seconds_of(values.get("lifetime") or "")
     if values.get("lifetime") is not None and (seconds is None or not SHORTEST <= seconds <= LONGEST):
-        problems.append(Problem("lifetime", shown(values["lifetime"]), "10m to 365d, such as 30m, 8h or 7d"))
+        findings.append(Finding("lifetime", shown(values["lifetime"]), "10m to 365d, such as 30m, 8h or 7d"))
     elif values.get("kind") == "service_account" and seconds is not None and seconds > LONGEST_TOKEN:
         wanted = "at most 24h, because service accounts get no token for longer; run the task again in time"
-        problems.append(Problem("lifetime", shown(values["lifetime"]), wanted))
-    return problems
+        findings.append(Finding("lifetime", shown(values["lifetime"]), wanted))
+    return findings
 
 
-def name_problems(option: str, name: str) -> list[Problem]:
+def name_findings(option: str, name: str) -> list[Finding]:
     """Return what is wrong with the name of a tenant."""
     if len(name) > 63 or not LABEL.match(name):
-        return [Problem(option, shown(name), "at most 63 lowercase letters, digits and - (RFC 1123 label)")]
+        return [Finding(option, shown(name), "at most 63 lowercase letters, digits and - (RFC 1123 label)")]
     # Neither has the gateway to take names of kube for those of kube-system.
     if name in SYSTEM_TENANTS or name == "default" or f"{name}-".startswith(("kube-", "cloudbang-")):
-        return [Problem(option, shown(name), "a namespace that is not the cluster's own")]
+        return [Finding(option, shown(name), "a namespace that is not the cluster's own")]
     return []
 
 
-def _quota_problems(given: dict[str, Any]) -> list[Problem]:
-    problems = []
+def _quota_findings(given: dict[str, Any]) -> list[Finding]:
+    findings = []
     for name, value in given.items():
         if value is None or name not in QUOTA:
             continue
         if name in AMOUNTS:
-            problems += _amount_problems(f"quota.{name}", "cpu" if name.endswith("cpu") else "memory", value)
+            findings += _amount_findings(f"quota.{name}", "cpu" if name.endswith("cpu") else "memory", value)
         elif value < 0:
-            problems.append(Problem(f"quota.{name}", shown(value), "0 or more"))
+            findings.append(Finding(f"quota.{name}", shown(value), "0 or more"))
     for resource in ("cpu", "memory"):
         requests, limits = (quantity(given.get(name) or "") for name in (resource, f"limits_{resource}"))
         if requests is not None and limits is not None and limits < requests:
             found = shown(given[f"limits_{resource}"])
-            problems.append(Problem(f"quota.limits_{resource}", found, f"{given[resource]} or more, like the requests"))
-    return problems
+            findings.append(Finding(f"quota.limits_{resource}", found, f"{given[resource]} or more, like the requests"))
+    return findings
 
 
-def _amount_problems(option: str, resource: str, text: str) -> list[Problem]:
+def _amount_findings(option: str, resource: str, text: str) -> list[Finding]:
     value = quantity(text)
     example = "a quantity such as 500m, 0.5 or 8" if resource == "cpu" else "a quantity such as 64Mi, 512M or 16Gi"
     if value is None or value < 0 or (resource != "cpu" and 0 < value < 1024**2):
-        return [Problem(option, shown(text), example)]
+        return [Finding(option, shown(text), example)]
     return []
 
 
-def _limit_problems(given: dict[str, Any]) -> list[Problem]:
-    problems: list[Problem] = []
+def _limit_findings(given: dict[str, Any]) -> list[Finding]:
+    findings: list[Finding] = []
     for option, amounts in given.items():
         for resource, text in (amounts or {}).items():
             if text is not None:
-                problems += _amount_problems(f"limits.{option}.{resource}", resource, text)
-    if problems:
-        return problems
+                findings += _amount_findings(f"limits.{option}.{resource}", resource, text)
+    if findings:
+        return findings
     order = ("min", "default_request", "default", "max")
     for resource in RESOURCES:
         known = [(option, given[option][resource]) for option in order if (given.get(option) or {}).get(resource)]
         for (lower, low), (higher, high) in zip(known, known[1:]):
             if (quantity(low) or 0) > (quantity(high) or 0):
-                problems.append(Problem(f"limits.{lower}.{resource}", shown(low), f"no more than {higher}, {high}"))
-    return problems
+                findings.append(Finding(f"limits.{lower}.{resource}", shown(low), f"no more than {higher}, {high}"))
+    return findings
 
 
-def _peer_problems(values: dict[str, Any]) -> list[Problem]:
-    problems: list[Problem] = []
+def _peer_findings(values: dict[str, Any]) -> list[Finding]:
+    findings: list[Finding] = []
     peers = values.get("peers") or []
     if peers and values.get("network") == "open":
-        problems.append(Problem("peers", shown(peers), "no peers, because everybody can reach an open network"))
+        findings.append(Finding("peers", shown(peers), "no peers, because everybody can reach an open network"))
     for number, peer in enumerate(peers):
         where = f"peers[{number}]"
         if len(peer) > 63 or not LABEL.match(peer):
-            problems.append(Problem(where, shown(peer), "the name of a tenant (RFC 1123 label)"))
+            findings.append(Finding(where, shown(peer), "the name of a tenant (RFC 1123 label)"))
         elif peer == values.get("name"):
-            problems.append(Problem(where, shown(peer), "another tenant, because a tenant always reaches itself"))
+            findings.append(Finding(where, shown(peer), "another tenant, because a tenant always reaches itself"))
         elif peer in peers[:number]:
-            problems.append(Problem(where, shown(peer), "each peer once"))
-    return problems
+            findings.append(Finding(where, shown(peer), "each peer once"))
+    return findings
 
 
-def _list_problems(values: dict[str, Any]) -> list[Problem]:
+def _list_findings(values: dict[str, Any]) -> list[Finding]:
     """Return what is wrong with the lists that become annotations, in which a comma ends an entry."""
-    problems: list[Problem] = []
+    findings: list[Finding] = []
     for option, (good, wanted) in _LISTS.items():
         entries = values.get(option) or []
         for number, entry in enumerate(entries):
             where = f"{option}[{number}]"
             if not isinstance(entry, str) or not good(entry):
-                problems.append(Problem(where, shown(entry), wanted))
+                findings.append(Finding(where, shown(entry), wanted))
             elif entry in entries[:number]:
-                problems.append(Problem(where, shown(entry), "each one once"))
-    return problems
+                findings.append(Finding(where, shown(entry), "each one once"))
+    return findings
 
 
 def _is_domain(text: str) -> bool:
@@ -287,30 +288,30 @@ _LISTS: dict[str, tuple[Callable[[str], bool], str]] = {
 }
 
 
-def _member_problems(members: list[dict[str, Any]]) -> list[Problem]:
-    problems: list[Problem] = []
+def _member_findings(members: list[dict[str, Any]]) -> list[Finding]:
+    findings: list[Finding] = []
     seen: dict[tuple[str, str], str] = {}
     for number, entry in enumerate(members):
         if not entry or entry.get("name") is None or entry.get("kind") is None:
             continue
         where = f"members[{number}].name"
-        problems += member_problems(where, entry["kind"], entry["name"])
+        findings += member_findings(where, entry["kind"], entry["name"])
         key = (entry["kind"], entry["name"])
         if key in seen:
-            problems.append(Problem(where, shown(entry["name"]), f"each member once, {seen[key]} is the same"))
+            findings.append(Finding(where, shown(entry["name"]), f"each member once, {seen[key]} is the same"))
         seen.setdefault(key, f"members[{number}]")
-    return problems
+    return findings
 
 
-def member_problems(option: str, kind: str, name: str) -> list[Problem]:
+def member_findings(option: str, kind: str, name: str) -> list[Finding]:
     """Return what is wrong with the name of a member."""
     if kind == "service_account":
         if len(name) > 253 or not DOMAIN.match(name) or name.startswith("*"):
-            return [Problem(option, shown(name), "a service account's name of lowercase letters, digits, - and .")]
+            return [Finding(option, shown(name), "a service account's name of lowercase letters, digits, - and .")]
         if name == "default":
-            return [Problem(option, shown(name), "a service account of its own: every pod may run as default")]
+            return [Finding(option, shown(name), "a service account of its own: every pod may run as default")]
     elif not name or len(name) > 64 or not name.isprintable() or name != name.strip():
-        return [Problem(option, shown(name), f"the name of a {kind}, 1 to 64 printable characters")]
+        return [Finding(option, shown(name), f"the name of a {kind}, 1 to 64 printable characters")]
     elif name.startswith(("system:", "cloudbang:")):
-        return [Problem(option, shown(name), "a name that does not start with system: or cloudbang:")]
+        return [Finding(option, shown(name), "a name that does not start with system: or cloudbang:")]
     return []

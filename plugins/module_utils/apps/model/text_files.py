@@ -8,7 +8,7 @@ import os
 import stat
 from collections.abc import Iterable
 
-from .options import Problem
+from ansible_collections.cloudbang.platform.plugins.module_utils.findings import Finding
 
 MAX_BYTES = 1_000_000
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -64,16 +64,16 @@ def read_text(path: str) -> str:
     return read_below(path, [os.path.dirname(os.path.realpath(path))])
 
 
-def unreadable(option: str, path: str, error: Exception, wanted: str) -> Problem:
+def unreadable(option: str, path: str, error: Exception, wanted: str) -> Finding:
     """Return the problem of a file that cannot be read; wanted says what it should be."""
     if isinstance(error, Outside):
-        return Problem(option, error.found, f"{error.wanted}, or its directory in compose.allow_paths")
+        return Finding(option, error.found, f"{error.wanted}, or its directory in compose.allow_paths")
     if isinstance(error, Refused):
-        return Problem(option, error.found, error.wanted)
+        return Finding(option, error.found, error.wanted)
     if isinstance(error, FileNotFoundError):
-        return Problem(option, f"no file {path}", wanted)
+        return Finding(option, f"no file {path}", wanted)
     reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-    return Problem(option, f"{path}, which cannot be read: {reason}", wanted)
+    return Finding(option, f"{path}, which cannot be read: {reason}", wanted)
 
 
 def _refuse_special(path: str, found: os.stat_result) -> None:

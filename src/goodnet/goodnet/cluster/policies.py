@@ -32,7 +32,7 @@ class Resolution:
 
     policies: tuple[Policy, ...]
     looks_into: Mapping[str, frozenset[str]]
-    problems: tuple[tuple[str, str], ...]
+    findings: tuple[tuple[str, str], ...]
 
 
 class _Bad(ValueError):
@@ -136,7 +136,7 @@ def resolve(
     nodes = [(int(host.node), host) for host in hosts]
     cluster = _Cluster(here, elsewhere, namespaces, nodes, {tenant.name: tenant for tenant in tenants}, of)
     resolved: list[Policy] = []
-    problems: list[tuple[str, str]] = []
+    findings: list[tuple[str, str]] = []
     for key, policy in sorted(policies.items()):
         namespace, name = policy["metadata"]["namespace"], policy["metadata"]["name"]
         if namespace not in here:
@@ -151,9 +151,9 @@ def resolve(
             found: dict[str, list[_Rule]] = {}
             for kind, peers in (("Ingress", "from"), ("Egress", "to")):
                 if kind in types and selected:
-                    found[kind] = list(_rules(cluster, namespace, spec.get(kind.lower()), peers, key, problems))
+                    found[kind] = list(_rules(cluster, namespace, spec.get(kind.lower()), peers, key, findings))
         except _Bad as error:
-            problems.append((key, f"{error}; the policy is not in force"))
+            findings.append((key, f"{error}; the policy is not in force"))
             continue
         # Pods that call different ports by the same name get a policy for each.
         parts: dict[tuple[tuple[Rule, ...] | None, tuple[Rule, ...] | None], set[IPv4Address]] = {}
@@ -166,7 +166,7 @@ def resolve(
         for (ingress, egress), addresses in parts.items():
             resolved.append(Policy(namespace, name, frozenset(addresses), ingress, egress))
     looks_into = {namespace: frozenset(found) for namespace, found in cluster.looked_into.items()}
-    return Resolution(tuple(resolved), looks_into, tuple(problems))
+    return Resolution(tuple(resolved), looks_into, tuple(findings))
 
 
 @dataclass(frozen=True)
@@ -236,7 +236,7 @@ def _index(pods: Mapping[str, Object], local: Iterable[Pod]) -> tuple[dict[str, 
 
 
 def _rules(
-    cluster: _Cluster, namespace: str, rules: Any, word: str, key: str, problems: list[tuple[str, str]]
+    cluster: _Cluster, namespace: str, rules: Any, word: str, key: str, findings: list[tuple[str, str]]
 ) -> Iterator[_Rule]:
     direction = "ingress" if word == "from" else "egress"
     for number, rule in enumerate(_list(rules, direction), 1):
@@ -255,7 +255,7 @@ def _rules(
                 pods = tuple(cluster.select(namespace, cluster.reach(namespace, ingress=False), lambda _labels: True))
             yield _Rule(None, pods, ports, named)
         except _Bad as error:
-            problems.append((key, f"{direction} rule {number}: {error}; the rule lets nothing through"))
+            findings.append((key, f"{direction} rule {number}: {error}; the rule lets nothing through"))
 
 
 def _peers(

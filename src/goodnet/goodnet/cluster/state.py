@@ -14,7 +14,7 @@ from typing import Generic, TypeVar
 from goodnet.cluster import forwards, policies, tenants
 from goodnet.cluster.events import Note
 from goodnet.cluster.objects import ANNOTATION_UNDERLAY, Object
-from goodnet.cluster.tenants import Problem, Tenants
+from goodnet.cluster.tenants import Finding, Tenants
 from goodnet.cluster.watches import Resource, View, endpoints_of, pods_of
 from goodnet.model import Config, Host, Pod, Policy, Service, State
 
@@ -96,10 +96,10 @@ class Builder:
         outside = forwards.resolve(view.services, view.endpoints, found.tenants, found.of)
         state = State(config, hosts, outside.tenants, placed, resolved.policies, services)
         notes = [(note, note.name) for note in host_notes]
-        for problem in (*found.problems, *self._misplaced(found)):
-            note = Note("Namespace", problem.namespace, problem.namespace, problem.reason, problem.message)
-            notes.append((note, view.namespaces[problem.namespace]["uid"]))
-        for key, message in resolved.problems:
+        for finding in (*found.findings, *self._misplaced(found)):
+            note = Note("Namespace", finding.namespace, finding.namespace, finding.reason, finding.message)
+            notes.append((note, view.namespaces[finding.namespace]["uid"]))
+        for key, message in resolved.findings:
             namespace, _ignored, name = key.partition("/")
             uid = view.policies[key]["metadata"]["uid"]
             notes.append((Note("NetworkPolicy", namespace, name, "PolicyInvalid", message), uid))
@@ -109,14 +109,14 @@ class Builder:
         )
         return Built(state, found, (*notes, *outside.notes), follow, outside.addresses)
 
-    def _misplaced(self, found: Tenants) -> Iterator[Problem]:
+    def _misplaced(self, found: Tenants) -> Iterator[Finding]:
         if self._provider is None:
             return
         wrong = {one.name: one for one in found.tenants if one.external and one.external not in self._provider}
         for namespace, tenant in found.of.items():
             if tenant in wrong:
                 message = f"external address: found {wrong[tenant].external}, wanted one in {self._provider}"
-                yield Problem(namespace, "ExternalInvalid", message)
+                yield Finding(namespace, "ExternalInvalid", message)
 
 
 class _Policies:
@@ -175,23 +175,23 @@ class _Policies:
         return policies.Resolution(
             tuple(policy for part in parts for policy in part.policies),
             {namespace: looked for part in parts for namespace, looked in part.looks_into.items()},
-            tuple(problem for part in parts for problem in part.problems),
+            tuple(finding for part in parts for finding in part.findings),
         )
 
 
 def _parts(whole: policies.Resolution, namespaces: Iterable[str]) -> dict[str, policies.Resolution]:
     """Return what of a resolution is of each namespace."""
     own: dict[str, list[Policy]] = {namespace: [] for namespace in namespaces}
-    problems: dict[str, list[tuple[str, str]]] = {namespace: [] for namespace in own}
+    findings: dict[str, list[tuple[str, str]]] = {namespace: [] for namespace in own}
     for policy in whole.policies:
         own[policy.namespace].append(policy)
-    for key, message in whole.problems:
-        problems[key.partition("/")[0]].append((key, message))
+    for key, message in whole.findings:
+        findings[key.partition("/")[0]].append((key, message))
     return {
         namespace: policies.Resolution(
             tuple(own[namespace]),
             {namespace: whole.looks_into.get(namespace, frozenset())},
-            tuple(problems[namespace]),
+            tuple(findings[namespace]),
         )
         for namespace in own
     }

@@ -33,7 +33,7 @@ _PATH = f"/api/v1/namespaces/{NAMESPACE}/configmaps"
 
 
 @dataclass(frozen=True)
-class Problem:
+class Finding:
     """What is wrong with a namespace: reason is a word for programs, message a sentence for people."""
 
     namespace: str
@@ -62,7 +62,7 @@ class Exhausted(Exception):
         )
 
 
-def tenant_of(name: str, labels: Mapping[str, str], system_namespaces: frozenset[str]) -> tuple[str, Problem | None]:
+def tenant_of(name: str, labels: Mapping[str, str], system_namespaces: frozenset[str]) -> tuple[str, Finding | None]:
     """Return the tenant of a namespace, and what is wrong when its label asks for one that it may not have."""
     if name in _SYSTEM_NAMESPACES or name.startswith(_PLATFORM_PREFIX):
         return SYSTEM, None
@@ -73,7 +73,7 @@ def tenant_of(name: str, labels: Mapping[str, str], system_namespaces: frozenset
             f"namespace in system_namespaces of the hosts' configuration. Until then the namespace is the tenant {name}"
         )
         # A namespace that is named like the platform's tenant stays outside of it as well.
-        return (name if name != SYSTEM else f"{SYSTEM}.namespace"), Problem(name, "TenantRefused", message)
+        return (name if name != SYSTEM else f"{SYSTEM}.namespace"), Finding(name, "TenantRefused", message)
     return tenant, None
 
 
@@ -237,7 +237,7 @@ class Tenants:
     tenants: tuple[Tenant, ...]
     of: Mapping[str, str]
     unnumbered: frozenset[str]
-    problems: tuple[Problem, ...]
+    findings: tuple[Finding, ...]
 
 
 def resolve(
@@ -253,17 +253,17 @@ def resolve(
     entries, wrong = parse(data)
     members: dict[str, list[str]] = {}
     of: dict[str, str] = {}
-    problems: list[Problem] = []
+    findings: list[Finding] = []
     for name in sorted(namespaces):
-        tenant, problem = tenant_of(name, namespaces[name]["labels"], system_namespaces)
+        tenant, finding = tenant_of(name, namespaces[name]["labels"], system_namespaces)
         of[name] = tenant
         members.setdefault(tenant, []).append(name)
-        if problem is not None:
-            problems.append(problem)
+        if finding is not None:
+            findings.append(finding)
         network = namespaces[name]["labels"].get(LABEL_NETWORK, "isolated")
         if network not in ("isolated", "open"):
             message = f"label {LABEL_NETWORK}: found {network}, wanted isolated or open; it counts as isolated"
-            problems.append(Problem(name, "NetworkUnknown", message))
+            findings.append(Finding(name, "NetworkUnknown", message))
     found = [Tenant(SYSTEM, 0, open=True)]
     for tenant, entry in sorted(entries.items()):
         own = members.get(tenant, [])
@@ -280,7 +280,7 @@ def resolve(
                     f"annotation cloudbang.platform/peers: found {', '.join(unknown)}, which no namespace belongs to; "
                     "wanted names of tenants"
                 )
-                problems.append(Problem(name, "PeerUnknown", message))
+                findings.append(Finding(name, "PeerUnknown", message))
         found.append(
             Tenant(
                 name=tenant,
@@ -293,9 +293,9 @@ def resolve(
         )
     for tenant, message in sorted(wrong.items()):
         where = f"ConfigMap {CONFIGMAP}, key {tenant}"
-        problems += [Problem(name, "TenantEntryInvalid", f"{where}: {message}") for name in members.get(tenant, ())]
+        findings += [Finding(name, "TenantEntryInvalid", f"{where}: {message}") for name in members.get(tenant, ())]
     unnumbered = frozenset(members) - entries.keys() - wrong.keys() - {SYSTEM}
-    return Tenants(tuple(found), of, unnumbered, tuple(problems))
+    return Tenants(tuple(found), of, unnumbered, tuple(findings))
 
 
 def _split(text: str) -> list[str]:

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
+from goodnet.errors import IO_FAILURE, NO_ADDRESS, CniError
 from goodnet.files import write_durably
-from goodnet.problem import IO_FAILURE, NO_ADDRESS, Problem
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +83,7 @@ class Ipam:
                 if held is None:
                     self._leases.pop(container, None)
             what = f"The journal of addresses {self._journal} can not be written: {error.strerror}"
-            raise Problem(IO_FAILURE, what, "Make room on its file system, or make it writable.") from None
+            raise CniError(IO_FAILURE, what, "Make room on its file system, or make it writable.") from None
         return address
 
     def release(self, containers: Iterable[str]) -> None:
@@ -105,7 +105,7 @@ class Ipam:
             if number not in taken:
                 self._latest = number
                 return IPv4Address(number)
-        raise Problem(
+        raise CniError(
             NO_ADDRESS,
             f"All {self.size} addresses of this host's range {self.network} are taken",
             "Run fewer pods on it (kubelet's maxPods), or give hosts a larger range.",

@@ -13,7 +13,7 @@ import os
 import sys
 import time
 
-from goodnet.problem import FAILED, IO_FAILURE, TRY_AGAIN, UNAVAILABLE, UNDECODABLE, Problem
+from goodnet.errors import FAILED, IO_FAILURE, TRY_AGAIN, UNAVAILABLE, UNDECODABLE, CniError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ LONGEST = 60.0
 ANSWERED = b'{"ok": true, "status": '
 
 
-class AgentAway(Problem):
+class AgentAway(CniError):
     """Nobody listens on the agent's socket."""
 
 
@@ -47,8 +47,8 @@ def main(path: str = SOCKET) -> int:
             # The agent removes what it finds without a network namespace when it is back.
             return 0
         code = UNAVAILABLE if command == "STATUS" else problem.code
-        return printed(text, Problem(code, problem.message, problem.details).as_error(), 1)
-    except Problem as problem:
+        return printed(text, CniError(code, problem.message, problem.details).as_error(), 1)
+    except CniError as problem:
         return printed(text, problem.as_error(), 1)
 
 
@@ -79,7 +79,7 @@ def copied(line: bytes) -> int:
             sys.stdout.buffer.write(output + b"\n")
         return int(status)
     understood(line)
-    raise Problem(FAILED, f"The agent of this host answered the plugin with {line!r}")
+    raise CniError(FAILED, f"The agent of this host answered the plugin with {line!r}")
 
 
 def printed(text: bytes, output: dict[str, Any], status: int = 0) -> int:
@@ -88,7 +88,7 @@ def printed(text: bytes, output: dict[str, Any], status: int = 0) -> int:
 
     try:
         version = decode(text.decode(errors="replace")).get("cniVersion")
-    except Problem:
+    except CniError:
         version = None
     print(json.dumps({"cniVersion": version or VERSIONS[-1], **output}))
     return status
@@ -107,7 +107,7 @@ def understood(line: bytes) -> dict[str, Any]:
 
     found: dict[str, Any] = json.loads(line)
     if not found["ok"]:
-        raise Problem(found["code"], found["message"], found["details"])
+        raise CniError(found["code"], found["message"], found["details"])
     return found
 
 
@@ -122,11 +122,11 @@ def exchange(path: str, line: bytes, patience: float) -> bytes:
             part = connection.recv(65536)
             if not part:
                 what = f"The agent of this host ended before it answered on {path}"
-                raise Problem(TRY_AGAIN, what, "It is asked again.")
+                raise CniError(TRY_AGAIN, what, "It is asked again.")
             found += part
     except OSError as error:
         what = f"The agent of this host did not answer on {path}: {error}"
-        raise Problem(TRY_AGAIN, what, "See `journalctl -u goodnet-agent`.") from None
+        raise CniError(TRY_AGAIN, what, "See `journalctl -u goodnet-agent`.") from None
     finally:
         connection.close()
     return found
@@ -148,7 +148,7 @@ def connect(path: str, until: float) -> _socket.socket:
             raise AgentAway(TRY_AGAIN, what, "Look at `systemctl status goodnet-agent`.") from None
         except OSError as error:
             connection.close()
-            raise Problem(IO_FAILURE, f"The agent's socket {path} can not be used: {error}") from None
+            raise CniError(IO_FAILURE, f"The agent's socket {path} can not be used: {error}") from None
 
 
 def decode(text: str) -> dict[str, Any]:
@@ -157,7 +157,7 @@ def decode(text: str) -> dict[str, Any]:
     try:
         config = json.loads(text)
     except ValueError as error:
-        raise Problem(UNDECODABLE, f"The network configuration on standard input is not JSON: {error}") from None
+        raise CniError(UNDECODABLE, f"The network configuration on standard input is not JSON: {error}") from None
     if not isinstance(config, dict):
-        raise Problem(UNDECODABLE, f"The network configuration on standard input is {config!r}, not a JSON object")
+        raise CniError(UNDECODABLE, f"The network configuration on standard input is {config!r}, not a JSON object")
     return config

@@ -18,20 +18,20 @@ from typing import Any, Protocol
 
 from goodnet.cni.ipam import Ipam, Lease
 from goodnet.cni.server import Answer, Handler
+from goodnet.errors import BAD_ENVIRONMENT, DIFFERS, UNKNOWN_CONTAINER, CniError
 from goodnet.host import wiring
 from goodnet.host.wiring import Wire
 from goodnet.model import Pod
 from goodnet.ovs.ovsdb import NewPort, Ovsdb, OvsdbError, Port, external_ids, pod_of
-from goodnet.problem import BAD_ENVIRONMENT, DIFFERS, UNKNOWN_CONTAINER, Problem
 
 log = logging.getLogger(__name__)
 
 
 class Agent(Protocol):
-    """What the pods need of the agent. Any of these may raise a Problem, which the runtime then gets."""
+    """What the pods need of the agent. Any of these may raise a CniError, which the runtime then gets."""
 
     def ready(self) -> None:
-        """Raise a Problem that says why no pod can be added now, if so."""
+        """Raise a CniError that says why no pod can be added now, if so."""
 
     def tenant(self, namespace: str) -> str:
         """The tenant of a namespace."""
@@ -85,7 +85,7 @@ class Pods:
         with self._only(container):
             port = self._ports().get(wiring.host_end(container))
             if port and _id(port, "netns") == netns and _id(port, "ifname") != ifname:
-                raise Problem(
+                raise CniError(
                     BAD_ENVIRONMENT,
                     f"The container {container} has {_id(port, 'ifname')} from GoodNet already; asked for is {ifname}",
                     "A pod has one interface of GoodNet.",
@@ -136,7 +136,7 @@ class Pods:
         with self._only(container):
             port = self._ports().get(wiring.host_end(container))
             if port is None or _id(port, "ifname") != request["ifname"]:
-                raise Problem(
+                raise CniError(
                     UNKNOWN_CONTAINER,
                     f"GoodNet has no interface {request['ifname']} of container {container}",
                     "The pod has to be made anew.",
@@ -149,7 +149,7 @@ class Pods:
                 differences.append(f"Open vSwitch can not use the port {wire.host}: {port.error}")
         if differences:
             name = f"{_id(port, 'namespace')}/{_id(port, 'name')}"
-            raise Problem(DIFFERS, f"The network of pod {name} is not as it was made", "; ".join(differences))
+            raise CniError(DIFFERS, f"The network of pod {name} is not as it was made", "; ".join(differences))
         return {}
 
     def collect(self, request: dict[str, Any]) -> Answer:
@@ -188,7 +188,7 @@ class Pods:
             name = f"{_id(port, 'namespace')}/{_id(port, 'name')}"
             try:
                 self._connect(wire, port.external_ids)
-            except (Problem, OvsdbError) as error:
+            except (CniError, OvsdbError) as error:
                 return [f"could not wire pod {name} again: {error}"]
             return [f"wired pod {name} again"]
 

@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from goodnet.cni.plugin import VERSIONS, decode
+from goodnet.errors import BAD_CONFIG, BAD_ENVIRONMENT, INCOMPATIBLE, TRY_AGAIN, UNAVAILABLE, CniError
 from goodnet.model import ROUTER
-from goodnet.problem import BAD_CONFIG, BAD_ENVIRONMENT, INCOMPATIBLE, TRY_AGAIN, UNAVAILABLE, Problem
 
-# Asks the agent itself: a request with "op" gets an answer, or raises a Problem.
+# Asks the agent itself: a request with "op" gets an answer, or raises a CniError.
 Ask = Callable[[dict[str, Any]], dict[str, Any]]
 
 
@@ -21,7 +21,7 @@ def answer(environment: Mapping[str, str], text: str, agent: Ask) -> dict[str, A
         config = decode(text)
         version = config.get("cniVersion") or version
         output = run(environment, config, agent)
-    except Problem as problem:
+    except CniError as problem:
         return {"status": 1, "output": {"cniVersion": version, **problem.as_error()}}
     return {"status": 0, "output": None if output is None else {"cniVersion": version, **output}}
 
@@ -30,10 +30,10 @@ def run(environment: Mapping[str, str], config: dict[str, Any], agent: Ask) -> d
     """Carry out CNI_COMMAND and return the text to print."""
     command = environment.get("CNI_COMMAND", "")
     if command not in COMMANDS:
-        raise Problem(BAD_ENVIRONMENT, f"CNI_COMMAND is {command!r}", f"It can be {', '.join(COMMANDS)} or VERSION.")
+        raise CniError(BAD_ENVIRONMENT, f"CNI_COMMAND is {command!r}", f"It can be {', '.join(COMMANDS)} or VERSION.")
     if config.get("cniVersion") not in VERSIONS:
         found = config.get("cniVersion")
-        raise Problem(
+        raise CniError(
             INCOMPATIBLE, f"The network configuration has cniVersion {found!r}", f"It can be {', '.join(VERSIONS)}."
         )
     return COMMANDS[command](environment, config, agent)
@@ -43,7 +43,7 @@ def add(environment: Mapping[str, str], config: dict[str, Any], agent: Ask) -> d
     named = attachment(environment, netns=True)
     pod = pod_of(environment)
     if config.get("prevResult"):
-        raise Problem(
+        raise CniError(
             BAD_CONFIG, "GoodNet is chained after another plugin (there is a prevResult)", "Make it the first plugin."
         )
     return result(config["cniVersion"], named, agent({"op": "add", **named, **pod}))
@@ -53,7 +53,7 @@ def delete(environment: Mapping[str, str], config: dict[str, Any], agent: Ask) -
     named = attachment(environment)
     try:
         agent({"op": "del", **named})
-    except Problem as problem:
+    except CniError as problem:
         # One that is not ready removes later what it finds without a network namespace.
         if problem.code != TRY_AGAIN:
             raise
@@ -62,7 +62,7 @@ def delete(environment: Mapping[str, str], config: dict[str, Any], agent: Ask) -
 def check(environment: Mapping[str, str], config: dict[str, Any], agent: Ask) -> None:
     previous = config.get("prevResult")
     if not isinstance(previous, dict):
-        raise Problem(BAD_CONFIG, "CHECK without a prevResult", "The runtime has to pass on what ADD printed.")
+        raise CniError(BAD_CONFIG, "CHECK without a prevResult", "The runtime has to pass on what ADD printed.")
     addresses = [str(ip.get("address", "")).partition("/")[0] for ip in previous.get("ips") or ()]
     agent({"op": "check", **attachment(environment, netns=True), "addresses": addresses})
 
@@ -70,19 +70,19 @@ def check(environment: Mapping[str, str], config: dict[str, Any], agent: Ask) ->
 def collect(environment: Mapping[str, str], config: dict[str, Any], agent: Ask) -> None:
     valid = config.get("cni.dev/valid-attachments")
     if not isinstance(valid, list):
-        raise Problem(BAD_CONFIG, "GC without a list in cni.dev/valid-attachments", "It has to say what is alive.")
+        raise CniError(BAD_CONFIG, "GC without a list in cni.dev/valid-attachments", "It has to say what is alive.")
     try:
         pairs = [[entry["containerID"], entry["ifname"]] for entry in valid]
     except (KeyError, TypeError):
-        raise Problem(BAD_CONFIG, "An entry of cni.dev/valid-attachments has no containerID or no ifname") from None
+        raise CniError(BAD_CONFIG, "An entry of cni.dev/valid-attachments has no containerID or no ifname") from None
     agent({"op": "gc", "valid": pairs})
 
 
 def status(environment: Mapping[str, str], config: dict[str, Any], agent: Ask) -> None:
     try:
         agent({"op": "status"})
-    except Problem as problem:
-        raise Problem(UNAVAILABLE, problem.message, problem.details) from None
+    except CniError as problem:
+        raise CniError(UNAVAILABLE, problem.message, problem.details) from None
 
 
 COMMANDS = {"ADD": add, "DEL": delete, "CHECK": check, "GC": collect, "STATUS": status}
@@ -97,19 +97,19 @@ def attachment(environment: Mapping[str, str], netns: bool = False) -> dict[str,
     }
     container, ifname = found["container"], found["ifname"]
     if not container[:1].isalnum() or not container.translate({ord(c): "a" for c in "_.-"}).isalnum():
-        raise Problem(
+        raise CniError(
             BAD_ENVIRONMENT,
             f"CNI_CONTAINERID is {container!r}",
             "It has to start with a letter or digit and to have only these, '_', '.' and '-'.",
         )
     if not 1 <= len(ifname) <= 15 or ifname in (".", "..") or any(c in "/:" or c.isspace() for c in ifname):
-        raise Problem(
+        raise CniError(
             BAD_ENVIRONMENT,
             f"CNI_IFNAME is {ifname!r}",
             "It has to be the name of an interface, of at most 15 characters.",
         )
     if netns and not found["netns"].startswith("/"):
-        raise Problem(
+        raise CniError(
             BAD_ENVIRONMENT,
             f"CNI_NETNS is {found['netns']!r}",
             "It has to be the absolute path of the pod's network namespace.",
@@ -122,7 +122,7 @@ def pod_of(environment: Mapping[str, str]) -> dict[str, str]:
     pod = {key: arguments.get(f"K8S_POD_{key.upper()}", "") for key in ("namespace", "name", "uid")}
     for key in ("namespace", "name"):
         if not pod[key]:
-            raise Problem(
+            raise CniError(
                 BAD_ENVIRONMENT,
                 f"CNI_ARGS has no K8S_POD_{key.upper()}",
                 "GoodNet puts a pod into the network of its namespace's tenant, so the runtime has to name the pod.",

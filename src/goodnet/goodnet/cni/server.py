@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from goodnet.cni.requests import answer
-from goodnet.problem import BAD_ENVIRONMENT, FAILED, Problem
+from goodnet.errors import BAD_ENVIRONMENT, FAILED, CniError
 
 log = logging.getLogger(__name__)
 
@@ -80,18 +80,18 @@ class _Connection(socketserver.StreamRequestHandler):
         try:
             uid = _peer(self.connection)
             if uid != 0:
-                raise Problem(BAD_ENVIRONMENT, f"The agent listens to root only, not to user {uid}")
+                raise CniError(BAD_ENVIRONMENT, f"The agent listens to root only, not to user {uid}")
             try:
                 request = json.loads(line)
                 handler = self.server.handlers[request["op"]]
             except (ValueError, TypeError, KeyError):
-                raise Problem(
+                raise CniError(
                     BAD_ENVIRONMENT,
                     f"The request is {line[:200]!r}",
                     f'It has to be a JSON object whose "op" is one of {", ".join(sorted(self.server.handlers))}.',
                 ) from None
             return {"ok": True, **handler(request)}
-        except Problem as problem:
+        except CniError as problem:
             return {"ok": False, "code": problem.code, "message": problem.message, "details": problem.details}
         except Exception as error:
             log.exception("The request %r failed", line[:500])

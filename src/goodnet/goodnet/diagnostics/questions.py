@@ -18,8 +18,8 @@ from goodnet.cluster.state import Built
 from goodnet.cluster.watches import Cluster
 from goodnet.config import Settings
 from goodnet.diagnostics import explain
+from goodnet.errors import BAD_ENVIRONMENT, FAILED, TRY_AGAIN, CniError
 from goodnet.model import Host, Pod, State
-from goodnet.problem import BAD_ENVIRONMENT, FAILED, TRY_AGAIN, Problem
 
 Answer = dict[str, Any]
 _SECONDS = 15
@@ -121,7 +121,7 @@ class Questions:
         """Return why a packet from one pod to another passes or is dropped, as the first one of a connection."""
         agent = self._agent
         if agent.built is None:
-            raise Problem(TRY_AGAIN, f"GoodNet on {agent.settings.node} is not ready: {agent.not_ready}")
+            raise CniError(TRY_AGAIN, f"GoodNet on {agent.settings.node} is not ready: {agent.not_ready}")
         state = agent.built.state
         source, destination = self._end(state, request["source"]), self._end(state, request["destination"])
         flow = trace_flow(state, source, destination, str(request.get("protocol", "tcp")), int(request.get("port", 80)))
@@ -144,9 +144,9 @@ class Questions:
                 command, env=environment, text=True, capture_output=True, check=False, timeout=_SECONDS
             )
         except subprocess.TimeoutExpired as error:
-            raise Problem(TRY_AGAIN, f"The switch did not answer `{' '.join(command)}` within {_SECONDS} s") from error
+            raise CniError(TRY_AGAIN, f"The switch did not answer `{' '.join(command)}` within {_SECONDS} s") from error
         if done.returncode:
-            raise Problem(FAILED, f"`{' '.join(command)}` failed: {done.stderr.strip()}")
+            raise CniError(FAILED, f"`{' '.join(command)}` failed: {done.stderr.strip()}")
         return done.stdout
 
     def _end(self, state: State, name: str) -> End:
@@ -163,15 +163,15 @@ class Questions:
     def _remote(self, state: State, name: str) -> End:
         namespace, separator, pod_name = name.partition("/")
         if not separator or not pod_name:
-            raise Problem(BAD_ENVIRONMENT, f"Pod: found {name!r}, wanted NAMESPACE/NAME or an IPv4 address")
+            raise CniError(BAD_ENVIRONMENT, f"Pod: found {name!r}, wanted NAMESPACE/NAME or an IPv4 address")
         agent = self._agent
         try:
             path = f"/api/v1/namespaces/{quote(namespace, safe='')}/pods/{quote(pod_name, safe='')}"
             pod = reduce_pod(agent.api.request("GET", path))
         except (ApiError, Unreachable) as error:
-            raise Problem(FAILED, f"Pod {name} is not on {agent.settings.node}, and {error}") from error
+            raise CniError(FAILED, f"Pod {name} is not on {agent.settings.node}, and {error}") from error
         if pod is None or not pod["address"]:
-            raise Problem(
+            raise CniError(
                 FAILED, f"Pod {name} has no address in the pods' network: it ended, waits, or uses the host's network"
             )
         address = IPv4Address(pod["address"])
@@ -186,9 +186,9 @@ def _host_of(state: State, address: IPv4Address) -> Host | None:
 def trace_flow(state: State, source: End, destination: End, protocol: str, port: int) -> str:
     """Return the packet in the syntax of ofproto/trace, as it arrives at this host's bridge."""
     if protocol not in explain.PROTOCOLS:
-        raise Problem(BAD_ENVIRONMENT, f"Protocol: found {protocol!r}, wanted one of {', '.join(explain.PROTOCOLS)}")
+        raise CniError(BAD_ENVIRONMENT, f"Protocol: found {protocol!r}, wanted one of {', '.join(explain.PROTOCOLS)}")
     if not 0 < port < 65536:
-        raise Problem(BAD_ENVIRONMENT, f"Port: found {port}, wanted 1 to 65535")
+        raise CniError(BAD_ENVIRONMENT, f"Port: found {port}, wanted 1 to 65535")
     config = state.config
     own = next(host for host in state.hosts if host.name == config.host)
     if source.pod is not None:
@@ -196,16 +196,16 @@ def trace_flow(state: State, source: End, destination: End, protocol: str, port:
     elif source.host is None:
         way = f"in_port={config.host_port},dl_src={config.host_port_mac},dl_dst={config.mac}"
     elif source.host.name == own.name:
-        raise Problem(FAILED, f"No pod on {own.name} has {source.address}")
+        raise CniError(FAILED, f"No pod on {own.name} has {source.address}")
     elif destination.host is None or destination.host.name != own.name:
         where = source.host.name
-        raise Problem(
+        raise CniError(
             FAILED, f"Neither end is on {own.name}", f"Ask where the sender is: `goodnetctl trace` on {where}."
         )
     else:
         vni = next((tenant.vni for tenant in state.tenants if tenant.name == source.tenant), None)
         if vni is None:
-            raise Problem(
+            raise CniError(
                 FAILED, f"The tenant of {source.address} is not known here", "Name the pod as NAMESPACE/NAME."
             )
         way = f"in_port={config.tunnel},tun_src={source.host.underlay},tun_dst={own.underlay},tun_id={vni:#x},"

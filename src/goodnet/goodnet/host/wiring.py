@@ -23,9 +23,9 @@ from typing import Any
 
 from pyroute2 import IPRoute
 
+from goodnet.errors import BAD_ENVIRONMENT, UNKNOWN_CONTAINER, CniError
 from goodnet.host import netlink
 from goodnet.model import ROUTER
-from goodnet.problem import BAD_ENVIRONMENT, UNKNOWN_CONTAINER, Problem
 
 CLONE_NEWNET = 0x40000000
 SIOCETHTOOL = 0x8946
@@ -89,7 +89,7 @@ def netns_lives(path: str) -> bool:
 def create(wire: Wire) -> None:
     """Make the wire, in place of one of that name that is there."""
     if not netns_lives(wire.netns):
-        raise Problem(
+        raise CniError(
             UNKNOWN_CONTAINER,
             f"There is no network namespace at {wire.netns}",
             "The container ended meanwhile; the runtime starts it again.",
@@ -100,7 +100,7 @@ def create(wire: Wire) -> None:
     try:
         netlink.send(netlink.veth(wire.host, wire.host_mac, wire.ifname, wire.mac, wire.mtu, netns))
     except FileExistsError:
-        raise Problem(
+        raise CniError(
             BAD_ENVIRONMENT,
             f"The network namespace {wire.netns} has an interface {wire.ifname} already",
             "Another plugin made it; the pod has to be made anew.",

@@ -50,7 +50,7 @@ def test_bad_options_never_reach_the_target() -> None:
     action = Action({"name": "Shop", "tenant": "acme", "execute": "target", "typo": 1, "state": "absent"})
     result = action.run(None, {})
     assert action.sent is None
-    assert [problem["option"] for problem in result["problems"]] == ["typo", "name"]
+    assert [finding["option"] for finding in result["problems"]] == ["typo", "name"]
 
 
 def test_list_is_complete_when_it_reaches_the_target() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.cloudbang.platform.plugins.modules.goodnet_cluster import Problem, differences, merged
+from ansible_collections.cloudbang.platform.plugins.modules.goodnet_cluster import ClusterError, differences, merged
 
 RANGE = (1, 4)
 OTHER = {"blue": '{"vni": 2, "external": "203.0.113.2"}'}
@@ -53,7 +53,7 @@ def test_entries(present: dict[str, str], tenants: dict[str, Any], result: dict[
     ],
 )
 def test_refused(tenants: dict[str, Any], message: str) -> None:
-    with pytest.raises(Problem, match=message):
+    with pytest.raises(ClusterError, match=message):
         merged(OTHER, tenants, RANGE)
 
 

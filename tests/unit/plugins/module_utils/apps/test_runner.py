@@ -12,7 +12,8 @@ from ansible.module_utils.testing import patch_module_args
 
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps import runner
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.actions.context import Outcome
-from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.options import Invalid, Problem
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.options import Invalid
+from ansible_collections.cloudbang.platform.plugins.module_utils.findings import Finding
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube import client
 
 CODE = "\x1b]0;PWNED\x07"
@@ -171,7 +172,7 @@ def test_routes_after_one_that_fails_are_carried_out(monkeypatch: pytest.MonkeyP
             kube.changed = True
             raise client.Unknown("no answer")
         if route.name == "two":
-            raise Invalid([Problem("domains", "a", "b")])
+            raise Invalid([Finding("domains", "a", "b")])
         return Outcome(values={"route": {}})
 
     result = routes(monkeypatch, act, routes=[{"app": "one"}, {"app": "two"}, {"app": "three"}])

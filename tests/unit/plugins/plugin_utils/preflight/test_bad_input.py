@@ -15,8 +15,8 @@ import pytest
 from ansible_collections.cloudbang.platform.plugins.plugin_utils.preflight.inventory import (
     ERROR,
     WARNING,
+    HostFinding,
     Inventory,
-    Problem,
 )
 from ansible_collections.cloudbang.platform.plugins.plugin_utils.preflight.run import demote, evaluate
 
@@ -916,7 +916,7 @@ ROWS = [
 ]
 
 
-def found(*spoils: Spoil) -> list[Problem]:
+def found(*spoils: Spoil) -> list[HostFinding]:
     inventory = good()
     for spoil in spoils:
         spoil(inventory)
@@ -986,8 +986,8 @@ def test_nothing_is_wrong_with_the_variables_of_playbooks() -> None:
     """They may be in the inventory of the cluster; what their values are is those playbooks' business."""
     for name in ("apps", "tenant", "routes", "pages", "pages_retries", "promote", "rollback_tenant"):
         assert found(var(f"cloudbang_{name}", None)) == []
-    problems = found(var("cloudbang_app", []))
-    assert {(one.check, one.hint) for one in problems} == {("unknown_variable", "did you mean cloudbang_apps?")}
+    findings = found(var("cloudbang_app", []))
+    assert {(one.check, one.hint) for one in findings} == {("unknown_variable", "did you mean cloudbang_apps?")}
 
 
 def test_nothing_is_wrong_with_what_opens_the_firewall_of_the_nodes() -> None:
@@ -1037,8 +1037,8 @@ def test_nothing_is_wrong_with_what_is_not_in_the_way(spoil: Spoil) -> None:
     ],
 )
 def test_the_message_says_what_to_do(spoil: Spoil, texts: list[str]) -> None:
-    [problem] = found(spoil)
-    assert [text for text in texts if text not in problem.message] == [], problem.message
+    [finding] = found(spoil)
+    assert [text for text in texts if text not in finding.message] == [], finding.message
 
 
 @pytest.mark.parametrize("spoil", [both(), goodnet(), netdev(), tenants(red={"external": "203.0.113.9"})])
@@ -1049,9 +1049,9 @@ def test_an_inventory_of_another_installer_is_told_its_groups(spoil: Spoil, host
     inventory.hosts = inventory.hosts if hosts else ()
     members = {group: inventory.groups[group] if hosts else () for group in ("management", "compute")}
     inventory.groups = {"all": inventory.hosts, "server": members["management"], "agent": members["compute"]}
-    problems = [one for one in evaluate(inventory) if one.severity == ERROR]
-    assert [(one.host, one.check) for one in problems] == [("inventory", "groups")] * 4
-    assert {one.variable: one.hint for one in problems if "meant" in one.hint} == {
+    findings = [one for one in evaluate(inventory) if one.severity == ERROR]
+    assert [(one.host, one.check) for one in findings] == [("inventory", "groups")] * 4
+    assert {one.variable: one.hint for one in findings if "meant" in one.hint} == {
         "management": "is group 'server' meant to be it?",
         "compute": "is group 'agent' meant to be it?",
     }
@@ -1060,22 +1060,22 @@ def test_an_inventory_of_another_installer_is_told_its_groups(spoil: Spoil, host
 def test_one_name_can_be_lived_with() -> None:
     inventory = good()
     both(var("pki_dirs", "/x"), var("etcd_datadir", "/x", "management1"))(inventory)
-    problems = demote(evaluate(inventory), ["unknown_variable:pki_dirs"])
-    assert {one.variable: one.severity for one in problems} == {"pki_dirs": WARNING, "etcd_datadir": ERROR}
+    findings = demote(evaluate(inventory), ["unknown_variable:pki_dirs"])
+    assert {one.variable: one.severity for one in findings} == {"pki_dirs": WARNING, "etcd_datadir": ERROR}
 
 
 @pytest.mark.parametrize("row", ROWS, ids=name)
 def test_one_fault_is_named(row: Row) -> None:
-    problems = found(row.spoil)
-    mine = [one for one in problems if (one.check, one.host, one.variable) == (row.check, row.host, row.variable)]
-    assert len(mine) == 1, [one.message for one in problems]
+    findings = found(row.spoil)
+    mine = [one for one in findings if (one.check, one.host, one.variable) == (row.check, row.host, row.variable)]
+    assert len(mine) == 1, [one.message for one in findings]
     assert row.found in mine[0].found
     assert mine[0].severity == row.severity
     assert mine[0].wanted
     for part in (row.host, row.variable, mine[0].found, mine[0].wanted):
         assert part in mine[0].message
-    others = {one.check for one in problems} - {row.check} - set(row.also)
-    assert not others, [one.message for one in problems]
+    others = {one.check for one in findings} - {row.check} - set(row.also)
+    assert not others, [one.message for one in findings]
 
 
 def test_many_faults_are_found_in_one_run() -> None:

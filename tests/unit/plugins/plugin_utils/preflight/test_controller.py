@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.cloudbang.platform.plugins.plugin_utils.authority import Authority
-from ansible_collections.cloudbang.platform.plugins.plugin_utils.preflight.inventory import Inventory, Problem
+from ansible_collections.cloudbang.platform.plugins.plugin_utils.preflight.inventory import HostFinding, Inventory
 from ansible_collections.cloudbang.platform.plugins.plugin_utils.preflight.run import evaluate, table
 
 from .good import good
@@ -24,13 +24,13 @@ SUM = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 
 
 def test_facts_must_not_be_variables() -> None:
-    [problem] = evaluate(replace(good(), inject_facts=True))
-    assert (problem.host, problem.check, problem.variable) == (
+    [finding] = evaluate(replace(good(), inject_facts=True))
+    assert (finding.host, finding.check, finding.variable) == (
         "controller",
         "facts_as_variables",
         "inject_facts_as_vars",
     )
-    assert "ansible.cfg" in problem.hint
+    assert "ansible.cfg" in finding.hint
     assert evaluate(good()) == []
 
 
@@ -52,18 +52,18 @@ def test_a_user_without_root_owns_what_roles_write_on_the_controller(
     # Made by root in an earlier run; the tests may run as root, whom nothing is denied.
     monkeypatch.setattr(os, "access", lambda path, _mode: Path(path) != tmp_path / "state")
     monkeypatch.setattr(getpass, "getuser", lambda: "ops")
-    [problem] = evaluate(inventory)
-    assert (problem.host, problem.check, problem.variable) == ("controller", "controller", name)
-    assert problem.found == f"{tmp_path}/state, which user ops may not write"
-    assert "chown -R ops" in problem.hint and name in problem.hint
+    [finding] = evaluate(inventory)
+    assert (finding.host, finding.check, finding.variable) == ("controller", "controller", name)
+    assert finding.found == f"{tmp_path}/state, which user ops may not write"
+    assert "chown -R ops" in finding.hint and name in finding.hint
     inventory.facts = {}
     assert evaluate(inventory) == []
 
 
 def test_a_file_in_the_place_of_a_directory_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    [problem] = evaluate(with_settings(cloudbang_state_dir=str(tmp_path / "file" / "site")))
-    assert (problem.check, problem.found) == ("controller", f"{tmp_path}/file, a file")
+    [finding] = evaluate(with_settings(cloudbang_state_dir=str(tmp_path / "file" / "site")))
+    assert (finding.check, finding.found) == ("controller", f"{tmp_path}/file, a file")
 
 
 def test_keys_that_this_user_may_not_read_are_no_crash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,9 +76,9 @@ def test_keys_that_this_user_may_not_read_are_no_crash(tmp_path: Path, monkeypat
         raise PermissionError(13, "Permission denied", str(path))
 
     monkeypatch.setattr(Path, "read_bytes", refuse)
-    problems = evaluate(with_settings(cloudbang_pki_dir=str(tmp_path)))
-    assert {one.check for one in problems} == {"pki"}
-    assert all("Permission denied" in one.found for one in problems) and len(problems) >= 3
+    findings = evaluate(with_settings(cloudbang_pki_dir=str(tmp_path)))
+    assert {one.check for one in findings} == {"pki"}
+    assert all("Permission denied" in one.found for one in findings) and len(findings) >= 3
 
 
 def test_the_configuration_of_this_repository_lets_ssh_ask_for_passwords() -> None:
@@ -118,13 +118,13 @@ def with_mirror(**settings: Any) -> Inventory:
 )
 def test_a_mirror_without_encryption_is_pinned(settings: dict[str, str], found: str | None) -> None:
     inventory = with_mirror(**settings)
-    problems = evaluate(inventory)
-    assert {one.check for one in problems} == ({"mirror_unpinned"} if found else set()), problems
-    assert {one.host for one in problems} == (set(inventory.nodes) if found else set())
-    assert all(found is not None and found in one.found for one in problems)
+    findings = evaluate(inventory)
+    assert {one.check for one in findings} == ({"mirror_unpinned"} if found else set()), findings
+    assert {one.host for one in findings} == (set(inventory.nodes) if found else set())
+    assert all(found is not None and found in one.found for one in findings)
 
 
 def test_the_table_has_nothing_that_a_terminal_acts_upon() -> None:
-    shown = table([Problem("node1", "os", "fact\x1b[2J", "Debian\x1b]0;PWNED\x07\x9b", "x\r", "y\x00")])
+    shown = table([HostFinding("node1", "os", "fact\x1b[2J", "Debian\x1b]0;PWNED\x07\x9b", "x\r", "y\x00")])
     assert all(character.isprintable() or character == "\n" for character in shown)
     assert "Debian\\x1b]0;PWNED\\x07\\x9b" in shown

@@ -75,7 +75,7 @@ def inventory(made_up: Path) -> Inventory:
     return found
 
 
-def problems(inventory: Inventory) -> set[tuple[str, str, str]]:
+def findings(inventory: Inventory) -> set[tuple[str, str, str]]:
     return {(one.host, one.check, one.variable) for one in evaluate(inventory)}
 
 
@@ -112,23 +112,23 @@ def test_preflight_plans_to_look_at_it(inventory: Inventory) -> None:
 def test_preflight_finds_its_port_taken(inventory: Inventory) -> None:
     other = {"protocol": "tcp", "address": "10.92.0.41", "port": 7777, "process": "other"}
     inventory.facts["storage1"]["listeners"].append(other)
-    assert problems(inventory) == {("storage1", "port_used", "made_up_port")}
+    assert findings(inventory) == {("storage1", "port_used", "made_up_port")}
 
 
 def test_preflight_finds_its_package_missing(inventory: Inventory) -> None:
     inventory.facts["storage1"]["packages_unknown"] = ["made-up-tools"]
-    assert problems(inventory) == {("storage1", "package", "made_up_packages")}
+    assert findings(inventory) == {("storage1", "package", "made_up_packages")}
 
 
 def test_preflight_finds_its_shared_variable_different(inventory: Inventory) -> None:
     inventory.settings["storage1"]["made_up_zone"] = inventory.variables["storage1"]["made_up_zone"] = "south"
-    assert problems(inventory) == {("storage1", "differs", "made_up_zone")}
+    assert findings(inventory) == {("storage1", "differs", "made_up_zone")}
 
 
 def test_preflight_finds_it_on_hosts_of_other_groups(inventory: Inventory) -> None:
     inventory.facts["compute1"]["units"] = ["made-up.service"]
     inventory.variables["compute1"]["made_up_port"] = inventory.settings["compute1"]["made_up_port"] = 7778
-    assert problems(inventory) == {
+    assert findings(inventory) == {
         ("compute1", "service_left", "made-up.service"),
         ("compute1", "wrong_group", "made_up_port"),
     }

@@ -15,7 +15,7 @@ from .good import good
 Found = list[tuple[str, str, str, str]]
 
 
-def problems(name: str, value: Any, *listeners: dict[str, Any]) -> Found:
+def findings(name: str, value: Any, *listeners: dict[str, Any]) -> Found:
     """Return what is found when all load balancers have a setting, and the first one these listeners."""
     inventory = good()
     for host in inventory.groups["loadbalancer"]:
@@ -41,9 +41,9 @@ def listener(process: str, port: int, protocol: str = "tcp") -> dict[str, Any]:
     ],
 )
 def test_refused(value: str, check: str, found: str) -> None:
-    for _host, its_check, variable, text in problems("gateway_tcp_ports", value):
+    for _host, its_check, variable, text in findings("gateway_tcp_ports", value):
         assert (its_check, variable) == (check, "gateway_tcp_ports") and found in text
-    assert len(problems("gateway_tcp_ports", value)) == 2
+    assert len(findings("gateway_tcp_ports", value)) == 2
 
 
 @pytest.mark.parametrize(
@@ -51,10 +51,10 @@ def test_refused(value: str, check: str, found: str) -> None:
     [("gateway_tcp_ports", ""), ("gateway_tcp_ports", "25000-25009,5432"), ("gateway_udp_ports", "443,10250")],
 )
 def test_accepted(name: str, value: str) -> None:
-    assert problems(name, value, listener("traefik", 25000), listener("other", 25010)) == []
+    assert findings(name, value, listener("traefik", 25000), listener("other", 25010)) == []
 
 
 def test_who_has_a_port() -> None:
-    found = problems("gateway_udp_ports", "53", listener("named", 53, "udp"), listener("other", 53))
+    found = findings("gateway_udp_ports", "53", listener("named", 53, "udp"), listener("other", 53))
     assert [(check, variable) for _host, check, variable, _found in found] == [("port_used", "gateway_udp_ports")]
     assert "named" in found[0][3]

@@ -19,7 +19,7 @@ from cryptography.x509.oid import NameOID
 from ansible_collections.cloudbang.platform.plugins.module_utils.host import examine
 from ansible_collections.cloudbang.platform.plugins.plugin_utils import cluster_identity
 from ansible_collections.cloudbang.platform.plugins.plugin_utils.authority import Authority, ensure_key_pair
-from ansible_collections.cloudbang.platform.plugins.plugin_utils.preflight.inventory import Problem
+from ansible_collections.cloudbang.platform.plugins.plugin_utils.preflight.inventory import HostFinding
 from ansible_collections.cloudbang.platform.plugins.plugin_utils.preflight.run import evaluate
 
 from .good import NOW, good
@@ -119,7 +119,7 @@ ROWS: list[tuple[int, Callable[[Path], Any], str, str]] = [
 ]
 
 
-def judged(directory: Path) -> list[Problem]:
+def judged(directory: Path) -> list[HostFinding]:
     inventory = good()
     for settings in inventory.settings.values():
         settings["cloudbang_pki_dir"] = str(directory)
@@ -129,10 +129,10 @@ def judged(directory: Path) -> list[Problem]:
 @pytest.mark.parametrize(("number", "spoil", "file", "found"), ROWS)
 def test_one_fault_is_named(tmp_path: Path, number: int, spoil: Callable[[Path], Any], file: str, found: str) -> None:
     spoil(tmp_path)
-    problems = judged(tmp_path)
-    assert [one for one in problems if one.variable.endswith(file) and found in one.found], problems
-    assert {(one.host, one.check) for one in problems} == {("controller", "pki")}
-    assert not any("PRIVATE" in one.message for one in problems)
+    findings = judged(tmp_path)
+    assert [one for one in findings if one.variable.endswith(file) and found in one.found], findings
+    assert {(one.host, one.check) for one in findings} == {("controller", "pki")}
+    assert not any("PRIVATE" in one.message for one in findings)
 
 
 def test_what_the_collection_makes_is_right(tmp_path: Path) -> None:
@@ -158,9 +158,9 @@ def test_a_second_cluster_does_not_get_the_authorities_of_the_first(
     tmp_path: Path, recorded: list[str], checks: set[str]
 ) -> None:
     (tmp_path / cluster_identity.RECORD).write_bytes(cluster_identity.encoded(recorded))
-    problems = judged(tmp_path)
-    assert {one.check for one in problems} == checks, problems
-    for one in problems:
+    findings = judged(tmp_path)
+    assert {one.check for one in findings} == checks, findings
+    for one in findings:
         assert one.host == "controller" and one.variable == str(tmp_path / "cluster.json")
         assert all(address in one.found for address in recorded) and "10.92.0.100" in one.wanted
         assert "cloudbang_cluster_name" in one.hint
@@ -186,6 +186,6 @@ def test_a_host_trusts_the_authority_of_this_cluster(
         settings["cloudbang_pki_dir"] = str(tmp_path / "here")
     inventory.facts["compute1"]["authorities"] = examine.authorities()
     assert list(inventory.facts["compute1"]["authorities"]) == [NAME]
-    problems = evaluate(inventory)
-    assert {one.check for one in problems} == checks, problems
-    assert all(one.host == "compute1" and "another authority" in one.found for one in problems)
+    findings = evaluate(inventory)
+    assert {one.check for one in findings} == checks, findings
+    assert all(one.host == "compute1" and "another authority" in one.found for one in findings)

@@ -30,10 +30,10 @@ def test_one_fault_is_named(tmp_path: Path, number: int, data: bytes, check: str
     inventory = good()
     inventory.sources = (str(tmp_path / "hosts.yml"),)
     inventory.hosts += ("one",)
-    (problem,) = inventory_files(inventory)
-    assert (problem.host, problem.check) == ("inventory", check)
-    assert str(path) in problem.variable
-    assert found in problem.found
+    (finding,) = inventory_files(inventory)
+    assert (finding.host, finding.check) == ("inventory", check)
+    assert str(path) in finding.variable
+    assert found in finding.found
 
 
 def test_merge_keys_and_vault_tags_are_fine(tmp_path: Path) -> None:

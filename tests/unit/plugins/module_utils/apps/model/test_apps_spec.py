@@ -43,10 +43,10 @@ def job(**more: Any) -> dict[str, Any]:
     return app({"type": "job", **own}, processes=[{"name": "run", "ports": [80], **more}])
 
 
-def problems(module: str, options: dict[str, Any]) -> list[str]:
+def findings(module: str, options: dict[str, Any]) -> list[str]:
     with pytest.raises(Invalid) as caught:
         parse(module, options)
-    return [str(problem) for problem in caught.value.problems]
+    return [str(finding) for finding in caught.value.findings]
 
 
 # options, the option named in the message, a piece of what is said of it
@@ -230,7 +230,7 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
 
 @pytest.mark.parametrize(("options", "option", "text"), BAD)
 def test_bad_options_are_named(options: dict[str, Any], option: str, text: str) -> None:
-    found = problems("app", options)
+    found = findings("app", options)
     assert [line for line in found if line.startswith(option) and text in line], found
 
 
@@ -268,7 +268,7 @@ def test_bad_options_are_named(options: dict[str, Any], option: str, text: str) 
     ],
 )
 def test_bad_options_of_the_other_modules(module: str, more: dict[str, Any], option: str, text: str) -> None:
-    found = problems(module, {"name": "shop", "tenant": "acme", **more})
+    found = findings(module, {"name": "shop", "tenant": "acme", **more})
     assert len(found) == 1 and found[0].startswith(option) and text in found[0], found
 
 
@@ -280,7 +280,7 @@ def test_everything_wrong_is_in_one_list() -> None:
             {"name": "mail", "image": "", "type": "worker", "secret_env": {"A": ["hidden"]}, "typo": 1},
         ],
     }
-    found = problems("app", options)
+    found = findings("app", options)
     assert [line.split(":")[0] for line in found] == [
         "apps[1].typo",
         "apps[0].name",
@@ -443,8 +443,8 @@ def test_no_input_crashes(options: dict[str, Any]) -> None:
     try:
         parse("app", options)
     except Invalid as error:
-        assert error.problems
-        json.dumps([problem._asdict() for problem in error.problems])
+        assert error.findings
+        json.dumps([finding.as_dict() for finding in error.findings])
 
 
 @settings(max_examples=300, deadline=None)
@@ -455,7 +455,7 @@ def test_no_input_of_the_other_modules_crashes(module: str, data: st.DataObject)
     try:
         parse(module, {"name": "shop", "tenant": "acme", **options})
     except Invalid as error:
-        assert error.problems
+        assert error.findings
     else:
         assert "unknown" not in options
 
@@ -474,7 +474,7 @@ def test_unknown_keys_are_errors(key: str, where: str) -> None:
     if key in known:
         return
     place[key] = 1
-    assert any("an unknown option" in line and key in line for line in problems("app", options))
+    assert any("an unknown option" in line and key in line for line in findings("app", options))
 
 
 @settings(max_examples=200, deadline=None)
@@ -490,4 +490,4 @@ def test_no_process_crashes(process: dict[str, Any], env: Any) -> None:
         try:
             parse("app", app(type=kind, processes=[{"name": "web", "ports": [80], **process}], env=env))
         except Invalid as error:
-            assert error.problems
+            assert error.findings

@@ -13,24 +13,24 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model import compose
-from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.options import Problem
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.parse import parse
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.stack_spec import members
+from ansible_collections.cloudbang.platform.plugins.module_utils.findings import Finding
 
 
 def no_file(path: str) -> str:
     raise FileNotFoundError(path)
 
 
-def convert(content: Any, **more: Any) -> tuple[dict[str, Any], list[str], list[Problem]]:
+def convert(content: Any, **more: Any) -> tuple[dict[str, Any], list[str], list[Finding]]:
     return compose.convert(content, "compose.yml", more.pop("read", no_file), **more)
 
 
 def service(text: str, **more: Any) -> dict[str, Any]:
     """Return the app that a service of this YAML becomes."""
     content = {"services": {"web": {"image": "x/y:1", **yaml.safe_load(text)}}, **more.pop("top", {})}
-    spec, _warnings, problems = convert(content, **more)
-    assert problems == []
+    spec, _warnings, findings = convert(content, **more)
+    assert findings == []
     app: dict[str, Any] = spec["apps"][0]
     return app
 
@@ -96,15 +96,15 @@ def test_ports(text: str, numbers: list[tuple[int, str]]) -> None:
 
 
 def test_published_ports_are_told() -> None:
-    _spec, warnings, problems = convert({"services": {"web": {"image": "x/y:1", "ports": ["80:8080", "9090"]}}})
-    assert problems == [] and len(warnings) == 1
+    _spec, warnings, findings = convert({"services": {"web": {"image": "x/y:1", "ports": ["80:8080", "9090"]}}})
+    assert findings == [] and len(warnings) == 1
     assert "compose.yml: services.web.ports[0]: the hosts do not listen on 80" in warnings[0]
 
 
 def test_yaml_is_that_of_compose() -> None:
     text = "services: {web: {image: x/y:1, environment: {A: no, B: on, C: 010, D: ~, E: 1.10}, ports: [22:23]}}"
-    spec, _warnings, problems = convert(text, variables={"D": "given"})
-    assert problems == []
+    spec, _warnings, findings = convert(text, variables={"D": "given"})
+    assert findings == []
     assert spec["apps"][0]["env"] == {"A": "no", "B": "on", "C": "010", "D": "given", "E": "1.10"}
     assert spec["apps"][0]["processes"][0]["ports"] == [{"port": 23, "protocol": "TCP"}]
 
@@ -124,8 +124,8 @@ def test_yaml_is_that_of_compose() -> None:
 )
 def test_variables(text: str, expected: str) -> None:
     content = {"services": {"web": {"image": "x/y:1", "environment": {"V": text}}}}
-    spec, _warnings, problems = convert(content, variables={"A": "a", "EMPTY": ""})
-    assert problems == [] and spec["apps"][0].get("env") == {"V": expected}
+    spec, _warnings, findings = convert(content, variables={"A": "a", "EMPTY": ""})
+    assert findings == [] and spec["apps"][0].get("env") == {"V": expected}
 
 
 def test_secret_variables_make_secrets() -> None:
@@ -139,8 +139,8 @@ def test_secret_variables_make_secrets() -> None:
     ]
     assert app["secret_files"][1]["mode"] == "0400"
     content = {"services": {"web": {"image": "x/y:1", "configs": ["c"]}}, **top}
-    _spec, _warnings, problems = convert(content, secret_variables={"S": "hidden"})
-    assert "it in one of the file's secrets" in str(problems[0]) and "hidden" not in str(problems)
+    _spec, _warnings, findings = convert(content, secret_variables={"S": "hidden"})
+    assert "it in one of the file's secrets" in str(findings[0]) and "hidden" not in str(findings)
 
 
 @pytest.mark.parametrize(
@@ -148,8 +148,8 @@ def test_secret_variables_make_secrets() -> None:
 )
 def test_secret_variables_stay_where_no_output_shows_them(text: str) -> None:
     content = {"services": {"web": {"image": "x/y:1", **yaml.safe_load(text)}}}
-    _spec, _warnings, problems = convert(content, secret_variables={"S": "hidden"})
-    assert any(problem.found == "a secret variable" for problem in problems) and "hidden" not in str(problems)
+    _spec, _warnings, findings = convert(content, secret_variables={"S": "hidden"})
+    assert any(finding.found == "a secret variable" for finding in findings) and "hidden" not in str(findings)
 
 
 def test_files_are_read_beside_the_compose_file(tmp_path: Path) -> None:
@@ -176,10 +176,10 @@ def test_order_and_jobs() -> None:
             "db": {"image": "x/y:1", "expose": [5432]},
         }
     }
-    spec, _warnings, problems = convert(content)
-    assert problems == []
-    stack, problems = members(spec, "acme", parse)
-    assert problems == [] and stack is not None
+    spec, _warnings, findings = convert(content)
+    assert findings == []
+    stack, findings = members(spec, "acme", parse)
+    assert findings == [] and stack is not None
     assert stack.levels == [["db"], ["init"], ["web"]]
     assert {app.name: app.type for app in stack.apps} == {"web": "web", "init": "job", "db": "web"}
 
@@ -209,8 +209,8 @@ UNSUPPORTED = {
 
 @pytest.mark.parametrize("key", sorted(UNSUPPORTED))
 def test_what_is_not_supported_is_named(key: str) -> None:
-    _spec, _warnings, problems = convert({"services": {"web": {"image": "x/y:1", key: UNSUPPORTED[key]}}})
-    assert [(problem.option, problem.found) for problem in problems] == [
+    _spec, _warnings, findings = convert({"services": {"web": {"image": "x/y:1", key: UNSUPPORTED[key]}}})
+    assert [(finding.where, finding.found) for finding in findings] == [
         (f"compose.yml: services.web.{key}", f"{key}, which is not supported here")
     ]
 
@@ -252,16 +252,16 @@ def test_what_is_not_supported_is_named(key: str) -> None:
     ],
 )
 def test_bad_files_are_explained(content: str, place: str, text: str) -> None:
-    _spec, _warnings, problems = convert(content)
-    assert any(place in problem.option and text in str(problem) for problem in problems), problems
+    _spec, _warnings, findings = convert(content)
+    assert any(place in finding.where and text in str(finding) for finding in findings), findings
 
 
 def test_small_files_that_would_become_large_are_refused() -> None:
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 10)]
     for text in ("\n".join(lines), "[" * 2000, "&a [*a]"):
-        _spec, _warnings, problems = convert(text)
-        assert len(problems) == 1 and "compose.yml" in problems[0].option
+        _spec, _warnings, findings = convert(text)
+        assert len(findings) == 1 and "compose.yml" in findings[0].where
 
 
 SCALARS = some.none() | some.booleans() | some.integers() | some.floats() | some.text(max_size=12)
@@ -279,8 +279,8 @@ FILES = some.fixed_dictionaries({}, optional={**dict.fromkeys(compose.TOP, VALUE
 @settings(max_examples=300, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
 @given(FILES)
 def test_no_content_crashes(content: dict[str, Any]) -> None:
-    spec, _warnings, problems = convert(content)
-    if not problems:
+    spec, _warnings, findings = convert(content)
+    if not findings:
         members(spec, "acme", parse)
 
 
@@ -309,8 +309,8 @@ def test_a_good_file_with_something_changed_is_good_or_explained() -> None:
         for _change in range(chance.randint(1, 4)):
             place = chance.randrange(len(text))
             text[place] = chance.choice(["", text[place] * 2, chance.choice("{}[]:,&*!|>'\"%@`$#- \n\t\x00é0")])
-        spec, _warnings, problems = convert("".join(text))
-        if not problems:
+        spec, _warnings, findings = convert("".join(text))
+        if not findings:
             good += 1
             members(spec, "acme", parse)
     assert 0 < good < 1500
@@ -322,5 +322,5 @@ def test_a_good_file_with_something_changed_is_good_or_explained() -> None:
     VALUES,
 )
 def test_unknown_keys_are_errors(key: str, value: Any) -> None:
-    _spec, _warnings, problems = convert({"services": {"web": {"image": "x/y:1", key: value}}})
-    assert problems
+    _spec, _warnings, findings = convert({"services": {"web": {"image": "x/y:1", key: value}}})
+    assert findings

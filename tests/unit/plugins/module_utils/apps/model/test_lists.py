@@ -18,7 +18,7 @@ def wrong(module: str, **options: Any) -> list[tuple[str, str]]:
     """Return the options that are refused, each with what it should be."""
     with pytest.raises(Invalid) as caught:
         parse(module, options)
-    return [(problem.option, problem.wanted) for problem in caught.value.problems]
+    return [(finding.where, finding.wanted) for finding in caught.value.findings]
 
 
 def test_options_beside_routes_hold_for_all_that_do_not_set_them() -> None:

@@ -139,14 +139,14 @@ def test_refused(options: dict[str, Any], option: str, wanted: str) -> None:
     with pytest.raises(Invalid) as caught:
         parse("app_route", options)
     assert GIVEN["key"].splitlines()[1] not in str(caught.value)
-    named = [problem for problem in caught.value.problems if problem.option == option]
-    assert named and any(wanted in str(problem) for problem in named), str(caught.value)
+    named = [finding for finding in caught.value.findings if finding.where == option]
+    assert named and any(wanted in str(finding) for finding in named), str(caught.value)
 
 
-def test_all_problems_are_told_at_once() -> None:
+def test_all_findings_are_told_at_once() -> None:
     with pytest.raises(Invalid) as caught:
         parse("app_route", route(domains=["A"], paths=[{"path": "x"}], sticky=1, ports=[{"port": 0}], tls="x"))
-    assert {problem.option for problem in caught.value.problems} == {
+    assert {finding.where for finding in caught.value.findings} == {
         "domains[0]",
         "paths[0].path",
         "sticky",

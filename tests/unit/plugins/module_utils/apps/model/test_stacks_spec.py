@@ -31,8 +31,8 @@ def spec_of(**more: Any) -> ReleaseSpec:
 
 def binding(target: dict[str, Any] | None = None, **more: Any) -> bindings.Binding:
     [entry] = parse("app_binding", {**ONE, "target": "api", **more}).bindings
-    found, problems = bindings.resolve(entry, target or spec_of(), {"TOKEN": "hidden"})
-    assert problems == [] and found is not None
+    found, findings = bindings.resolve(entry, target or spec_of(), {"TOKEN": "hidden"})
+    assert findings == [] and found is not None
     return found
 
 
@@ -176,7 +176,7 @@ def test_stacks_that_are_refused(more: dict[str, Any], option: str, text: str) -
     assert f"{option}: found" in said and text in said
 
 
-def test_all_problems_of_a_stack_are_told_once() -> None:
+def test_all_findings_of_a_stack_are_told_once() -> None:
     listed = [{"name": "a", "image": 7, "env": "x"}, {"image": "x/y:1"}, "b"]
     said = wrong("app_stack", {**STACK, "apps": listed})
     assert [said.count(text) for text in ("apps[0].env", "apps[1].name", "apps[2]:")] == [1, 1, 1], said

@@ -20,7 +20,7 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.refu
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.tenant_names import (
     beginning,
     covers,
-    domain_problems,
+    domain_findings,
     reserved,
 )
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.tenant_objects import gateways_of, objects
@@ -137,7 +137,7 @@ BAD: list[tuple[str, dict[str, Any], str, str]] = [
 def test_bad_options_are_named(module: str, options: dict[str, Any], option: str, text: str) -> None:
     with pytest.raises(Invalid) as caught:
         parse(module, options)
-    assert [problem.option for problem in caught.value.problems] == [option]
+    assert [finding.where for finding in caught.value.findings] == [option]
     assert text in str(caught.value)
 
 
@@ -147,7 +147,7 @@ def test_everything_wrong_is_told_at_once() -> None:
     )
     with pytest.raises(Invalid) as caught:
         parse("tenant", options)
-    named = {problem.option for problem in caught.value.problems}
+    named = {finding.where for finding in caught.value.findings}
     assert named == {"name", "quota.cpu", "quota.gpu", "peers[0]", "members[0].name", "members[0].role"}
 
 
@@ -302,11 +302,11 @@ def test_all_requests_of_a_tenant_are_one_flow() -> None:
 def test_which_domains_cover_others(domain: str, other: str, covered: bool) -> None:
     assert covers(domain, other) == covered
     space = {"metadata": {"name": "other", "annotations": {"cloudbang.platform/domains": other}}}
-    problems = domain_problems("acme", ["free.example.net", domain], [space])
+    findings = domain_findings("acme", ["free.example.net", domain], [space])
     taken = covered or covers(other, domain)
-    assert [problem.option for problem in problems] == (["domains[1]"] if taken else [])
-    assert not taken or (f"tenant other has {other}" in problems[0].found and domain in problems[0].found)
-    assert domain_problems("other", [domain], [space]) == []
+    assert [finding.where for finding in findings] == (["domains[1]"] if taken else [])
+    assert not taken or (f"tenant other has {other}" in findings[0].found and domain in findings[0].found)
+    assert domain_findings("other", [domain], [space]) == []
 
 
 @pytest.mark.parametrize(
@@ -371,7 +371,7 @@ def binding(name: str, role: str, kind: str = "ClusterRole", **subject: str) -> 
     }
 
 
-def test_rights_beside_the_members_are_problems() -> None:
+def test_rights_beside_the_members_are_findings() -> None:
     own: dict[str, list[dict[str, Any]]] = {
         kind: [] for kind in ("ResourceQuota", "LimitRange", "NetworkPolicy", "ServiceAccount", "app", "Pod")
     }

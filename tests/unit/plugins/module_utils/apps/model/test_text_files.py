@@ -141,9 +141,9 @@ def test_a_compose_file_reads_nothing_elsewhere(team: Path, text: str, path: str
     (team / "compose.yml").write_text(text.replace("PATH", path))
     with pytest.raises(Invalid) as caught:
         from_compose(team / "compose.yml", variables={"UP": "../p"})
-    [problem] = caught.value.problems
-    assert f"wanted a file below {team}, or its directory in compose.allow_paths" in str(problem)
-    assert SECRET not in str(problem)
+    [finding] = caught.value.findings
+    assert f"wanted a file below {team}, or its directory in compose.allow_paths" in str(finding)
+    assert SECRET not in str(finding)
 
 
 def test_directories_that_the_task_allows_are_read(team: Path) -> None:

@@ -12,7 +12,7 @@ INCOMPATIBLE, UNKNOWN_CONTAINER, BAD_ENVIRONMENT, IO_FAILURE, UNDECODABLE, BAD_C
 TRY_AGAIN, UNAVAILABLE, FAILED, NO_ADDRESS, DIFFERS = 11, 50, 100, 101, 102
 
 
-class Problem(Exception):
+class CniError(Exception):
     """An error as the CNI specification wants it: code, message (what is wrong) and details (what to do)."""
 
     def __init__(self, code: int, message: str, details: str = "") -> None:
