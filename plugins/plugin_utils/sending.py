@@ -82,11 +82,22 @@ def not_made_yet(action: ActionBase, variables: dict[str, Any]) -> bool:
     return not all((directory / f"{name}.crt").exists() for name in AUTHORITIES)
 
 
+class _Variables(dict[str, Any]):
+    """Variables that the lookup of templates copies as a whole, but not what is in them.
+
+    It only adds its own. Copies of the variables of all hosts, for each template and host, were a fifth of what a
+    second run of `site` computes on the controller.
+    """
+
+    def __deepcopy__(self, _memo: dict[int, Any]) -> dict[str, Any]:
+        return dict(self)
+
+
 def render(action: ActionBase, name: str, variables: dict[str, Any]) -> str:
     """Return the text of a template, searched and rendered as M(ansible.builtin.template) does."""
     path = action._find_needle("templates", name)
     # A task's own check_mode is in no variable, and lookups in the template know nothing else.
-    variables = {**variables, "ansible_check_mode": bool(action._task.check_mode)}
+    variables = _Variables(variables, ansible_check_mode=bool(action._task.check_mode))
     lookup = lookup_loader.get("ansible.builtin.template", loader=action._loader, templar=action._templar)
     try:
         return str(lookup.run([path], variables=variables, convert_data=False)[0])
