@@ -11,6 +11,7 @@ import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import ansible.template
 from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.plugins.loader import lookup_loader
 from ansible.utils.display import Display
@@ -82,6 +83,10 @@ def not_made_yet(action: ActionBase, variables: dict[str, Any]) -> bool:
     return not all((directory / f"{name}.crt").exists() for name in AUTHORITIES)
 
 
+# Before ansible-core 2.19, the lookup of templates turns what looks like YAML into data unless it is told not to.
+_AS_TEXT = {} if hasattr(ansible.template, "trust_as_template") else {"convert_data": False}
+
+
 class _Variables(dict[str, Any]):
     """Variables that the lookup of templates copies as a whole, but not what is in them.
 
@@ -100,7 +105,7 @@ def render(action: ActionBase, name: str, variables: dict[str, Any]) -> str:
     variables = _Variables(variables, ansible_check_mode=bool(action._task.check_mode))
     lookup = lookup_loader.get("ansible.builtin.template", loader=action._loader, templar=action._templar)
     try:
-        return str(lookup.run([path], variables=variables, convert_data=False)[0])
+        return str(lookup.run([path], variables=variables, **_AS_TEXT)[0])
     except AnsibleError as error:
         raise AnsibleActionFail(f"template {name}: {error}") from error
 

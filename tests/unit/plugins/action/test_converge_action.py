@@ -219,6 +219,7 @@ class Machine:
         assert "PRIVATE KEY" not in done.stdout
         answer: dict[str, Any] = json.loads(done.stdout[done.stdout.index("=> {") + 3 :])
         answer["runs"] = done.stdout.count("Using module file")
+        answer["warnings"] = done.stderr
         return answer
 
     def file(self, suffix: str) -> Path:
@@ -252,6 +253,14 @@ def test_a_certificate_is_issued_in_two_runs_and_left_alone_in_one(machine: Mach
         assert (config.read_bytes() == before) is check
     assert machine.file(".key").read_bytes() == key
     assert not machine.run(embedding, names=["other.example.org"])["changed"]
+
+
+def test_a_template_that_looks_like_data_stays_text_without_a_warning(machine: Machine) -> None:
+    template = machine.root / "one.j2"
+    template.write_text("{# no text #}\n{cluster: [{{ cloudbang_cluster_name }}, 1]}\n")
+    answer = machine.run({"path": str(machine.root / "one"), "template": str(template)})
+    assert (machine.root / "one").read_text() == "{cluster: [demo, 1]}\n"
+    assert "DEPRECATION" not in answer["warnings"]
 
 
 def test_permissions_of_a_certificate_are_put_right_without_another_one(machine: Machine) -> None:

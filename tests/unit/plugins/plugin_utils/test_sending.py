@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 import yaml
 
 from ansible_collections.cloudbang.platform.plugins.plugin_utils.preflight.checks_secrets import AUTHORITIES
-from ansible_collections.cloudbang.platform.plugins.plugin_utils.sending import not_made_yet
+from ansible_collections.cloudbang.platform.plugins.plugin_utils.sending import _Variables, not_made_yet
 
 
 def action(check_mode: bool) -> Any:
@@ -45,3 +46,12 @@ def test_the_role_makes_all_authorities_that_are_checked() -> None:
     path = Path(__file__).resolve().parents[4] / "roles/pki/tasks/main.yml"
     (task,) = yaml.safe_load(path.read_text("utf-8"))
     assert set(task["cloudbang.platform.authorities"]["authorities"]) == set(AUTHORITIES)
+
+
+def test_a_copy_of_the_variables_has_entries_of_its_own_and_shares_their_values() -> None:
+    hosts = {"one": {"a": 1}}
+    variables = _Variables(hostvars=hosts)
+    other = copy.deepcopy(variables)
+    other["added"] = 1
+    assert other["hostvars"] is hosts
+    assert "added" not in variables
