@@ -10,7 +10,7 @@ import stat
 from typing import Any
 
 import pytest
-from scenario import BUILD, changes, converge, node, run, wait_for
+from scenario import BUILD, changes, converge, module, node, run, wait_for
 
 NODES = {"node1": "10.94.10.11", "node2": "10.94.10.12"}
 UNDERLAY = {"node1": "10.95.10.11", "node2": "10.95.10.12"}
@@ -48,6 +48,22 @@ def test_systemd_has_started_everything(name: str) -> None:
     assert host.check_output("systemctl list-units --failed --no-legend") == ""
     assert host.check_output("ps -o comm= -p 1") == "systemd"
     assert host.check_output("hostname") == name
+
+
+def test_modules_are_compiled_once_and_for_root_alone() -> None:
+    def kept() -> set[str]:
+        return set(node("node1").check_output("cd /root/.ansible/bytecode && stat -c '%n %i' *").splitlines())
+
+    assert module("node1", "ansible.builtin.ping")["ping"] == "pong"
+    before = kept()
+    assert before
+    assert module("node1", "ansible.builtin.ping")["ping"] == "pong"
+    assert kept() == before
+    assert node("node1").check_output("stat -c '%U %a' /root/.ansible/bytecode") == "root 700"
+    # A file that is cut off is compiled again.
+    node("node1").check_output("cd /root/.ansible/bytecode && for one in *; do truncate --size=9 $one; done")
+    assert module("node1", "ansible.builtin.ping")["ping"] == "pong"
+    assert node("node1").check_output("find /root/.ansible/bytecode -size -10c") == ""
 
 
 @pytest.mark.parametrize("name", sorted(NODES))
