@@ -54,15 +54,15 @@ def test_modules_are_compiled_once_and_for_root_alone() -> None:
     def kept() -> set[str]:
         return set(node("node1").check_output("cd /root/.ansible/bytecode && stat -c '%n %i' *").splitlines())
 
-    assert module("node1", "ansible.builtin.ping")["ping"] == "pong"
+    assert module("node1", "ansible.builtin.ping", data="pong")["ping"] == "pong"
     before = kept()
     assert before
-    assert module("node1", "ansible.builtin.ping")["ping"] == "pong"
+    assert module("node1", "ansible.builtin.ping", data="pong")["ping"] == "pong"
     assert kept() == before
     assert node("node1").check_output("stat -c '%U %a' /root/.ansible/bytecode") == "root 700"
     # A file that is cut off is compiled again.
     node("node1").check_output("cd /root/.ansible/bytecode && for one in *; do truncate --size=9 $one; done")
-    assert module("node1", "ansible.builtin.ping")["ping"] == "pong"
+    assert module("node1", "ansible.builtin.ping", data="pong")["ping"] == "pong"
     assert node("node1").check_output("find /root/.ansible/bytecode -size -10c") == ""
 
 
