@@ -18,7 +18,7 @@ PLAY := ansible-playbook -i $(LAB)
 # Each process of the API tests has an API server of its own. Tests of one file build on each other.
 PYTEST := pytest -q --numprocesses auto --maxprocesses 4 --dist loadfile
 
-.PHONY: help setup demo test lab lab-down site lint unit api molecule e2e e2e-goodnet audit drills times bench changelog lock clean
+.PHONY: help setup demo test lab lab-down site lint unit api molecule e2e e2e-goodnet vm audit drills times bench changelog lock clean
 
 help: ## Show what can be called
 	@grep -hE '^[a-z0-9-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -65,6 +65,10 @@ e2e-goodnet: lab-down site ## Run the end-to-end tests that see the network on a
 	@$(PLAY) cloudbang.platform.demo
 	@pytest -v -m "not drill" $(patsubst %,tests/e2e/test_%.py,cluster tenants goodnet hardening walls_network idempotence failover)
 	@$(PLAY) cloudbang.platform.lab_down
+
+vm: setup ## Install the platform on a virtual machine with a kernel of its own, test it and remove it, for each network
+	@command -v qemu-system-x86_64 >/dev/null || apt-get install --yes --quiet --quiet --no-install-recommends qemu-system-x86 >/dev/null
+	@pytest -v tests/vm
 
 drills: site ## Run the long forms of tests that `make test` has short forms of, on the lab; then a lab with GoodNet
 	@$(PLAY) cloudbang.platform.demo

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Tests on a virtual machine, which has a kernel of its own: `make vm`.
+
+The machine is installed once for each network, in the state in which a distribution leaves it, and removed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+COLLECTIONS = ROOT / "build" / "collections"
+if str(COLLECTIONS) not in sys.path:
+    sys.path.insert(0, str(COLLECTIONS))
+
+from .machine import ADDRESS, VIP, Machine, run
+
+DIRECTORY = ROOT / "build" / "vm"
+
+
+@dataclass
+class Platform:
+    """The platform on the machine, with the network that it was installed with."""
+
+    machine: Machine
+    network: str
+    seconds: dict[str, float]
+
+    def play(self, playbook: str, *arguments: str) -> dict[str, int]:
+        """Run a playbook and return the numbers of the machine's line in its recap."""
+        log = DIRECTORY / f"{playbook.rpartition('.')[2]}.log"
+        environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "KUBECONFIG": str(self.kubeconfig)}
+        begin = time.monotonic()
+        text = run("ansible-playbook", "-i", self.inventory, *arguments, playbook, cwd=ROOT, env=environment)
+        self.seconds[playbook] = time.monotonic() - begin
+        log.write_text(text)
+        line = next(line for line in text.splitlines() if line.startswith("node1 ") and "unreachable=" in line)
+        return {name: int(value) for name, value in (word.split("=") for word in line.split()[2:])}
+
+    @property
+    def inventory(self) -> Path:
+        return DIRECTORY / "hosts.yml"
+
+    @property
+    def kubeconfig(self) -> Path:
+        return DIRECTORY / "cluster" / "admin.conf"
+
+    def write_inventory(self) -> None:
+        """Write an inventory with nothing but what each operator has to say."""
+        options = f"-o IdentitiesOnly=yes -o StrictHostKeyChecking=yes -o UserKnownHostsFile={self.machine.known_hosts}"
+        hosts = {"hosts": {"node1": {"ansible_host": ADDRESS}}}
+        variables = {
+            "ansible_user": "root",
+            "ansible_ssh_private_key_file": str(self.machine.key),
+            "ansible_ssh_common_args": options,
+            "cloudbang_cluster_name": "vm",
+            "cloudbang_network": self.network,
+            "cloudbang_api_vip": VIP,
+            "cloudbang_state_dir": str(DIRECTORY / "cluster"),
+            "kube_control_plane_admin_kubeconfig": str(self.kubeconfig),
+            "admission_shared_images": ["shared/", "demo/"],
+        }
+        groups = dict.fromkeys(("management", "compute", "loadbalancer", "storage"), hosts)
+        self.inventory.write_text(json.dumps({"all": {"children": groups, "vars": variables}}, indent=2))
+
+    def kubectl(self, *arguments: str) -> str:
+        return self.machine.sh(f"kubectl --kubeconfig=/etc/kubernetes/super-admin.conf {' '.join(arguments)}")
+
+    def objects(self, what: str) -> list[dict[str, Any]]:
+        return list(json.loads(self.kubectl("get", what, "--output=json"))["items"])
+
+    def configured(self) -> dict[str, Any]:
+        """Return the configuration of the running kubelet."""
+        answer = self.kubectl("get", "--raw", "/api/v1/nodes/node1/proxy/configz")
+        return dict(json.loads(answer)["kubeletconfig"])
+
+
+@pytest.fixture(scope="session", params=["calico", "goodnet"])
+def platform(request: pytest.FixtureRequest, say: Any) -> Iterator[Platform]:
+    DIRECTORY.mkdir(parents=True, exist_ok=True)
+    machine = Machine(DIRECTORY, say)
+    with machine.booted():
+        found = Platform(machine, request.param, {})
+        run("rm", "-rf", DIRECTORY / "cluster")
+        found.write_inventory()
+        recap = found.play("cloudbang.platform.site")
+        assert (recap["failed"], recap["unreachable"]) == (0, 0)
+        say(f"{found.network}: site took {found.seconds['cloudbang.platform.site']:.0f} s")
+        yield found
+
+
+@pytest.fixture(scope="session")
+def say(request: pytest.FixtureRequest) -> Any:
+    """Return a function that prints at once, since the machine takes minutes."""
+    manager = request.config.pluginmanager.getplugin("capturemanager")
+
+    def print_now(text: str) -> None:
+        with manager.global_and_fixture_disabled():
+            print(f"vm: {text}", flush=True)
+
+    return print_now
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """All tests of one network come before those of the other, in the order of the file."""
+    order = {"calico": 0, "goodnet": 1}
+
+    def network(item: pytest.Item) -> int:
+        callspec = getattr(item, "callspec", None)
+        return order[callspec.params["platform"]] if callspec else 0
+
+    items.sort(key=network)
