@@ -108,17 +108,19 @@ class Machine:
         files = {
             "etc/hostname": "node1\n",
             "etc/hosts": f"127.0.0.1 localhost\n{ADDRESS} node1\n",
-            "etc/fstab": "/dev/vda / ext4 defaults 0 1\n",
+            "etc/fstab": "/dev/vda / ext4 defaults 0 0\n",
             "etc/systemd/network/10-eth0.network": NETWORK,
+            "etc/resolv.conf": f"nameserver {GATEWAY}\n",
             "root/.ssh/authorized_keys": self.key.with_suffix(".pub").read_text(),
         }
         for name, text in files.items():
             path = root / name
             path.parent.mkdir(mode=0o700 if ".ssh" in name else 0o755, parents=True, exist_ok=True)
             path.write_text(text)
-        wants = root / "etc/systemd/system/multi-user.target.wants"
-        wants.mkdir(parents=True, exist_ok=True)
-        (wants / "systemd-networkd.service").symlink_to("/usr/lib/systemd/system/systemd-networkd.service")
+        for target, unit in (("multi-user", "systemd-networkd"), ("network-online", "systemd-networkd-wait-online")):
+            wants = root / f"etc/systemd/system/{target}.target.wants"
+            wants.mkdir(parents=True, exist_ok=True)
+            (wants / f"{unit}.service").symlink_to(f"/usr/lib/systemd/system/{unit}.service")
         host_key = (root / "etc/ssh/ssh_host_ed25519_key.pub").read_text().split()[:2]
         self.known_hosts.write_text(f"{ADDRESS} {' '.join(host_key)}\n")
 

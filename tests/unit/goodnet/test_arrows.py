@@ -18,7 +18,7 @@ PROJECT = ROOT / "src" / "goodnet"
 PACKAGE = PROJECT / "goodnet"
 # What each package, and each module that stands beside them, may import besides itself. `common` are the modules that
 # all others may use.
-COMMON = {"files", "model", "problem"}
+COMMON = {"files", "model", "errors"}
 ARROWS = {
     "common": set(),
     "config": {"common"},
