@@ -92,6 +92,7 @@ class Agent:
             outside,
             settings.edges,
             settings.host_addresses,
+            settings.hosts,
         )
         self._flows = Flows(BRIDGE, paths.switch)
         self._wake = threading.Event()

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
@@ -62,8 +62,9 @@ class Settings:
     """The content of agent.yaml. mtu: of the pods' interfaces, None to derive it from the underlay's.
 
     edges: names of the hosts that carry external addresses. manager: this host gives numbers to tenants.
-    host_addresses: those of the cluster's machines, of which pods reach host_ports only. routed_networks: those whose
-    machines reach Services by way of this host.
+    host_addresses: those of the cluster's machines, of which pods reach host_ports only. hosts: the address of each
+    machine by its name, which no other Node gets. routed_networks: those whose machines reach Services by way of this
+    host.
     """
 
     node: str
@@ -79,6 +80,7 @@ class Settings:
     edges: frozenset[str]
     manager: bool
     host_addresses: tuple[IPv4Address, ...]
+    hosts: Mapping[str, IPv4Address]
     host_ports: tuple[Ports, ...]
     routed_networks: tuple[IPv4Network, ...]
     provider: Provider | None
@@ -161,6 +163,7 @@ def check(data: object, path: str) -> Settings:
         edges=reader.take("edges", "a list of names of nodes", _names, frozenset()),
         manager=reader.take("manager", "true or false", _boolean, False),
         host_addresses=reader.take("host_addresses", "a list of IPv4 addresses", _addresses, ()),
+        hosts=reader.take("hosts", "a mapping of names to IPv4 addresses", _named_addresses, {}),
         host_ports=reader.take("host_ports", "a list of ports, as tcp/6443 or udp/30000-32767", _ports, ()),
         routed_networks=reader.take("routed_networks", "a list of IPv4 networks", _some_networks, ()),
         provider=reader.take(
@@ -243,6 +246,12 @@ def _path(value: Any) -> Path:
     if not path.is_absolute():
         raise ValueError
     return path
+
+
+def _named_addresses(value: Any) -> Mapping[str, IPv4Address]:
+    if not isinstance(value, dict):
+        raise ValueError
+    return dict(zip(map(_name, value), _addresses(list(value.values()))))
 
 
 def _one_of(words: tuple[str, ...]) -> Callable[[Any], str]:

@@ -131,6 +131,7 @@ def running(
                 "edges": frozenset(),
                 "manager": True,
                 "host_addresses": (),
+                "hosts": {},
                 "host_ports": (),
                 "routed_networks": (),
                 "provider": None,

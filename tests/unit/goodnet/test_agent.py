@@ -30,13 +30,13 @@ CONFIG = Config(
 )
 
 
-def node(**more: Any) -> dict[str, Any]:
-    return {"address": "192.0.2.1", "underlay": None, "pods": "10.244.1.0/24", **more}
+def node(number: int = 1, **more: Any) -> dict[str, Any]:
+    return {"address": f"192.0.2.{number}", "underlay": None, "pods": "10.244.1.0/24", **more}
 
 
-def host(name: str, **more: Any) -> Host:
-    found = Host(name, IPv4Address("192.0.2.1"), IPv4Address("192.0.2.1"), IPv4Network("10.244.1.0/24"))
-    return replace(found, **more)
+def host(name: str, number: int = 1, **more: Any) -> Host:
+    address = IPv4Address(f"192.0.2.{number}")
+    return replace(Host(name, address, address, IPv4Network("10.244.1.0/24")), **more)
 
 
 @pytest.mark.parametrize(
@@ -83,33 +83,51 @@ def host(name: str, **more: Any) -> Host:
             for liar in ("a", "c")
         ),
         (
-            {"b": node(underlay="172.16.0.1"), "c": node(underlay="172.16.0.1", pods="10.244.2.0/24")},
-            [host("b", underlay=IPv4Address("172.16.0.1")), host("c", pods=IPv4Network("10.244.2.0/24"))],
+            {"b": node(underlay="172.16.0.1"), "c": node(2, underlay="172.16.0.1", pods="10.244.2.0/24")},
+            [host("b", underlay=IPv4Address("172.16.0.1")), host("c", 2, pods=IPv4Network("10.244.2.0/24"))],
             [("c", "found 172.16.0.1, which is an address of b; wanted its own")],
+        ),
+        # An address that is another Node's, the virtual IP's or nobody's: the Node gets no packets.
+        (
+            {"a": node(), "b": node(pods="10.244.2.0/24")},
+            [host("a")],
+            [("b", "InternalIP: found 192.0.2.1, which is an address of a; wanted its own; delete the node")],
+        ),
+        *(
+            ({"a": node(), "b": node(address=wrong, pods="10.244.2.0/24")}, [host("a")], [("b", "InternalIP: found")])
+            for wrong in (
+                "10.244.1.7",
+                "10.96.0.1",
+                "224.0.0.9",
+                "127.0.0.1",
+                "0.0.0.0",
+                "169.254.1.1",
+                "255.255.255.255",
+            )
         ),
         ({"a": node(address="::1")}, [], [("a", "wanted IPv4 addresses")]),
         ({"a": node(pods="10.245.1.0/24")}, [], [("a", "wanted a network within 10.244.0.0/16")]),
         (
-            {"a": node(), "b": node(pods="10.244.1.128/25"), "c": node(pods="10.244.2.0/24")},
-            [host("a"), host("c", pods=IPv4Network("10.244.2.0/24"))],
+            {"a": node(), "b": node(2, pods="10.244.1.128/25"), "c": node(3, pods="10.244.2.0/24")},
+            [host("a"), host("c", 3, pods=IPv4Network("10.244.2.0/24"))],
             [("b", "overlaps 10.244.1.0/24 of a")],
         ),
-        ({"b": node(), "a": node()}, [host("a")], [("b", "overlaps 10.244.1.0/24 of a")]),
+        ({"b": node(2), "a": node()}, [host("a")], [("b", "overlaps 10.244.1.0/24 of a")]),
         # Ranges of any length that a Node says to have: none of them takes those of others away.
-        ({"a": node(pods="10.244.0.0/16"), "b": node()}, [host("b")], [("a", "overlaps 10.244.1.0/24 of b")]),
+        ({"a": node(pods="10.244.0.0/16"), "b": node(2)}, [host("b", 2)], [("a", "overlaps 10.244.1.0/24 of b")]),
         (
             {
                 "a": node(pods="10.244.0.0/16"),
-                "b": node(),
-                "c": node(pods="10.244.2.0/24"),
-                "d": node(pods="10.244.1.0/25"),
+                "b": node(2),
+                "c": node(3, pods="10.244.2.0/24"),
+                "d": node(4, pods="10.244.1.0/25"),
             },
-            [host("b"), host("c", pods=IPv4Network("10.244.2.0/24"))],
+            [host("b", 2), host("c", 3, pods=IPv4Network("10.244.2.0/24"))],
             [("d", "overlaps 10.244.1.0/24 of b"), ("a", "overlaps 10.244.1.0/24 of b")],
         ),
         (
-            {"a": node(pods="10.244.0.0/23"), "b": node(pods="10.244.2.0/24"), "c": node(pods="10.244.0.0/24")},
-            [host("b", pods=IPv4Network("10.244.2.0/24")), host("c", pods=IPv4Network("10.244.0.0/24"))],
+            {"a": node(pods="10.244.0.0/23"), "b": node(2, pods="10.244.2.0/24"), "c": node(3, pods="10.244.0.0/24")},
+            [host("b", 2, pods=IPv4Network("10.244.2.0/24")), host("c", 3, pods=IPv4Network("10.244.0.0/24"))],
             [("a", "overlaps 10.244.0.0/24 of c")],
         ),
         ({}, [], []),
@@ -122,6 +140,36 @@ def test_hosts_of_nodes(nodes: dict[str, Any], hosts: list[Host], said: list[tup
     assert [note.name for note in notes] == [name for name, _ignored in said]
     for note, (_ignored, words) in zip(notes, said, strict=True):
         assert words in note.message
+
+
+NAMES = {"a": IPv4Address("192.0.2.1"), "b": IPv4Address("192.0.2.2")}
+
+
+@pytest.mark.parametrize(
+    ("nodes", "hosts", "said"),
+    [
+        ({"a": node(1), "b": node(2, pods="10.244.2.0/24")}, ["a", "b"], {}),
+        # A host that the installation here does not know yet, and one that has another address than it had.
+        ({"a": node(1), "c": node(3, pods="10.244.2.0/24")}, ["a", "c"], {}),
+        ({"a": node(7)}, ["a"], {}),
+        # The address of a host is that of no other Node, whether it has a Node or not, and whoever comes first.
+        ({"b": node(1), "c": node(3, pods="10.244.2.0/24")}, ["c"], {"b": "an address of a"}),
+        ({"A": node(1), "a": node(1, pods="10.244.2.0/24")}, ["a"], {"A": "an address of a"}),
+        ({"c": node(2), "a": node(1, pods="10.244.2.0/24")}, ["a"], {"c": "an address of b"}),
+        ({"a": node(1, underlay="192.0.2.2")}, ["a"], {"a": "an address of b"}),
+        # The virtual IP.
+        ({"a": node(100), "b": node(2, pods="10.244.2.0/24")}, ["b"], {"a": "an address of another machine"}),
+    ],
+)
+def test_the_installation_says_whose_an_address_is(
+    nodes: dict[str, Any], hosts: list[str], said: dict[str, str]
+) -> None:
+    machines = [*NAMES.values(), IPv4Address("192.0.2.100")]
+    found, notes = state.hosts_of(nodes, CLUSTER, SERVICES, frozenset(), machines, NAMES)
+    assert [one.name for one in found] == hosts
+    assert {note.name for note in notes} == set(said)
+    for note in notes:
+        assert said[note.name] in note.message
 
 
 def labelled(**labels: str) -> dict[str, Any]:

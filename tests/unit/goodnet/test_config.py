@@ -27,6 +27,7 @@ RIGHT: dict[str, Any] = {
     "edges": ["compute1", "compute2"],
     "manager": True,
     "host_addresses": ["192.0.2.1", "203.0.113.5"],
+    "hosts": {"compute1": "192.0.2.1", "compute2": "192.0.2.2"},
     "host_ports": ["tcp/6443", "udp/30000-32767"],
     "routed_networks": ["198.18.0.0/24"],
     "provider": {"interface": "eth2", "network": "203.0.113.0/24", "gateway": "203.0.113.1"},
@@ -46,16 +47,17 @@ def test_what_a_right_file_means(tmp_path: Path) -> None:
     assert settings.mtu is None
     assert (settings.edge, settings.edges, settings.manager) == (True, {"compute1", "compute2"}, True)
     assert settings.host_addresses == (IPv4Address("192.0.2.1"), IPv4Address("203.0.113.5"))
+    assert settings.hosts == {"compute1": IPv4Address("192.0.2.1"), "compute2": IPv4Address("192.0.2.2")}
     assert settings.host_ports == (Ports("TCP", 6443), Ports("UDP", 30000, 32767))
     assert settings.routed_networks == (IPv4Network("198.18.0.0/24"),)
 
 
 def test_what_may_be_left_out() -> None:
     optional = ("mtu", "vni_range", "system_namespaces", "edges", "provider", "metrics")
-    optional += ("manager", "host_addresses", "host_ports", "routed_networks")
+    optional += ("manager", "host_addresses", "hosts", "host_ports", "routed_networks")
     settings = config.check({key: value for key, value in RIGHT.items() if key not in optional}, "f")
     assert (settings.edge, settings.provider, settings.metrics) == (False, None, ("127.0.0.1", 9109))
-    assert (settings.manager, settings.host_addresses, settings.host_ports) == (False, (), ())
+    assert (settings.manager, settings.host_addresses, settings.hosts, settings.host_ports) == (False, (), {}, ())
     assert config.check({**RIGHT, "routed_networks": []}, "f").routed_networks == settings.routed_networks == ()
     assert (settings.vni_range, settings.system_namespaces) == ((1, 2**24 - 1), frozenset())
 
@@ -92,6 +94,9 @@ def test_what_may_be_left_out() -> None:
         ({"edges": ["compute2"]}, "provider: found a provider network, wanted none, or compute1 among edges"),
         ({"host_addresses": ["host"]}, "host_addresses: found ['host'], wanted a list of IPv4 addresses"),
         ({"host_addresses": "192.0.2.1"}, "host_addresses: found '192.0.2.1', wanted a list"),
+        ({"hosts": ["192.0.2.1"]}, "hosts: found ['192.0.2.1'], wanted a mapping of names to IPv4 addresses"),
+        ({"hosts": {"compute1": 5}}, "hosts: found {'compute1': 5}, wanted a mapping of names to IPv4 addresses"),
+        ({"hosts": {7: "192.0.2.1"}}, "hosts: found {7: '192.0.2.1'}, wanted"),
         ({"host_ports": ["6443"]}, "host_ports: found ['6443'], wanted a list of ports, as tcp/6443"),
         ({"host_ports": ["icmp/8"]}, "host_ports: found ['icmp/8'], wanted"),
         ({"host_ports": ["tcp/0"]}, "host_ports: found ['tcp/0'], wanted"),

@@ -4,8 +4,8 @@
 
 Runs in namespaces of its own, which end with it. Reads JSON: `address` of the host, `tunnel` and `pod` the names of
 its interfaces, `rules` for nft, `traefik` the number of the gateway's user (that of all programs here is 0), and
-`asked`, a list of who asks and what: ADDRESS:PORT for TCP, else the number of a protocol and an address. Prints the
-answers: whether the connection is open, or whether the packet arrived.
+`asked`, a list of who asks and what: ADDRESS:PORT for TCP, else the number of a protocol, or udp/PORT, and an address.
+Prints the answers: whether the connection is open, or whether the packet arrived.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from typing import Any
 OTHER, STRANGER, POD, FAR = "192.0.2.41", "192.0.2.91", "10.244.1.2", "10.244.2.2"
 VIRTUAL, END = "192.0.2.100", "192.0.2.12"
 METADATA, CLUSTER_IP = "169.254.169.254", "10.96.0.7"
+# Services whose endpoints are hosts: this one, at its address and at that of its pods' network, and another.
+HOST_SERVICES = {"2201": "{own}:22", "2202": "10.244.1.1:22", "2203": f"{OTHER}:22", "2204": f"{OTHER}:10250"}
 # What kube-proxy and the pods' network do.
 TRANSLATION = f"""
 table ip translation {{
@@ -30,6 +32,7 @@ table ip translation {{
   chain own {{
     type nat hook output priority -100;
     ip daddr {CLUSTER_IP} tcp dport 80 dnat to {POD}:8080
+    @services@
   }}
   chain after {{
     type nat hook postrouting priority srcnat;
@@ -59,16 +62,27 @@ def ask(target):
 with concurrent.futures.ThreadPoolExecutor(40) as pool:
     print(*pool.map(ask, sys.argv[1:]))
 """
+# A protocol is sent as it is; UDP to a port, as anybody can who may not do the former.
 SEND = """
 import socket, sys
 protocol, address, source = sys.argv[1:]
-with socket.socket(socket.AF_INET, socket.SOCK_RAW, int(protocol)) as way:
+udp = protocol.startswith("udp/")
+kind = (socket.SOCK_DGRAM, 0) if udp else (socket.SOCK_RAW, int(protocol))
+with socket.socket(socket.AF_INET, *kind) as way:
+    way.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
     way.bind((source, 0))
-    way.sendto(b"x" * 20, (address, 0))
+    try:
+        way.sendto(b"x" * 20, (address, int(protocol[4:]) if udp else 0))
+    except PermissionError:
+        pass
 """
 RECEIVE = """
 import socket, sys
-with socket.socket(socket.AF_INET, socket.SOCK_RAW, int(sys.argv[1])) as way:
+udp = sys.argv[1].startswith("udp/")
+kind = (socket.SOCK_DGRAM, 0) if udp else (socket.SOCK_RAW, int(sys.argv[1]))
+with socket.socket(socket.AF_INET, *kind) as way:
+    if udp:
+        way.bind(("0.0.0.0", int(sys.argv[1][4:])))
     print("ready", flush=True)
     way.settimeout(0.7)
     try:
@@ -148,12 +162,18 @@ def build(wanted: dict[str, Any]) -> list[subprocess.Popen[str]]:
         within("far", "ip", "route", "add", "default", "via", "10.244.2.1")
     addresses("host", (f"{METADATA}/32", "lo"))
     within("host", "ip", "route", "add", "169.254.7.7", "via", STRANGER)
-    within("host", "ip", "route", "add", "10.96.0.0/16", "via", STRANGER)
+    # GoodNet leads Services to its bridge.
+    router = POD if wanted["tunnel"] == wanted["pod"] else STRANGER
+    within("host", "ip", "route", "add", "10.96.0.0/16", "via", router)
     addresses("stranger", ("169.254.7.7/32", "lo"))
     for name in ("stranger", "other"):
         for network in ("10.244.0.0/16", "10.96.0.0/16"):
             within(name, "ip", "route", "add", network, "via", wanted["address"])
-    within("host", "nft", "--file", "-", stdin=TRANSLATION)
+    services = "\n".join(
+        f"ip daddr {CLUSTER_IP} tcp dport {port} dnat to {end.format(own=wanted['address'])}"
+        for port, end in HOST_SERVICES.items()
+    )
+    within("host", "nft", "--file", "-", stdin=TRANSLATION.replace("@services@", services))
     within("host", "nft", "--file", "-", stdin=wanted["rules"])
     ports = ("22", "53", "80", "443", "2379", "2380", "5000", "6443", "8080", "10250", "20000", "30000")
     return [start(name, LISTEN, *ports) for name in ("host", "other", "stranger", "pod", "far")]
@@ -162,7 +182,8 @@ def build(wanted: dict[str, Any]) -> list[subprocess.Popen[str]]:
 def arrives(wanted: dict[str, Any], who: str, what: str) -> str:
     protocol, target = what.split()
     receiver = start("host" if target == wanted["address"] else "other", RECEIVE, protocol)
-    within(who, sys.executable, "-c", SEND, protocol, target, {"pod": POD, "stranger": STRANGER}[who])
+    source = {"pod": POD, "stranger": STRANGER, "gateway": wanted["address"]}[who]
+    within("host" if who == "gateway" else who, sys.executable, "-c", SEND, protocol, target, source)
     assert receiver.stdout is not None
     return receiver.stdout.read().strip()
 

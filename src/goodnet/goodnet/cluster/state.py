@@ -63,9 +63,10 @@ class Builder:
         provider: IPv4Network | None = None,
         edges: frozenset[str] = frozenset(),
         machines: Iterable[IPv4Address] = (),
+        names: Mapping[str, IPv4Address] | None = None,
     ) -> None:
         self._hosts = _Memo[Mapping[str, Object], tuple[tuple[Host, ...], tuple[Note, ...]]](
-            lambda nodes: hosts_of(nodes, cluster_cidr, service_cidr, edges, machines)
+            lambda nodes: hosts_of(nodes, cluster_cidr, service_cidr, edges, machines, names)
         )
         self._tenants = _Memo[tuple[Mapping[str, Object], Mapping[str, str], "str | None"], Tenants](
             lambda given: tenants.resolve(*given, system_namespaces)
@@ -225,17 +226,17 @@ def hosts_of(
     services: IPv4Network,
     edges: frozenset[str] = frozenset(),
     machines: Iterable[IPv4Address] = (),
+    names: Mapping[str, IPv4Address] | None = None,
 ) -> tuple[tuple[Host, ...], tuple[Note, ...]]:
     """Return the hosts that nodes describe, by name, and what is wrong with the others.
 
     within, services: the networks of pods and Services. edges: names of those that carry external addresses, as the
     installation says; no Node can claim it. machines: addresses of the cluster's machines and the virtual IP.
+    names: the address of each machine, by its name, as the installation says.
     """
     hosts: list[Host] = []
     notes: list[Note] = []
-    # A Node keeps its address, so it goes before the annotation of another.
-    owners = {str(address): "another machine of the cluster" for address in machines}
-    owners |= {node["address"]: name for name, node in sorted(nodes.items(), reverse=True)}
+    owners = _owners(nodes, frozenset(map(str, machines)), {str(one): name for name, one in (names or {}).items()})
     for name in sorted(nodes):
         node = nodes[name]
         try:
@@ -243,6 +244,12 @@ def hosts_of(
             pods = IPv4Network(node["pods"])
         except ValueError as error:
             notes.append(Note("Node", "", name, "NodeInvalid", f"found {error}; wanted IPv4 addresses"))
+            continue
+        try:
+            _own(name, address, owners, (within, services))
+        except ValueError as error:
+            message = f"InternalIP: found {address}, {error}; delete the node, and its kubelet registers it again"
+            notes.append(Note("Node", "", name, "NodeInvalid", message))
             continue
         underlay = address
         try:
@@ -262,21 +269,34 @@ def hosts_of(
     return _without_overlap(hosts, notes), tuple(notes)
 
 
-def _underlay(name: str, text: str, owners: dict[str, str], overlay: tuple[IPv4Network, ...]) -> IPv4Address:
-    """Return the address that tunnels to a Node end at, and note it as the Node's. ValueError says what is wrong.
+def _owners(nodes: Mapping[str, Object], machines: frozenset[str], names: Mapping[str, str]) -> dict[str, str]:
+    """Return whose each address is. The installation's word goes before a Node's, the first Node's before others'."""
+    owners = {node["address"]: name for name, node in sorted(nodes.items(), reverse=True)}
+    # Without names, the address of a Node can be any machine's.
+    others = machines - names.keys() if names else machines - owners.keys()
+    return {**owners, **dict.fromkeys(others, "another machine of the cluster"), **names}
+
+
+def _own(name: str, address: IPv4Address, owners: dict[str, str], overlay: tuple[IPv4Network, ...]) -> None:
+    """Note an address as a Node's. ValueError says why it cannot be.
 
     All hosts send there what is for the Node's pods, whoever the address belongs to.
     """
-    try:
-        address = IPv4Address(text)
-    except ValueError:
-        raise ValueError("wanted an IPv4 address") from None
     nobody = (address.is_multicast, address.is_loopback, address.is_unspecified, address.is_link_local)
     if any(nobody) or address.is_reserved or any(address in network for network in overlay):
         raise ValueError("wanted an IPv4 address of the host, outside of the networks of pods and Services")
     owner = owners.setdefault(str(address), name)
     if owner != name:
         raise ValueError(f"which is an address of {owner}; wanted its own")
+
+
+def _underlay(name: str, text: str, owners: dict[str, str], overlay: tuple[IPv4Network, ...]) -> IPv4Address:
+    """Return the address that tunnels to a Node end at. ValueError says what is wrong."""
+    try:
+        address = IPv4Address(text)
+    except ValueError:
+        raise ValueError("wanted an IPv4 address") from None
+    _own(name, address, owners, overlay)
     return address
 
 
