@@ -22,7 +22,8 @@ description:
   - Members that can start pods can run them as any service account of the tenant. So do not give a service account more
     rights than the tenant's developers.
   - When somebody is no longer an V(owner) or a V(developer), the service accounts that are members are recreated, which
-    ends the tokens that were taken of them. Programs that use one need a new kubeconfig
+    ends the tokens that were taken of them. This takes 11 seconds, in which these accounts have no rights, because API
+    servers accept old tokens for 10 seconds. Programs that use one need a new kubeconfig
     (M(cloudbang.platform.tenant_kubeconfig)). A warning names these accounts, and pods that run as them.
 author:
   - Cloudbang Team (@cloudbang)

@@ -773,26 +773,87 @@ def test_tokens_that_a_removed_member_could_have_taken_end(api: Api, tenant: str
     done = converge("tenant", api.options(name=tenant, network="open", members=[people[0], people[1], robot]))
     assert not [change for change in done["changes"] if change.startswith("ServiceAccount")] and "warnings" not in done
     assert allowed(taken, "create", "deployments", tenant, "apps")
-    done = converge("tenant", api.options(name=tenant, network="open", members=[people[1], robot]))
-    assert done["changes"] == [
-        "ServiceAccount ci removed",
-        f"FlowSchema cloudbang-tenant-{tenant} changed",
-        "RoleBinding cloudbang-tenant-owner removed",
-        "ServiceAccount ci replaced",
-    ]
-    told = [text for text in done["warnings"] if "token" in text]
-    assert "tokens of service account ci end, for ann could have taken them" in told[0] and "kubeconfig" in told[0]
-    assert "pod left gets a new token" in told[1] and "delete" in told[1] and not told[2:]
-    soon(lambda: tenant_kubeconfig._who(str(taken)) is None, 30)
+    # Neither a finalizer nor the seconds for which API servers know a token keep it: nobody without rights can have it.
+    place = kinds.path("ServiceAccount", tenant, "ci")
+    for holder, patch in (
+        (ann, {"metadata": {"finalizers": ["example.org/stay"]}}),
+        (api.kube, {"imagePullSecrets": PULL}),
+    ):
+        holder.request("PATCH", place, {}, patch, content_type=client.MERGE)
+    options = api.options(name=tenant, network="open", members=[people[1], robot])
+    assert allowed(taken, "create", "deployments", tenant, "apps")
+    done = good("tenant", options)
     with pytest.raises(client.ConfigError, match="401"):
         client.connect({"kubeconfig": str(taken)}).find("Pod", tenant)
-
-    # As after a run that stopped before the rights ended.
-    api.kube.delete("ServiceAccount", tenant, "ci")
+    assert tenant_kubeconfig._who(str(taken)) is None
+    assert done["changes"] == [
+        f"Recreation of the service accounts of {tenant} started",
+        "RoleBinding cloudbang-tenant-developer changed",
+        f"FlowSchema cloudbang-tenant-{tenant} changed",
+        "RoleBinding cloudbang-tenant-owner removed",
+        "ServiceAccount ci removed",
+        "ServiceAccount ci created",
+        "RoleBinding cloudbang-tenant-developer changed",
+        f"Recreation of the service accounts of {tenant} finished",
+    ]
+    assert "tokens of service account ci end, since ann could have taken them" in told(done)[0]
+    assert "kubeconfig" in told(done)[0]
+    assert "pod left gets a new token" in told(done)[1] and "delete" in told(done)[1] and not told(done)[2:]
+    assert api.kube.request("GET", place)["imagePullSecrets"] == PULL
+    converge("tenant", options)
+    assert api.kube.request("GET", place)["imagePullSecrets"] == PULL
     strong = member("ci", "owner", "service_account")
     done = converge("tenant", api.options(name=tenant, network="open", members=[member("bob", "viewer"), strong]))
-    assert done["changes"][-1] == "ServiceAccount ci created"
+    assert {"ServiceAccount ci removed", "ServiceAccount ci created"} <= set(done["changes"])
     assert any("service account ci has the role owner, and so has every member" in text for text in done["warnings"])
+
+
+PULL = [{"name": "registry"}]
+
+
+def told(done: dict[str, Any]) -> list[str]:
+    """Return the warnings about tokens."""
+    return [text for text in done.get("warnings", []) if "token" in text]
+
+
+def test_a_stopped_recreation_of_service_accounts_is_finished_by_the_next_run(api: Api, tenant: str) -> None:
+    """Whoever lost the rights in the run that stopped is in no RoleBinding any more."""
+    robot = member("ci", "developer", "service_account")
+    options = api.options(name=tenant, network="open", members=[member("bob", "developer"), robot])
+    good("tenant", options)
+    mark = {"metadata": {"annotations": {"cloudbang.platform/recreating-service-accounts": "true"}}}
+    before = api.kube.request("GET", kinds.path("ServiceAccount", tenant, "ci"))["metadata"]["uid"]
+    for there in (True, False):
+        api.kube.request("PATCH", kinds.path("Namespace", None, tenant), {}, mark, content_type=client.MERGE)
+        if not there:
+            api.kube.delete("ServiceAccount", tenant, "ci")
+            api.kube.delete("RoleBinding", tenant, "cloudbang-tenant-developer")
+        done = converge("tenant", options)
+        assert ("ServiceAccount ci removed" in done["changes"]) == there
+        assert "ServiceAccount ci created" in done["changes"]
+        assert annotation(api, tenant, "recreating-service-accounts") is None
+        account = api.kube.request("GET", kinds.path("ServiceAccount", tenant, "ci"))
+        assert account["metadata"]["uid"] != before
+        before = account["metadata"]["uid"]
+
+
+@pytest.mark.parametrize(
+    ("role", "known"), [("edit", True), ("cloudbang:tenant-developer", False), ("cloudbang:tenant-viewer", False)]
+)
+def test_rights_by_a_rolebinding_of_others_could_take_tokens(api: Api, tenant: str, role: str, known: bool) -> None:
+    """A viewer who could edit by another RoleBinding, and somebody who was a member by one alone."""
+    robot = member("ci", "developer", "service_account")
+    people = [member("ann", "owner"), robot, *([member("eve", "viewer")] if known else [])]
+    good("tenant", api.options(name=tenant, network="open", members=people))
+    subject = {"kind": "User", "apiGroup": "rbac.authorization.k8s.io", "name": "eve"}
+    reference = {"kind": "ClusterRole", "apiGroup": "rbac.authorization.k8s.io", "name": role}
+    head = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": "beside"}}
+    where = kinds.path("RoleBinding", tenant)
+    api.kube.request("POST", where, {}, {**head, "roleRef": reference, "subjects": [subject]})
+    done = good("tenant", api.options(name=tenant, network="open", members=people[:2]))
+    took = role != "cloudbang:tenant-viewer"
+    assert ("ServiceAccount ci created" in done["changes"]) == took
+    assert any("since eve could have taken them" in text for text in told(done)) == took
 
 
 def test_names_of_another_tenant_are_reserved(api: Api, tenant: str) -> None:

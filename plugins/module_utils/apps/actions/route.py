@@ -31,8 +31,8 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.kube.kinds impo
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube.watch import until
 
 from . import route_claims
+from .changes import Change
 from .context import Context, Outcome
-from .tenant import Change
 
 MANAGER = "cloudbang-route"
 SERVICE = "kubernetes.io/service-name"

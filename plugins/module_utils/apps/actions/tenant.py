@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model import releases
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.labels import APP, KIND, TENANT
@@ -20,10 +20,7 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.rout
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.routes_rules import EVERYTHING
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.tenant_annotations import (
     DOMAINS,
-    IMAGES,
-    PRIORITY_CLASSES,
     RESERVED_NAMES,
-    TOLERATIONS,
 )
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.tenant_names import (
     beginning,
@@ -38,7 +35,6 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.tena
     MANAGER,
     NAME,
     NAMESPACE_NAME,
-    PEERS,
     flow_name,
     foreign,
     foreign_subjects,
@@ -59,51 +55,26 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.tena
 )
 from ansible_collections.cloudbang.platform.plugins.module_utils.findings import Finding
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube.client import (
-    MERGE,
-    ApiError,
     Kube,
     KubeError,
     Unknown,
 )
-from ansible_collections.cloudbang.platform.plugins.module_utils.kube.kinds import Object, path
+from ansible_collections.cloudbang.platform.plugins.module_utils.kube.kinds import Object
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube.watch import until
 
+from .changes import Change, view_of
+from .changes import make as make_change
 from .context import Context, Outcome
 from .route_claims import KINDS as CLAIMING
 from .route_claims import in_tenant
+from .tenant_accounts import lost, recreated, recreating
 
 # Requests about one tenant that are under way at the same time.
 PARALLEL = 8
 TOKENS = "type=kubernetes.io/service-account-token"
 # Kinds of objects that the gateway knows by TENANT-NAME.
 JOINED = ("Service", "Ingress", *(kind for kind in ROUTE_KINDS if kind != "Secret"))
-ANNOTATIONS = {
-    "peers": PEERS,
-    "domains": DOMAINS,
-    "tolerations": TOLERATIONS,
-    "priority_classes": PRIORITY_CLASSES,
-    "images": IMAGES,
-}
-
 Key = tuple[str, str]
-
-
-class Change(NamedTuple):
-    """One object that is not as it should be. verb: created, changed, replaced or removed.
-
-    wanted is what to apply; patch, when there is one, what to merge into the object instead.
-    """
-
-    verb: str
-    kind: str
-    name: str
-    before: dict[str, Any]
-    after: dict[str, Any]
-    wanted: Object | None
-    patch: Object | None = None
-
-    def __str__(self) -> str:
-        return f"{self.kind} {self.name} {self.verb}"
 
 
 def run(context: Context, request: TenantRequest) -> Outcome:
@@ -259,12 +230,14 @@ def _warnings(
 
 def _tokens_ended(kube: Kube, tenant: Tenant, live: dict[Key, Object], changes: list[Change]) -> list[str]:
     """Return warnings: which tokens end, and which pods get new ones, when service accounts are recreated."""
-    anew = [one.name for one in changes if (one.kind, one.verb) == ("ServiceAccount", "replaced")]
+    made = {one.name for one in changes if (one.kind, one.verb) == ("ServiceAccount", "created")}
+    anew = [one.name for one in changes if (one.kind, one.verb) == ("ServiceAccount", "removed") and one.name in made]
     texts = []
     if anew:
+        takers = ", ".join(lost(tenant, live, changes)) or "a removed member"
         texts.append(
-            f"tokens of service account {', '.join(anew)} end, for {', '.join(_took_tokens(tenant, live))} could have "
-            "taken them; programs that use one need a new kubeconfig (tenant_kubeconfig)"
+            f"tokens of service account {', '.join(anew)} end, since {takers} could have taken them; programs that use "
+            "one need a new kubeconfig (tenant_kubeconfig)"
         )
     pods = [
         entry["metadata"]["name"]
@@ -330,45 +303,21 @@ def _changes(kube: Kube, tenant: Tenant, wanted: list[Object], live: dict[Key, O
         key = (entry["kind"], entry["metadata"]["name"])
         now = live.get(key)
         if now is None:
-            return Change("created", *key, {}, _view(entry), entry)
+            return Change("created", *key, {}, view_of(entry), entry)
         if now.get("roleRef") != entry.get("roleRef"):
-            return Change("replaced", *key, _view(now), _view(entry), entry)
+            return Change("replaced", *key, view_of(now), view_of(entry), entry)
         after = kube.apply(entry, MANAGER, dry=True)
-        return Change("changed", *key, _view(now), _view(after), entry) if _view(after) != _view(now) else None
+        return Change("changed", *key, view_of(now), view_of(after), entry) if view_of(after) != view_of(now) else None
 
     with ThreadPoolExecutor(PARALLEL) as pool:
         changes = [change for change in pool.map(one, wanted) if change is not None]
     names = {(entry["kind"], entry["metadata"]["name"]) for entry in wanted}
-    over = [Change("removed", *key, _view(now), {}, None) for key, now in live.items() if _is_over(key, now, names)]
+    over = [Change("removed", *key, view_of(now), {}, None) for key, now in live.items() if _is_over(key, now, names)]
     ended = _ended(tenant, live, names, {(change.kind, change.name) for change in over})
-    accounts = [entry for entry in wanted if entry["kind"] == "ServiceAccount"] if _took_tokens(tenant, live) else []
-    away, anew = _anew(live, accounts)
-    remade = {(change.kind, change.name) for change in anew}
-    rest = [change for change in changes if (change.kind, change.name) not in remade]
-    return [*away, *ended, *rest, *over, *anew]
-
-
-def _took_tokens(tenant: Tenant, live: dict[Key, Object]) -> list[str]:
-    """Return the members that could take tokens of the tenant's service accounts, with a pod too, and no longer can."""
-    takers = ("owner", "developer")
-    kept = {(member.kind, member.name) for member in tenant.members if member.role in takers}
-    found = members_of([entry for key, entry in live.items() if key[0] == "RoleBinding"])
-    return sorted({one.name for one in found if one.role in takers and (one.kind, one.name) not in kept})
-
-
-def _anew(live: dict[Key, Object], accounts: list[Object]) -> tuple[list[Change], list[Change]]:
-    """Return the changes that remove service accounts and those that recreate them, which ends all their tokens.
-
-    The first go before the members lose their rights: a run that stops in between finds these members again. The others
-    go after it and remove the accounts once more, for until then an owner could make them.
-    """
-    away, anew = [], []
-    for entry in accounts:
-        key = (entry["kind"], entry["metadata"]["name"])
-        if key in live:
-            away.append(Change("removed", *key, _view(live[key]), {}, None))
-        anew.append(Change("replaced" if key in live else "created", *key, {}, _view(entry), entry))
-    return away, anew
+    changes = [*ended, *changes, *over]
+    if lost(tenant, live, changes) or recreating(live.get(("Namespace", tenant.name))):
+        return recreated(tenant.name, wanted, live, changes)
+    return changes
 
 
 def _is_over(key: Key, now: Object, names: set[Key]) -> bool:
@@ -392,20 +341,12 @@ def _ended(tenant: Tenant, live: dict[Key, Object], names: set[Key], over: set[K
         left = foreign_subjects(entry, gone)
         if key in names or key in over or len(left) == len(entry.get("subjects") or []):
             continue
-        view = _view(entry)
+        view = view_of(entry)
         if left:
             changes.append(Change("changed", *key, view, {**view, "subjects": left}, None, {"subjects": left}))
         else:
             changes.append(Change("removed", *key, view, {}, None))
     return changes
-
-
-def _view(entry: Object) -> dict[str, Any]:
-    """Return what counts of an object."""
-    shown = {key: value for key, value in entry.items() if key not in ("apiVersion", "kind", "metadata", "status")}
-    view = {"labels": entry["metadata"].get("labels") or {}, **shown}
-    lists = {name: listed(entry, annotation) for name, annotation in ANNOTATIONS.items()}
-    return {**view, **{name: ",".join(entries) for name, entries in lists.items() if entries}}
 
 
 def _difference(name: str, changes: Iterable[Change]) -> list[dict[str, Any]]:
@@ -436,30 +377,13 @@ def _carry_out(
                 outcome.changed, outcome.values["changes"] = True, [str(entry) for entry in changes[:number]]
                 outcome.fail(f"tenant: {name}: {'; '.join(map(str, findings))}")
                 return
-            _make(kube, name, change)
+            make_change(kube, name, change)
         except KubeError as error:
             made = [str(entry) for entry in changes[:number]]
             outcome.changed, outcome.values["changes"] = bool(made), made
             what = f"{change.kind} {change.name} could not be {change.verb}"
             outcome.fail(f"tenant: {name}: {what}: {error}", isinstance(error, Unknown))
             return
-
-
-def _make(kube: Kube, name: str, change: Change) -> None:
-    if change.patch is not None:
-        kind, namespace = (change.kind, name) if change.kind in KINDS else ("Namespace", None)
-        try:
-            where = path(kind, namespace, change.name)
-            kube.request("PATCH", where, {"fieldManager": MANAGER}, change.patch, content_type=MERGE)
-        except ApiError as error:
-            # What is gone reserves nothing and gives no rights.
-            if error.status != 404:
-                raise
-        return
-    if change.verb in ("replaced", "removed"):
-        kube.delete(change.kind, name, change.name)
-    if change.wanted is not None:
-        kube.apply(change.wanted, MANAGER)
 
 
 def _wait_for_quota(kube: Kube, tenant: Tenant, live: dict[Key, Object], timeout: float, outcome: Outcome) -> None:
@@ -491,10 +415,10 @@ def _remove(context: Context, request: TenantRequest, space: Object | None, spac
         if found and not request.force:
             wanted = "a tenant without apps and volumes, or force: true to delete them"
             raise Invalid([Finding("state", f"{'; '.join(found)} in tenant {name}", wanted)])
-        changes.append(Change("removed", "Namespace", name, {**_view(space), "contains": found}, {}, None))
+        changes.append(Change("removed", "Namespace", name, {**view_of(space), "contains": found}, {}, None))
     flow = kube.get("FlowSchema", None, flow_name(name))
     if flow is not None and ours(flow):
-        changes.append(Change("removed", "FlowSchema", flow_name(name), _view(flow), {}, None))
+        changes.append(Change("removed", "FlowSchema", flow_name(name), view_of(flow), {}, None))
     # Names are reserved until the namespace is gone, for its objects are served until then.
     others = {other: entry for other, entry in spaces.items() if other != name}
     released = _reserving(others, set(others)) if request.wait or space is None else []

@@ -33,8 +33,9 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.kube.client imp
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube.kinds import Object
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube.quantities import quantity
 
+from .changes import ANNOTATIONS
 from .context import Context, Outcome
-from .tenant import ANNOTATIONS, TOKENS
+from .tenant import TOKENS
 
 # A quota used to this part is a problem before it refuses anything.
 FULL = Decimal("0.9")
