@@ -77,6 +77,8 @@ class Duties(threading.Thread):
         # When it is this host's turn to give a tenant a number, and what came of it.
         self._turns: dict[str, float] = {}
         self._refused: dict[str, str] = {}
+        # Why the API refused the end of this host's tunnels, if it did.
+        self._unwritten = ""
         self._not_ready_since: float | None = None
         self._due: dict[str, float] = {}
         # When the switch is to hear of a host's MAC again.
@@ -241,7 +243,17 @@ class Duties(threading.Thread):
         wanted = str(self.underlay) if str(self.underlay) != node["address"] else None
         if node["underlay"] != wanted and self._is_due("annotate", 5.0):
             body = {"metadata": {"annotations": {ANNOTATION_UNDERLAY: wanted}}}
-            agent.api.request("PATCH", f"/api/v1/nodes/{agent.settings.node}", body=body, content_type=MERGE)
+            try:
+                agent.api.request("PATCH", f"/api/v1/nodes/{agent.settings.node}", body=body, content_type=MERGE)
+            except ApiError as error:
+                if error.status not in (403, 422):
+                    raise
+                self._unwritten = (
+                    f"annotation {ANNOTATION_UNDERLAY}: found {wanted} refused, so pods of this host get no packets of "
+                    f"other hosts; wanted it to be written: {error}; remove it from the node that has it"
+                )
+                return
+            self._unwritten = ""
             log.info("node %s: tunnels end at %s", agent.settings.node, wanted or node["address"])
 
     def _tell(self) -> None:
@@ -259,6 +271,8 @@ class Duties(threading.Thread):
 
     def _own_notes(self) -> Iterable[tuple[Note, str]]:
         agent = self._agent
+        if self._unwritten:
+            yield Note("Node", "", agent.settings.node, "UnderlayRefused", self._unwritten), agent.settings.node
         why = agent.not_ready
         if why is None:
             self._not_ready_since = None

@@ -210,6 +210,47 @@ def test_the_other_hosts_learn_where_tunnels_end(world: World) -> None:
     assert eventually(lambda: told() == "172.16.0.1")
 
 
+def test_a_tunnel_endpoint_that_the_api_refuses_is_told(world: World) -> None:
+    root, name = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolic", "taken"
+    mark = f"object.metadata.?annotations[?'{objects.ANNOTATION_UNDERLAY}']"
+    rules = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["UPDATE"], "resources": ["nodes"]}
+    spec: dict[str, Any] = {
+        "matchConstraints": {"resourceRules": [rules]},
+        "validations": [{"expression": f"{mark}.orValue('') != '172.16.0.1'", "message": "it is an address of beta"}],
+    }
+    binding = {"policyName": name, "validationActions": ["Deny"]}
+    head = {"apiVersion": "admissionregistration.k8s.io/v1", "metadata": {"name": name}}
+    for ending, kind, content in (("ies", "Policy", spec), ("ybindings", "PolicyBinding", binding)):
+        body = {**head, "kind": f"ValidatingAdmission{kind}", "spec": content}
+        world.api.request("POST", root + ending, body=body)
+
+    def write(value: str | None, **query: str) -> bool:
+        body = {"metadata": {"annotations": {objects.ANNOTATION_UNDERLAY: value}}}
+        try:
+            world.api.request("PATCH", f"/api/v1/nodes/{NODE}", query, body, content_type=client.MERGE)
+        except client.ApiError:
+            return False
+        return True
+
+    def said() -> list[str]:
+        events = world.api.request("GET", "/api/v1/events")["items"]
+        return [one["message"] for one in events if one["reason"] == "UnderlayRefused"]
+
+    def written() -> bool:
+        node = world.api.request("GET", f"/api/v1/nodes/{NODE}")
+        return bool((node["metadata"].get("annotations") or {}).get(objects.ANNOTATION_UNDERLAY) == "172.16.0.1")
+
+    try:
+        assert eventually(lambda: not write("172.16.0.1", dryRun="All"))
+        assert write(None)
+        assert eventually(lambda: any("it is an address of beta" in text for text in said()))
+        assert not written()
+    finally:
+        for ending in ("ybindings", "ies"):
+            world.api.request("DELETE", f"{root}{ending}/{name}")
+    assert eventually(written)
+
+
 def test_a_peer_is_let_in_and_out_again(world: World) -> None:
     address = world.ask(op="show")["pods"][2]["address"]
     for peers, passes in (("red", True), (None, False)):

@@ -18,6 +18,7 @@ from .conftest import Proxy, eventually
 
 
 def make_node(agent_api: client.Api, name: str, cidr: str) -> None:
+    """Create a Node whose address ends with the number of its pods' network: 192.0.2.7 with 10.244.7.0/24."""
     body = {
         "apiVersion": "v1",
         "kind": "Node",
@@ -25,7 +26,7 @@ def make_node(agent_api: client.Api, name: str, cidr: str) -> None:
         "spec": {"podCIDR": cidr, "podCIDRs": [cidr]},
     }
     agent_api.request("POST", "/api/v1/nodes", body=body)
-    status = {"status": {"addresses": [{"type": "InternalIP", "address": "192.0.2.1"}]}}
+    status = {"status": {"addresses": [{"type": "InternalIP", "address": f"192.0.2.{cidr.split('.')[2]}"}]}}
     agent_api.request("PATCH", f"/api/v1/nodes/{name}/status", body=status, content_type=client.MERGE)
 
 
@@ -66,7 +67,7 @@ def test_changes_arrive_and_only_this_nodes_pods(started: watches.Cluster, agent
     make_pod(agent_api, tenant, "host", "watcher", hostNetwork=True)
     assert eventually(lambda: f"{tenant}/near" in started.view().pods and tenant in started.view().nodes)
     view = started.view()
-    assert view.nodes[tenant] == {"address": "192.0.2.1", "underlay": None, "pods": "10.244.7.0/24"}
+    assert view.nodes[tenant] == {"address": "192.0.2.7", "underlay": None, "pods": "10.244.7.0/24"}
     assert view.namespaces[tenant]["labels"]["cloudbang.platform/network"] == "open"
     assert [name for name in view.pods if name.startswith(tenant)] == [f"{tenant}/near"]
     assert view.pods[f"{tenant}/near"]["ports"] == [{"name": "http", "port": 80, "protocol": "TCP"}]

@@ -19,7 +19,9 @@ from .conftest import ROOT, eventually
 
 TEMPLATES = ROOT / "roles" / "goodnet" / "templates"
 PROVIDER_NETWORK = "203.0.113.0/24"
-VALUES = {"cloudbang_pod_cidr": "10.244.0.0/16", "cloudbang_service_cidr": "10.0.0.0/16"}
+VALUES: dict[str, Any] = {"cloudbang_pod_cidr": "10.244.0.0/16", "cloudbang_service_cidr": "10.0.0.0/16"}
+# The hosts can be in the provider network.
+VALUES["_goodnet_machines"] = ["192.0.2.11", "203.0.113.11"]
 HOST, EDGE = ("cloudbang:goodnet",), ("cloudbang:goodnet", "cloudbang:goodnet-edge")
 MANAGER = ("cloudbang:goodnet", "cloudbang:goodnet-manager")
 UNDERLAY = objects.ANNOTATION_UNDERLAY
@@ -199,7 +201,9 @@ def policies(api: Api, agent_api: client.Api, rbac: None) -> Iterator[Callable[[
             assert eventually(lambda u=user, m=method, w=where, b=body: bool(refused(u, m, w, b, {"dryRun": "All"})))
 
     objects = [f"{NODES}/one", f"{NODES}/two", f"{SERVICES}/web"]
-    for path in objects:
+    # Nodes of other tests have addresses, too.
+    others = [f"{NODES}/{one['metadata']['name']}" for one in agent_api.request("GET", NODES)["items"]]
+    for path in {*objects, *others}:
         remove(path)
     for node, pods in PODS_OF.items():
         body = {
@@ -316,6 +320,7 @@ def test_an_edge_publishes_addresses_of_the_provider_network_only(
     for body, words in (
         (status(ip="192.0.2.1"), "of the provider network 203.0.113.0/24"),
         (status(ip="10.0.0.1"), "of the provider network"),
+        (status(ip="203.0.113.11"), "and of no host"),
         (status(hostname="example.org"), "of the provider network"),
         ({"metadata": {"labels": {"a": "b"}}}, "of type LoadBalancer"),
         (annotated(a="b"), "of type LoadBalancer"),
