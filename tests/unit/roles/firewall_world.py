@@ -84,7 +84,9 @@ with socket.socket(socket.AF_INET, *kind) as way:
     if udp:
         way.bind(("0.0.0.0", int(sys.argv[1][4:])))
     print("ready", flush=True)
-    way.settimeout(0.7)
+    # The packet was sent.
+    sys.stdin.readline()
+    way.settimeout(0.5)
     try:
         way.recv(99)
         print("open")
@@ -105,7 +107,7 @@ def within(name: str, *command: str, stdin: str = "") -> str:
 
 def start(name: str, program: str, *words: str) -> subprocess.Popen[str]:
     command = ["ip", "netns", "exec", name, sys.executable, "-c", program, *words]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None and process.stdout.readline() == "ready\n"
     return process
 
@@ -184,8 +186,7 @@ def arrives(wanted: dict[str, Any], who: str, what: str) -> str:
     receiver = start("host" if target == wanted["address"] else "other", RECEIVE, protocol)
     source = {"pod": POD, "stranger": STRANGER, "gateway": wanted["address"]}[who]
     within("host" if who == "gateway" else who, sys.executable, "-c", SEND, protocol, target, source)
-    assert receiver.stdout is not None
-    return receiver.stdout.read().strip()
+    return receiver.communicate("\n")[0].strip()
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.tenant_annotations import RECREATING
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.labels import PREFIX
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.tenant_objects import subject
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.tenant_roles import cluster_role
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.tenant_spec import Tenant
@@ -21,6 +21,8 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.kube.kinds impo
 
 from .changes import Change, view_of
 
+# An annotation of the Namespace while service accounts are being recreated.
+RECREATING = PREFIX + "recreating-service-accounts"
 # An API server caches a token that it accepted for 10 seconds (TokenSuccessCacheTTL of kube-apiserver).
 CACHE_SECONDS = 11.0
 TAKERS = ("owner", "developer")

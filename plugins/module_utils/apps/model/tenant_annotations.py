@@ -21,5 +21,3 @@ IMAGES = PREFIX + "images"
 # How names of objects must not begin, since the gateway would take them for those of another tenant: what follows this
 # tenant's name and a hyphen in the names of others.
 RESERVED_NAMES = PREFIX + "reserved-names"
-# While the service accounts of a tenant are being recreated.
-RECREATING = PREFIX + "recreating-service-accounts"
