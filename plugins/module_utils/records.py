@@ -102,21 +102,23 @@ def parsed(text: bytes | str, limit: int = MAX_UNPACKED) -> Any:
         value = json.loads(text, parse_constant=_constant)
     except (ValueError, RecursionError) as error:
         raise Wrong("found no JSON, or JSON that is nested too deep") from error
-    left = MAX_VALUES
-    level = [value]
-    for _depth in range(MAX_DEPTH):
-        left -= len(level)
+    return bounded(value)
+
+
+def bounded(value: Found) -> Found:
+    """Return a value of JSON types, which must have bounds in number of values and depth, also if parts are shared."""
+    left = MAX_VALUES - 1
+    stack: list[tuple[Any, int]] = [(value, 0)]
+    while stack:
+        entry, depth = stack.pop()
+        inner = list(entry.values()) if isinstance(entry, dict) else entry if isinstance(entry, list) else []
+        left -= len(inner)
         if left < 0:
             raise Wrong(f"found more than {MAX_VALUES} values")
-        level = [
-            inner
-            for entry in level
-            if isinstance(entry, (dict, list))
-            for inner in (entry.values() if isinstance(entry, dict) else entry)
-        ]
-        if not level:
-            return value
-    raise Wrong(f"found more than {MAX_DEPTH} levels")
+        if depth >= MAX_DEPTH:
+            raise Wrong(f"found more than {MAX_DEPTH} levels")
+        stack += [(one, depth + 1) for one in inner]
+    return value
 
 
 def _constant(name: str) -> Any:

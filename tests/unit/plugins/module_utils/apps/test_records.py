@@ -215,6 +215,15 @@ def test_many_values_are_refused() -> None:
     assert "found more than 200000 values" in refused(secret(kept))
 
 
+def test_shared_parts_are_counted_each_time() -> None:
+    value: list[Any] = []
+    for _level in range(30):
+        value = [value] * 10
+    with pytest.raises(records.Wrong, match=r"more than 200000 values"):
+        records.bounded(value)
+    assert records.bounded([[]] * 3) == [[], [], []]
+
+
 def use(release: releases.Release) -> None:
     """Do with a release all that the modules do before they ask the API."""
     live = Live(release.app, release.tenant, releases=[release])
