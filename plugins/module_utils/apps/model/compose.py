@@ -67,6 +67,12 @@ def _loader() -> Any:
     import yaml
 
     class Loader(yaml.SafeLoader):
+        def flatten_mapping(self, node: Any) -> None:
+            super().flatten_mapping(node)
+            # Merge keys that merge others multiply with each level, before there is a value to count.
+            if len(node.value) > MAX_VALUES:
+                raise yaml.constructor.ConstructorError(None, None, "too many merged keys", node.start_mark)
+
         def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
             if isinstance(node, yaml.MappingNode):
                 seen: set[Any] = set()
@@ -90,11 +96,10 @@ def _loader() -> Any:
     return Loader
 
 
-def load(text: str, where: str) -> tuple[Any, list[Finding]]:
+def load(text: str, where: str, wanted: str = "the YAML of a docker compose file") -> tuple[Any, list[Finding]]:
     """Return what a YAML text says, as JSON types, or the problem."""
     import yaml
 
-    wanted = "the YAML of a docker compose file"
     if len(text) > MAX_SIZE:
         return None, [Finding(where, f"{len(text)} characters", f"at most {MAX_SIZE}")]
     try:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import random
+import time
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,14 @@ def test_published_ports_are_told() -> None:
     _spec, warnings, findings = convert({"services": {"web": {"image": "x/y:1", "ports": ["80:8080", "9090"]}}})
     assert findings == [] and len(warnings) == 1
     assert "compose.yml: services.web.ports[0]: the hosts do not listen on 80" in warnings[0]
+
+
+def test_merge_keys_that_multiply_are_refused_at_once() -> None:
+    levels = [f"l{n}: &l{n} {{<<: [{', '.join([f'*l{n - 1}'] * 10)}]}}" for n in range(1, 30)]
+    began = time.monotonic()
+    found, findings = compose.load("l0: &l0 {a: 1}\n" + "\n".join(levels), "compose.yml")
+    assert found is None and "too many merged keys in line" in findings[0].found
+    assert time.monotonic() - began < 20
 
 
 def test_yaml_is_that_of_compose() -> None:
