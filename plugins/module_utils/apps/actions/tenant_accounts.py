@@ -26,6 +26,8 @@ RECREATING = PREFIX + "recreating-service-accounts"
 # An API server caches a token that it accepted for 10 seconds (TokenSuccessCacheTTL of kube-apiserver).
 CACHE_SECONDS = 11.0
 TAKERS = ("owner", "developer")
+# ClusterRoles that read, and no Secrets; view is one of Kubernetes' own.
+READERS = (cluster_role("viewer"), "view")
 Key = tuple[str, str]
 
 
@@ -43,7 +45,7 @@ def lost(tenant: Tenant, live: Mapping[Key, Object], changes: Iterable[Change]) 
 
 
 def _reads_only(binding: Object) -> bool:
-    return (binding["roleRef"]["kind"], binding["roleRef"]["name"]) == ("ClusterRole", cluster_role("viewer"))
+    return binding["roleRef"]["kind"] == "ClusterRole" and binding["roleRef"]["name"] in READERS
 
 
 def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
