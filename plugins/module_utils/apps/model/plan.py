@@ -20,7 +20,7 @@ from .bindings import Binding, with_bindings
 from .host_ports import Ports, holder
 from .labels import APP, DIGEST, INSTANCE, PROCESS, RESTART, STACK, STOPPED
 from .release_spec import ReleaseSpec, Resources, recorded
-from .releases import Release, expired, new_salt, releases
+from .releases import Release, expired, histories, new_salt
 from .render import Around, Route, scaled_resources
 from .spec import MAX_REPLICAS, App, Content, digest_of, release_spec
 from .types import TYPES
@@ -115,7 +115,8 @@ def live_apps(
 
 def with_history(wanted: Iterable[str], tenant: str, released: list[Object], warn: Warn = ignored) -> dict[str, Live]:
     """Return apps with their releases, and nothing else of them yet."""
-    return {name: Live(name, tenant, releases=releases(released, name, warn)) for name in wanted}
+    known = histories(released, warn)
+    return {name: Live(name, tenant, releases=known.get(name, [])) for name in wanted}
 
 
 def place(found: dict[str, Live], kind: str, entries: list[Object]) -> None:

@@ -125,8 +125,17 @@ def _release(secret: Object) -> Release:
 
 def releases(objects: Iterable[Object], app: str, warn: Warn = ignored) -> list[Release]:
     """Return the releases of an app among Secrets, oldest first."""
-    found = [release for entry in objects for release in [read(entry, warn)] if release and release.app == app]
-    return sorted(found, key=lambda release: release.version)
+    return histories(objects, warn).get(app, [])
+
+
+def histories(objects: Iterable[Object], warn: Warn = ignored) -> dict[str, list[Release]]:
+    """Return the releases of each app among Secrets, oldest first. Each Secret is read once."""
+    found: dict[str, list[Release]] = {}
+    for entry in objects:
+        release = read(entry, warn)
+        if release:
+            found.setdefault(release.app, []).append(release)
+    return {app: sorted(those, key=lambda release: release.version) for app, those in found.items()}
 
 
 def refuse_concurrent(newest: Release | None, now: float) -> None:

@@ -109,6 +109,26 @@ def refused(entry: Any) -> str:
     return warning
 
 
+class Entry(dict[str, Any]):
+    """A Secret that counts how often it is read."""
+
+    reads = 0
+
+    def get(self, key: Any, default: Any = None) -> Any:
+        self.reads += key == "data"
+        return super().get(key, default)
+
+
+def test_releases_of_many_apps_are_read_once() -> None:
+    """A task with 200 apps would otherwise read each of their releases 200 times."""
+    pairs = [(app, version) for version in (2, 1) for app in ("shop", "api", "cart")]
+    entries = [Entry(secret(content(app=app, version=version))) for app, version in pairs]
+    lives = plan.with_history(["shop", "cart", "new"], "acme", entries)
+    found = {name: [(one.app, one.version) for one in live.releases] for name, live in lives.items()}
+    assert found == {"shop": [("shop", 1), ("shop", 2)], "cart": [("cart", 1), ("cart", 2)], "new": []}
+    assert {entry.reads for entry in entries} == {1}
+
+
 @pytest.mark.parametrize("kind", sorted(APPS))
 def test_what_is_written_is_read(kind: str) -> None:
     kept = content(kind)
