@@ -246,6 +246,11 @@ def modules() -> list[list[Any]]:
     environment = {**os.environ, "K8S_AUTH_KUBECONFIG": str(KUBECONFIG), "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")}
     rows = []
     with tempfile.TemporaryDirectory() as directory:
+        # The apps are as many as a tenant has by default; the Deployments of the other module come on top of them.
+        tenant = {"name": "Tenant", "cloudbang.platform.tenant": {"name": "bench", "objects": {"Deployment": 3 * MANY}}}
+        prepare = Path(directory, "prepare.yml")
+        prepare.write_text(yaml.safe_dump([{"hosts": "localhost", "gather_facts": False, "tasks": [tenant]}]))
+        subprocess.run(["ansible-playbook", "-i", "localhost,", "-c", "local", prepare], env=environment, check=True)
         for name, path in module_plays(Path(directory)).items():
             command = ["ansible-playbook", "-i", "localhost,", "-c", "local", str(path)]
             # kubernetes.core needs a Python with its library, which the first one found may not have.
