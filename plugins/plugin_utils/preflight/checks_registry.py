@@ -28,13 +28,12 @@ def registry_users(inventory: Inventory) -> Iterator[HostFinding]:
         for number, one in enumerate(users if isinstance(users, list) else []):
             where = f"registry_users[{number}]"
             name = one.get("name") if isinstance(one, dict) else None
-            if not isinstance(name, str) or not USER.fullmatch(name):
-                wanted = "a mapping with a name of 1 to 64 letters, digits and ._-"
+            if not isinstance(name, str):
+                # Other checks name it: it is no entry of this list.
+                continue
+            if not USER.fullmatch(name):
+                wanted = "a name of 1 to 64 letters, digits and ._-"
                 yield HostFinding(host, "registry_user", where, repr(name)[:80], wanted)
-            elif set(one) - {"name"}:
-                yield HostFinding(
-                    host, "registry_user", where, ", ".join(sorted(map(str, one))), "name and nothing else"
-                )
             elif name in taken:
                 yield HostFinding(
                     host, "registry_user", where, repr(name), "a name of its own", f"{taken[name]} has it"

@@ -9,6 +9,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+
 from .inventory import ERROR, WARNING, HostFinding, Inventory, Option, check, shown
 
 OWN_PREFIX = "cloudbang_"
@@ -187,6 +189,21 @@ def elements(inventory: Inventory) -> Iterator[HostFinding]:
                 wanted = "a value" if one is None else type_fault(Option(name, option.elements), one)
                 if wanted:
                     yield HostFinding(host, "type", f"{name}[{number}]", shown(name, one, inventory.options), wanted)
+
+
+@check("inventory")
+def entries(inventory: Inventory) -> Iterator[HostFinding]:
+    """What an entry of a list consists of, as the role's own validation would find it."""
+    for host in inventory.nodes:
+        for name, value, option in known_to_user(inventory, host):
+            if not isinstance(value, list) or not option.inner:
+                continue
+            for number, one in enumerate(value):
+                if not isinstance(one, Mapping):
+                    continue
+                for message in ArgumentSpecValidator(dict(option.inner)).validate(dict(one)).error_messages:
+                    wanted = f"an entry with {', '.join(option.inner)}"
+                    yield HostFinding(host, "entry", f"{name}[{number}]", message, wanted)
 
 
 @check("inventory")

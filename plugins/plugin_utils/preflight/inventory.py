@@ -54,7 +54,8 @@ class HostFinding:
 class Option:
     """A variable of a role, from its argument specification, else from its default.
 
-    Those of playbooks are not ``judged``: what they refer to may be known only when such a playbook runs.
+    ``inner`` are the specifications of what each entry consists of, if it is specified. Variables of playbooks are not
+    ``judged``: what they refer to may be known only when such a playbook runs.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Option:
     elements: str = ""
     secret: bool = False
     optional: bool = False
+    inner: Mapping[str, Any] = field(default_factory=dict)
     judged: bool = True
 
 

@@ -54,6 +54,7 @@ def options(load: Load) -> dict[str, Option]:
             str(spec.get("elements") or ""),
             bool(spec.get("no_log")),
             "default" not in spec and not spec.get("required") and name not in known,
+            spec.get("options") or {},
         )
     return {**known, **playbook_variables(known)}
 
