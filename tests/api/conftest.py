@@ -40,6 +40,9 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.kube import cli
 
 BINARIES = ("etcd", "kube-apiserver", "kube-controller-manager")
 START_SECONDS = 90
+WATCH_SECONDS = 5
+# There is memory for garbage, but there are few processors to collect it.
+GARBAGE_PERCENT = "400"
 REGISTRY = "registry.cloudbang.internal:5000"
 
 
@@ -215,7 +218,8 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
         kube: client.Kube | None = None
         for name, arguments in commands.items():
             log = (directory / f"{name}.log").open("wb")
-            processes.append(subprocess.Popen([binaries[name], *arguments], stdout=log, stderr=log))
+            environment = {**os.environ, "GOGC": GARBAGE_PERCENT}
+            processes.append(subprocess.Popen([binaries[name], *arguments], env=environment, stdout=log, stderr=log))
             if name == "kube-apiserver":
                 kube = _wait_for(str(kubeconfig), processes, directory)
         assert kube is not None
@@ -311,12 +315,21 @@ class Nodes(threading.Thread):
         self.stopping = threading.Event()
 
     def run(self) -> None:
-        while not self.stopping.wait(0.1):
+        while not self.stopping.is_set():
             try:
-                for pod in self._kube.find("Pod"):
-                    self._care(pod)
+                self._follow()
             except client.KubeError:
-                continue
+                time.sleep(0.2)
+
+    def _follow(self) -> None:
+        pods, version = self._kube.list_version("Pod", None, "")
+        for pod in pods:
+            self._care(pod)
+        for event in self._kube.watch("Pod", None, "", version, WATCH_SECONDS):
+            if event["type"] == "ERROR" or self.stopping.is_set():
+                return
+            if event["type"] in ("ADDED", "MODIFIED"):
+                self._care(event["object"])
 
     def _care(self, pod: dict[str, Any]) -> None:
         if (pod.get("status") or {}).get("containerStatuses"):
@@ -372,7 +385,6 @@ def nodes(api: Api) -> Iterator[Nodes]:
     thread.start()
     yield thread
     thread.stopping.set()
-    thread.join(5)
 
 
 _counter = iter(range(1, 10_000))

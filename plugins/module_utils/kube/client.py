@@ -208,7 +208,7 @@ class Kube:
             raise ApiError(410, f"read the log of {pod}: {text}")
         return text
 
-    def watch(self, kind: str, namespace: str, selector: str, version: str, seconds: int) -> Iterator[Object]:
+    def watch(self, kind: str, namespace: str | None, selector: str, version: str, seconds: int) -> Iterator[Object]:
         """Yield the watch events from a resource version on, until the time is over or the connection ends."""
         query = {
             "watch": "true",
@@ -233,7 +233,7 @@ class Kube:
         finally:
             response.close()
 
-    def list_version(self, kind: str, namespace: str, selector: str) -> tuple[list[Object], str]:
+    def list_version(self, kind: str, namespace: str | None, selector: str) -> tuple[list[Object], str]:
         """Return the objects of a kind and the resource version to watch from."""
         answer = self.request("GET", path(kind, namespace), {"labelSelector": selector})
         return answer.get("items") or [], answer.get("metadata", {}).get("resourceVersion", "")
