@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -37,12 +38,15 @@ class Platform:
 
     def play(self, playbook: str, *arguments: str) -> dict[str, int]:
         """Run a playbook and return the numbers of the machine's line in its recap."""
-        log = DIRECTORY / f"{playbook.rpartition('.')[2]}.log"
+        log = DIRECTORY / f"{self.network}-{playbook.rpartition('.')[2]}.log"
         environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "KUBECONFIG": str(self.kubeconfig)}
+        command = ["ansible-playbook", "-i", str(self.inventory), *arguments, playbook]
         begin = time.monotonic()
-        text = run("ansible-playbook", "-i", self.inventory, *arguments, playbook, cwd=ROOT, env=environment)
+        with log.open("w") as stream:
+            done = subprocess.run(command, cwd=ROOT, env=environment, stdout=stream, stderr=stream, check=False)
         self.seconds[playbook] = time.monotonic() - begin
-        log.write_text(text)
+        text = log.read_text()
+        assert done.returncode == 0, f"{playbook} ended with {done.returncode}; the end of {log}:\n{text[-4000:]}"
         line = next(line for line in text.splitlines() if line.startswith("node1 ") and "unreachable=" in line)
         return {name: int(value) for name, value in (word.split("=") for word in line.split()[2:])}
 
