@@ -130,6 +130,15 @@ def test_the_ingress_answers_at_the_virtual_ip(web: dict[str, Any]) -> None:
     assert page("other.example.org").endswith(" 404")
 
 
+def test_a_slow_api_server_keeps_its_connections() -> None:
+    """It is the only one: the load balancer has no other that its clients could go to."""
+    watch = "kubectl --kubeconfig=/root/admin.conf get --raw '/api/v1/configmaps?watch=true&timeoutSeconds=10'"
+    signal = "systemctl kill --signal={} kube-apiserver"
+    node("node1").check_output(
+        f"{watch} > /dev/null & sleep 1; {signal.format('STOP')}; sleep 6; {signal.format('CONT')}; wait $!"
+    )
+
+
 def test_the_api_refuses_who_has_no_certificate() -> None:
     trust = ("--cacert", str(STATE / "pki" / "kubernetes-ca.crt"), "--noproxy", "*", "--max-time", "5")
     status = ("--silent", "--output", "/dev/null", "--write-out", "%{http_code}")
