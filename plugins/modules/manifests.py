@@ -89,13 +89,18 @@ def objects(out: str) -> dict[str, dict[str, Any]]:
 
 
 def patiently(module: AnsibleModule, text: str, *arguments: str) -> str:
-    """Run kubectl until the API accepts the request or the timeout ends."""
-    deadline = time.monotonic() + module.params["timeout"]
+    """Run kubectl until the API accepts the request, or the timeout after the first refusal ends.
+
+    A request itself may take longer than the timeout on a slow host, and must not use it up.
+    """
+    refused = None
     while True:
         code, out, err = kubectl(module, *arguments, data=text)
         if code == 0:
             return out
-        if time.monotonic() > deadline:
+        now = time.monotonic()
+        refused = now if refused is None else refused
+        if now - refused > module.params["timeout"]:
             module.fail_json(msg=f"`kubectl {' '.join(arguments[:2])}` was refused: {err.strip()[-3000:]}")
         time.sleep(1)
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -117,3 +118,16 @@ def test_an_api_that_comes_up_is_waited_for(
     kubectl(None, NEW, refusals=3)
     answer = run_module(manifests, {"manifest": "x", "kubeconfig": str(tmp_path), "timeout": -1})
     assert answer["failed"] and "the server is not ready" in answer["msg"]
+
+
+def test_a_request_that_takes_long_and_fails_is_sent_again(
+    tmp_path: Path,
+    run_module: Callable[..., dict[str, Any]],
+    kubectl: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """On a slow host, applying many objects takes longer than the timeout for refusals."""
+    hours = itertools.count(0, 3600)
+    monkeypatch.setattr(manifests.time, "monotonic", lambda: next(hours))
+    kubectl(None, NEW, refusals=1)
+    assert run_module(manifests, {"manifest": "x", "kubeconfig": str(tmp_path)})["objects"] == ["ConfigMap/n/a"]
