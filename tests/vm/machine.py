@@ -29,6 +29,8 @@ PACKAGES = [
     "ca-certificates",
     "curl",
     "dbus",
+    # What a machine may have had before: see the first test.
+    "docker.io",
     "initramfs-tools",
     "iproute2",
     "iputils-ping",
@@ -39,6 +41,7 @@ PACKAGES = [
     "sudo",
     "systemd-sysv",
     "udev",
+    "ufw",
 ]
 NETWORK = f"""[Match]
 Name=eth0

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +14,22 @@ import pytest
 from .conftest import Platform
 from .machine import VIP, run
 
-SITE, DEMO, RESET = (f"cloudbang.platform.{name}" for name in ("site", "demo", "reset"))
+PREFLIGHT, SITE, DEMO, RESET = (f"cloudbang.platform.{name}" for name in ("preflight", "site", "demo", "reset"))
+# A machine that had another use, and the way back that preflight names.
+FORMER_USE = """
+systemctl enable --now docker
+fallocate --length 64M /swapfile && chmod 600 /swapfile && mkswap --quiet /swapfile && swapon /swapfile
+echo '/swapfile none swap sw 0 0' >> /etc/fstab
+ufw allow ssh && ufw --force enable
+echo 'http_proxy=http://192.0.2.1:3128' >> /etc/environment
+"""
+GIVEN_UP = """
+export DEBIAN_FRONTEND=noninteractive
+apt-get purge --yes --quiet docker.io containerd runc
+swapoff --all && sed --in-place /swapfile/d /etc/fstab && rm /swapfile
+ufw disable
+sed --in-place /http_proxy/d /etc/environment
+"""
 
 
 def wait_for(what: str, check: Callable[[], Any], seconds: float = 300) -> None:
@@ -35,6 +51,27 @@ def page() -> str:
     """Return a page of the demo application through the virtual IP."""
     return run("curl", "--silent", "--max-time", "10", "--noproxy", "*", "--header", "Host: httpbin.example.org",
                f"http://{VIP}/get")  # fmt: skip
+
+
+def test_what_a_machine_had_before_is_named(bare: Platform, tmp_path: Path) -> None:
+    """As is what to do with it, after which the platform can be installed."""
+
+    def errors(fails: bool) -> dict[str, str]:
+        report = tmp_path / "report.json"
+        bare.play(PREFLIGHT, "-e", f"preflight_report={report}", fails=fails)
+        problems = json.loads(report.read_text())["problems"]
+        return {f"{one['check']} {one['variable']}": one["hint"] for one in problems if one["severity"] == "error"}
+
+    bare.machine.sh(FORMER_USE)
+    found = errors(fails=True)
+    assert found.keys() == {
+        "runtime container runtime", "swap /proc/swaps", "firewall ufw", "no_proxy no_proxy",
+    }  # fmt: skip
+    assert "apt-get purge docker.io" in found["runtime container runtime"]
+    assert "swapoff --all" in found["swap /proc/swaps"]
+    assert "ufw disable" in found["firewall ufw"]
+    bare.machine.sh(GIVEN_UP)
+    assert errors(fails=False) == {}
 
 
 def test_the_kernel_is_the_machines_own_and_its_defaults_are_protected(platform: Platform) -> None:
