@@ -151,9 +151,11 @@ def test_an_import_the_other_way_is_found(plugins: Path, file: str, line: str, a
 def test_the_model_loads_no_client(plugins: Path) -> None:
     found = loaded(plugins)
     assert found["asked"] == []
-    assert {f"{MODEL}.{path.stem}" for path in (PLUGINS / "module_utils/apps/model").glob("[!_]*.py")} == set(
-        found["loaded"]
-    )
+    model = PLUGINS / "module_utils/apps/model"
+    paths = [path.relative_to(model).with_suffix("") for path in model.rglob("*.py")]
+    packages = {"." + ".".join(path.parts[:-1]) for path in paths if path.name == "__init__" and path.parts[1:]}
+    modules = {"." + ".".join(path.parts) for path in paths if path.name != "__init__"}
+    assert {MODEL + name for name in packages | modules} == set(found["loaded"])
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,99 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The detection of how an application's source tree is built. Pure: the same tree and options give the same plan.
+
+Exactly one language is the one of a plan. Where a tree has several, an error names their files and the option that
+decides; nothing is chosen silently. Node beside another language makes assets for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from ansible_collections.cloudbang.platform.plugins.module_utils.findings import Finding
+
+from ..options import Invalid
+from . import python, static
+from .plan import Plan
+from .project import Project
+from .settings import FILE, Options, file_options, merged
+from .tree import Tree
+from .versions import Offered
+
+
+@dataclass(frozen=True)
+class Language:
+    """A language: the files that show it in a tree ("" for none), and its plan."""
+
+    match: Callable[[Project], str]
+    plan: Callable[[Project], Plan]
+
+
+# In the order in which messages name them.
+PRIMARY = {
+    "python": Language(python.match, python.plan),
+}
+LAST = {
+    "static": Language(static.match, static.plan),
+}
+ALL = {**PRIMARY, **LAST}
+
+
+def detect(tree: Tree, offered: Offered, options: Options | None = None) -> Plan:
+    """Return the plan of a source tree. Raises Invalid with everything that is wrong."""
+    project = _project(tree, offered, options or Options())
+    language = _language(project)
+    project.check()
+    plan = ALL[language].plan(project)
+    project.check()
+    return replace(
+        plan,
+        subdir=project.tree.directory,
+        apt_build=tuple(sorted(project.apt_build)),
+        apt_run=tuple(sorted(project.apt_run)),
+        reasons=tuple(dict.fromkeys(project.reasons)),
+        rejected=tuple(project.rejected),
+        warnings=tuple(dict.fromkeys(project.warnings)),
+    )
+
+
+def _project(tree: Tree, offered: Offered, task: Options) -> Project:
+    """Return the project of the directory that the task, or a file at the root, names."""
+    own = tree.below(task.subdir or ".")
+    if not own.has(FILE):
+        return Project(own, task, offered)
+    place = own.place(FILE)
+    file = file_options(own.read(FILE), place)
+    if file.subdir and not task.subdir:
+        own = own.below(file.subdir, f"{place}: build.subdir")
+        if own.has(FILE) and own.directory != ".":
+            raise Invalid([Finding(own.place(FILE), f"a second file beside {place}", "one of them")])
+    elif file.subdir:
+        raise Invalid([Finding(f"{place}: build.subdir", file.subdir, "nothing, because the task sets build.subdir")])
+    return Project(own, merged(task, file), offered)
+
+
+def _language(project: Project) -> str:
+    """Return the language, "" with a finding if the tree has none or more than one."""
+    if project.options.language:
+        project.reason(f"build.language is {project.options.language}")
+        return project.options.language
+    found = {name: files for name, language in PRIMARY.items() for files in [language.match(project)] if files}
+    if len(found) > 1:
+        listed = ", ".join(f"{name} ({files})" for name, files in found.items())
+        project.wrong(".", f"ambiguous: {listed}", "one language: set build.language or build.subdir")
+        return ""
+    if found:
+        return next(iter(found))
+    for name, language in LAST.items():
+        if language.match(project):
+            return name
+    _nothing(project)
+    return ""
+
+
+def _nothing(project: Project) -> None:
+    """Note what was looked for and what there is."""
+    top = ", ".join(project.tree.top[:40]) or "nothing"
+    project.wrong(".", f"no language; there are {top}", "a file of a language, or build.language")

@@ -1,0 +1,221 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A source tree as data: paths with size and mode, and the content of a file on demand. Pure.
+
+Authors of trees are not trusted. A tree has bounds in number, length and depth of its paths, no path leads out of it,
+only regular files of a bounded size are read, and no symbolic link is followed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import stat
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from ansible_collections.cloudbang.platform.plugins.module_utils.findings import Finding
+from ansible_collections.cloudbang.platform.plugins.module_utils.texts import shown, visible
+
+from ..options import Invalid
+
+# Returns at most so many bytes from the start of a file, by its path from the root; OSError if it cannot be read.
+Read = Callable[[str, int], bytes]
+
+MAX_FILES = 500_000
+MAX_PATH = 4096
+MAX_DEPTH = 100
+MAX_TEXT = 1 << 20
+MAX_LOCK = 16 << 20
+_SHOWN = 20
+# Names that have no meaning for a shell, a Containerfile, an option or a pattern.
+_PLAIN = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9_@+.][A-Za-z0-9_@+.-]{0,127}\Z")
+_KINDS = {
+    stat.S_IFLNK: "a symbolic link",
+    stat.S_IFDIR: "a directory",
+    # What git calls a commit: a submodule.
+    0o160000: "a submodule",
+}
+
+
+@dataclass(frozen=True)
+class File:
+    """A file of a tree. The mode is that of stat; `digest` is of the content, any hash, "" if the source has none."""
+
+    size: int
+    mode: int = 0o100644
+    digest: str = ""
+
+
+def plain(path: str) -> bool:
+    """Return whether a relative path has only letters, digits and `_@+.-`, and no part that begins with a dash."""
+    return len(path) <= 1024 and (path == "." or all(_PLAIN.match(part) for part in path.split("/")))
+
+
+def joined(*parts: str) -> str:
+    """Return the path of parts of which each may be "."."""
+    return "/".join(part for part in parts if part not in (".", "")) or "."
+
+
+class Tree:
+    """The files below one directory, by their paths from there. `.git` is not among them."""
+
+    def __init__(self, files: Mapping[str, File], read: Read) -> None:
+        """Take the files by path from the root. Raises Invalid with each path that cannot be in a tree."""
+        self._files = {path: file for path, file in files.items() if ".git" not in path.split("/")}
+        self._source = read
+        self._texts: dict[str, str] = {}
+        self.directory = "."
+        self._directories = _directories(self._files)
+
+    @property
+    def _prefix(self) -> str:
+        return "" if self.directory == "." else self.directory + "/"
+
+    @cached_property
+    def paths(self) -> tuple[str, ...]:
+        """All files, sorted."""
+        prefix = self._prefix
+        return tuple(sorted(path[len(prefix) :] for path in self._files if path.startswith(prefix)))
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The files of the directory itself, sorted."""
+        return tuple(path for path in self.paths if "/" not in path)
+
+    @cached_property
+    def top(self) -> tuple[str, ...]:
+        """Files and directories (with a slash) of the directory itself, sorted."""
+        return tuple(sorted({name + slash for name, slash, _rest in (path.partition("/") for path in self.paths)}))
+
+    def place(self, path: str) -> str:
+        """Return the path from the root, as messages name it."""
+        return visible(joined(self.directory, path)[:300])
+
+    def has(self, path: str) -> bool:
+        """Return whether there is a file of this path, of any kind."""
+        return self._prefix + path in self._files
+
+    def has_directory(self, path: str) -> bool:
+        return joined(self.directory, path) in self._directories
+
+    def first(self, names: Iterable[str]) -> str:
+        """Return the first of these files that exists, or ""."""
+        return next((name for name in names if self.has(name)), "")
+
+    def file(self, path: str) -> File:
+        """Return a regular file. Raises Invalid if it is something else."""
+        file = self._files.get(self._prefix + path)
+        if file is None:
+            raise Invalid([Finding(self.place(path), "no such file", "it to exist")])
+        kind = stat.S_IFMT(file.mode)
+        if kind != stat.S_IFREG:
+            raise Invalid([Finding(self.place(path), _KINDS.get(kind, "a special file"), "a regular file")])
+        return file
+
+    def read(self, path: str, limit: int = MAX_TEXT) -> str:
+        """Return the text of a regular file with newlines as line ends. Raises Invalid that names file and reason."""
+        if self._prefix + path not in self._texts:
+            file, place = self.file(path), self.place(path)
+            data = self._bytes(path, limit + 1) if file.size <= limit else b""
+            if max(file.size, len(data)) > limit:
+                raise Invalid([Finding(place, f"{max(file.size, len(data))} bytes", f"at most {limit} bytes")])
+            try:
+                text = data.decode("utf-8-sig")
+            except UnicodeDecodeError as error:
+                raise Invalid([Finding(place, f"no UTF-8 at byte {error.start}", "UTF-8 text")]) from error
+            if "\0" in text:
+                raise Invalid([Finding(place, "a binary file", "UTF-8 text")])
+            self._texts[self._prefix + path] = text.replace("\r\n", "\n").replace("\r", "\n")
+        return self._texts[self._prefix + path]
+
+    def head(self, path: str, limit: int = 16 << 10) -> str:
+        """Return the first bytes of a file as text, "" if it is none that can be read."""
+        try:
+            self.file(path)
+            return self._bytes(path, limit).decode("utf-8", "replace").replace("\0", "\ufffd")
+        except Invalid:
+            return ""
+
+    def _bytes(self, path: str, limit: int) -> bytes:
+        try:
+            return self._source(self._prefix + path, limit)[:limit]
+        except (OSError, ValueError) as error:
+            reason = visible(str(error)[:200])
+            raise Invalid(
+                [Finding(self.place(path), f"a file that cannot be read: {reason}", "it readable")]
+            ) from error
+
+    def below(self, path: str, option: str = "build.subdir") -> Tree:
+        """Return the tree of a directory. Raises Invalid that names the option if there is none of this name."""
+        outside = path.startswith("/")
+        path = joined(*path.split("/"))
+        if outside or not plain(path):
+            wanted = "a directory below the root: letters, digits and _@+.- in its names"
+            raise Invalid([Finding(option, shown(path), wanted)])
+        if not self.has_directory(path):
+            names = ", ".join(name for name in self.top if name.endswith("/")) or "no directories"
+            raise Invalid([Finding(option, f"no directory {path}", f"one that exists: {visible(names[:300])}")])
+        return self._at(joined(self.directory, path))
+
+    def upward(self) -> Iterator[Tree]:
+        """Return this tree, then those of the directories above it up to the root."""
+        directory = self.directory
+        yield self
+        while directory != ".":
+            directory = directory.rpartition("/")[0] or "."
+            yield self._at(directory)
+
+    def _at(self, directory: str) -> Tree:
+        found = Tree.__new__(Tree)
+        found._files, found._directories, found._source = self._files, self._directories, self._source
+        found._texts, found.directory = self._texts, directory
+        return found
+
+    def digest_of(self, path: str) -> str:
+        """Return a digest of what a path is: mode and content. Raises Invalid if the file is too large to read."""
+        file = self._files[self._prefix + path]
+        content = file.digest
+        if not content:
+            limit = MAX_LOCK
+            data = self._bytes(path, limit + 1)
+            if max(file.size, len(data)) > limit:
+                raise Invalid([Finding(self.place(path), f"{file.size} bytes", f"at most {limit} bytes")])
+            content = hashlib.sha256(data).hexdigest()
+        return f"{file.mode:o}:{content}"
+
+
+def _directories(files: Mapping[str, File]) -> frozenset[str]:
+    """Return all directories of the files. Raises Invalid with each path that cannot be in a tree."""
+    if len(files) > MAX_FILES:
+        raise Invalid([Finding("source tree", f"{len(files)} files", f"at most {MAX_FILES}")])
+    findings = [
+        Finding(f"source tree: {visible(path[:300])}", fault, "a path below the root")
+        for path in files
+        for fault in [_fault(path)]
+        if fault
+    ]
+    known = {"."}
+    for path in files if not findings else ():
+        directory = path.rpartition("/")[0]
+        while directory and directory not in known:
+            known.add(directory)
+            directory = directory.rpartition("/")[0]
+    for path in sorted(known.intersection(files)):
+        findings.append(Finding(f"source tree: {visible(path[:300])}", "a file that is a directory too", "one of both"))
+    if findings:
+        raise Invalid(sorted(findings, key=str)[:_SHOWN])
+    return frozenset(known)
+
+
+def _fault(path: str) -> str:
+    """Return what is wrong with a path, or ""."""
+    parts = path.split("/")
+    if len(path) > MAX_PATH:
+        return f"a path of {len(path)} characters, of at most {MAX_PATH}"
+    if len(parts) > MAX_DEPTH:
+        return f"a path of {len(parts)} directories, of at most {MAX_DEPTH}"
+    if any(part in ("", ".", "..") for part in parts) or "\0" in path:
+        return "a path with an empty part, ., .. or a zero byte"
+    return ""
