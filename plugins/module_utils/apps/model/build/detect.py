@@ -86,6 +86,9 @@ def _language(project: Project) -> str:
         return ""
     if found:
         return next(iter(found))
+    if python.weak(project) or python.misspelt(project):
+        project.reason(f"{python.weak(project)} and no file of another language -> python")
+        return "python"
     for name, language in LAST.items():
         if language.match(project):
             return name

@@ -25,6 +25,7 @@ from .versions import ANY, Offered, Range, npm
 
 Found = TypeVar("Found")
 PROCFILE = "Procfile"
+MAX_FINDINGS = 100
 _LONGEST = 300
 _EMPTY = ElementTree.Element("nothing")
 
@@ -70,7 +71,7 @@ class Project:
     def check(self) -> None:
         """Raise Invalid if there is a problem, with all of them."""
         if self.findings:
-            raise Invalid(dict.fromkeys(self.findings))
+            raise Invalid(list(dict.fromkeys(self.findings))[:MAX_FINDINGS])
 
     def tried(self, function: Callable[[], Found], otherwise: Found) -> Found:
         """Return what a function returns; if it raises Invalid, note its problems and return the other value."""

@@ -89,6 +89,10 @@ class Tree:
         """Files and directories (with a slash) of the directory itself, sorted."""
         return tuple(sorted({name + slash for name, slash, _rest in (path.partition("/") for path in self.paths)}))
 
+    def from_root(self, root: str) -> str:
+        """Return the path of this directory from one around it."""
+        return self.directory if root == "." else self.directory[len(root) + 1 :] or "."
+
     def place(self, path: str) -> str:
         """Return the path from the root, as messages name it."""
         return visible(joined(self.directory, path)[:300])
