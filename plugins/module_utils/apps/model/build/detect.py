@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from ansible_collections.cloudbang.platform.plugins.module_utils.findings import Finding
 
 from ..options import Invalid
-from . import python, static
+from . import node, python, static
 from .plan import Plan
 from .project import Project
 from .settings import FILE, Options, file_options, merged
@@ -34,10 +34,11 @@ class Language:
 PRIMARY = {
     "python": Language(python.match, python.plan),
 }
+NODE = Language(node.match, node.plan)
 LAST = {
     "static": Language(static.match, static.plan),
 }
-ALL = {**PRIMARY, **LAST}
+ALL = {**PRIMARY, "node": NODE, "bun": NODE, "spa": NODE, **LAST}
 
 
 def detect(tree: Tree, offered: Offered, options: Options | None = None) -> Plan:
@@ -46,6 +47,8 @@ def detect(tree: Tree, offered: Offered, options: Options | None = None) -> Plan
     language = _language(project)
     project.check()
     plan = ALL[language].plan(project)
+    if language in PRIMARY and node.match(project):
+        plan = _with_assets(project, plan)
     project.check()
     return replace(
         plan,
@@ -56,6 +59,12 @@ def detect(tree: Tree, offered: Offered, options: Options | None = None) -> Plan
         rejected=tuple(project.rejected),
         warnings=tuple(dict.fromkeys(project.warnings)),
     )
+
+
+def _with_assets(project: Project, plan: Plan) -> Plan:
+    """Return the plan of a language with the stage of Node that makes its assets, if there is one."""
+    made = node.assets(project)
+    return replace(plan, assets=made[0], versions=(*plan.versions, *made[1])) if made else plan
 
 
 def _project(tree: Tree, offered: Offered, task: Options) -> Project:
@@ -84,16 +93,19 @@ def _language(project: Project) -> str:
         listed = ", ".join(f"{name} ({files})" for name, files in found.items())
         project.wrong(".", f"ambiguous: {listed}", "one language: set build.language or build.subdir")
         return ""
-    if found:
-        return next(iter(found))
-    if python.weak(project) or python.misspelt(project):
-        project.reason(f"{python.weak(project)} and no file of another language -> python")
-        return "python"
-    for name, language in LAST.items():
-        if language.match(project):
-            return name
-    _nothing(project)
-    return ""
+    # Of these the first that matches counts: each is also a part of apps in the languages before it.
+    weaker = {"node": node.match(project), "python": python.weak(project) or python.misspelt(project)}
+    weaker["static"] = static.match(project)
+    ranked = [*found.items(), *((name, files) for name, files in weaker.items() if files and name not in found)]
+    if not ranked:
+        _nothing(project)
+        return ""
+    language, files = ranked[0]
+    project.reason(f"{files} -> {language}")
+    for name, others in ranked[1:]:
+        if name != "node":
+            project.reject(name, f"{others} counts only where no file of another language is")
+    return language
 
 
 def _nothing(project: Project) -> None:

@@ -25,6 +25,8 @@ from .versions import ANY, Offered, Range, npm
 
 Found = TypeVar("Found")
 PROCFILE = "Procfile"
+# Other names of languages in `.tool-versions`.
+TOOL_NAMES = {"go": ("golang", "go"), "node": ("nodejs", "node"), "dotnet": ("dotnet", "dotnet-core")}
 MAX_FINDINGS = 100
 _LONGEST = 300
 _EMPTY = ElementTree.Element("nothing")
@@ -141,7 +143,7 @@ class Project:
             (
                 words[1]
                 for words in map(str.split, self.text(".tool-versions").split("\n"))
-                if len(words) > 1 and words[0] == name
+                if len(words) > 1 and words[0] in TOOL_NAMES.get(name, (name,))
             ),
             "",
         )
