@@ -127,15 +127,22 @@ def _source(plan: Plan) -> list[str]:
 
 
 def _copy(paths: list[str], target: str, *flags: str) -> list[str]:
-    for path in (*paths, target):
-        _path(path.removeprefix("/").removesuffix("/"))
+    for path in paths:
+        (_absolute if flags else _path)(path)
+    _absolute(target)
     return [" ".join(["COPY", *flags, _words([*paths, target])])]
 
 
 def _path(path: str) -> str:
-    """Return a path that needs no quotes anywhere. Raises Invalid for another one."""
-    _checked(plain(path), "plan", f"the path {shown(path)}", "letters, digits and _@+.-")
+    """Return a relative path that needs no quotes anywhere. Raises Invalid for another one."""
+    _checked(plain(path.removesuffix("/")), "plan", f"the path {shown(path)}", "letters, digits and _@+.-")
     return path
+
+
+def _absolute(path: str) -> str:
+    """Return an absolute path that needs no quotes anywhere. Raises Invalid for another one."""
+    _checked(path[:1] == "/", "plan", f"the path {shown(path)}", "an absolute path")
+    return "/" + _path(path[1:])
 
 
 def _output(output: Output) -> list[str]:
@@ -149,7 +156,7 @@ def _steps(steps: Iterable[Step], plan: Plan, mounts: list[str]) -> list[str]:
         if step.directory != place:
             place = step.directory
             lines.append(f"WORKDIR {APP}" if place == "." else f"WORKDIR {APP}/{_path(place)}")
-        caches = [f"--mount=type=cache,target=/{_path(path.removeprefix('/'))}" for path in step.caches]
+        caches = [f"--mount=type=cache,target={_absolute(path)}" for path in step.caches]
         lines.append(_run(step.command, *caches, *(mounts if step.network else ())))
     # A stage that begins here expects to be in the root of the source.
     return lines + ([f"WORKDIR {APP}"] if place != "." else [])

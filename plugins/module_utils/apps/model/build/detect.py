@@ -8,13 +8,14 @@ decides; nothing is chosen silently. Node beside another language makes assets f
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from ansible_collections.cloudbang.platform.plugins.module_utils.findings import Finding
 
 from ..options import Invalid
-from . import node, python, static
+from . import dockerfile, go, java, maven, node, python, static
 from .plan import Plan
 from .project import Project
 from .settings import FILE, Options, file_options, merged
@@ -30,15 +31,36 @@ class Language:
     plan: Callable[[Project], Plan]
 
 
+MAX_DIRECTORIES = 300
 # In the order in which messages name them.
 PRIMARY = {
+    "maven": Language(maven.match, maven.plan),
+    "go": Language(go.match, go.plan),
     "python": Language(python.match, python.plan),
 }
 NODE = Language(node.match, node.plan)
-LAST = {
+ARCHIVE = Language(java.match_archive, java.plan_archive)
+ALL = {
+    "dockerfile": Language(dockerfile.match, dockerfile.plan),
+    **PRIMARY,
+    "jar": ARCHIVE,
+    "war": ARCHIVE,
+    "node": NODE,
+    "bun": NODE,
+    "spa": NODE,
     "static": Language(static.match, static.plan),
 }
-ALL = {**PRIMARY, "node": NODE, "bun": NODE, "spa": NODE, **LAST}
+# Files that are nearly those of a language: the pattern of their names, what is missing, and how it is made.
+NEARLY = (
+    (re.compile(r"main\.go\Z"), "go.mod", "run go mod init"),
+    (re.compile(r"pom\.(atom|clj|groovy|kts|rb|scala|yaml|yml)\Z"), "pom.xml", "Maven in XML"),
+    (re.compile(r"\w+\.java\Z"), "pom.xml", "or build.gradle with gradlew"),
+    (re.compile(r"gradlew\Z"), "build.gradle", "or build.gradle.kts"),
+    (re.compile(r"(index|server|app|main)\.(js|ts|mjs|cjs)\Z"), "package.json", "run npm init, or deno.json"),
+    (re.compile(r"main\.rs\Z"), "Cargo.toml", "run cargo init"),
+    (re.compile(r"(app|main|config)\.(rb|ru)\Z"), "Gemfile", "run bundle init"),
+    (re.compile(r"(Program|main)\.cs\Z"), "a .csproj", "run dotnet new"),
+)
 
 
 def detect(tree: Tree, offered: Offered, options: Options | None = None) -> Plan:
@@ -89,26 +111,63 @@ def _language(project: Project) -> str:
         project.reason(f"build.language is {project.options.language}")
         return project.options.language
     found = {name: files for name, language in PRIMARY.items() for files in [language.match(project)] if files}
-    if len(found) > 1:
+    if len(found) > 1 and not dockerfile.match(project):
         listed = ", ".join(f"{name} ({files})" for name, files in found.items())
         project.wrong(".", f"ambiguous: {listed}", "one language: set build.language or build.subdir")
         return ""
     # Of these the first that matches counts: each is also a part of apps in the languages before it.
-    weaker = {"node": node.match(project), "python": python.weak(project) or python.misspelt(project)}
-    weaker["static"] = static.match(project)
+    weaker = {
+        "jar": java.match_archive(project),
+        "node": node.match(project),
+        "python": python.weak(project) or python.misspelt(project),
+        "static": static.match(project),
+    }
     ranked = [*found.items(), *((name, files) for name, files in weaker.items() if files and name not in found)]
+    described = dockerfile.match(project)
+    if described:
+        ranked.insert(0, ("dockerfile", described))
+    elif (not ranked or ranked[0][0] in ("python", "static")) and not found and _nearly(project):
+        return ""
     if not ranked:
         _nothing(project)
         return ""
     language, files = ranked[0]
     project.reason(f"{files} -> {language}")
     for name, others in ranked[1:]:
-        if name != "node":
+        if described:
+            project.reject(name, f"{others} is for the build that {described} describes")
+        elif name != "node":
             project.reject(name, f"{others} counts only where no file of another language is")
     return language
 
 
+def _nearly(project: Project) -> bool:
+    """Note files of a language without the one that its tools need; return whether there are some."""
+    for pattern, missing, how in NEARLY:
+        name = next((name for name in project.tree.names if pattern.match(name)), "")
+        if name:
+            project.wrong(name, f"no {missing} beside it", f"{missing}: {how}")
+            return True
+    return False
+
+
 def _nothing(project: Project) -> None:
-    """Note what was looked for and what there is."""
+    """Note what was looked for, what there is, and where below this directory a language is."""
     top = ", ".join(project.tree.top[:40]) or "nothing"
-    project.wrong(".", f"no language; there are {top}", "a file of a language, or build.language")
+    inner = [directory for directory in project.tree.directories(3)[:MAX_DIRECTORIES] if _matches(project, directory)][
+        :10
+    ]
+    hint = f": build.subdir with one of {', '.join(inner)}" if inner else ", or build.language"
+    looked = (
+        "Dockerfile, composer.json, Gemfile, pom.xml, build.gradle, go.mod, Cargo.toml, *.csproj, requirements.txt, "
+    )
+    looked += "pyproject.toml, deno.json, package.json, index.html"
+    project.wrong(".", f"no language; there are {top}", f"one of {looked}{hint}")
+
+
+def _matches(project: Project, directory: str) -> bool:
+    """Return whether a directory has a language; what is wrong there is not of interest."""
+    if "node_modules" in directory.split("/"):
+        return False
+    inner = Project(project.tree.below(directory), project.options, project.offered)
+    return any(language.match(inner) for language in (*PRIMARY.values(), NODE, ALL["dockerfile"]))

@@ -28,6 +28,7 @@ PROCFILE = "Procfile"
 # Other names of languages in `.tool-versions`.
 TOOL_NAMES = {"go": ("golang", "go"), "node": ("nodejs", "node"), "dotnet": ("dotnet", "dotnet-core")}
 MAX_FINDINGS = 100
+MAX_VERSION = 200
 _LONGEST = 300
 _EMPTY = ElementTree.Element("nothing")
 
@@ -156,7 +157,7 @@ class Project:
             return self.tool(name)
         first, place = asked[0], self._place(asked[0])
         try:
-            wanted = first.range(first.text.strip())
+            wanted = _ranged(first)
         except ValueError:
             example = self.offered.default(name) or "1.2"
             self.option_wrong(place, f"{name} {shown(first.text)}", f"a version such as {example}")
@@ -217,8 +218,15 @@ class Project:
         return {process.name for process in self.options.processes} | set(lines)
 
 
+def _ranged(wish: Wish) -> Range:
+    """Return the range of a wish. Raises ValueError."""
+    if len(wish.text) > MAX_VERSION:
+        raise ValueError("too long")
+    return wish.range(wish.text.strip())
+
+
 def _accepts(wish: Wish, version: str) -> bool:
     try:
-        return wish.range(wish.text.strip()).accepts(version)
+        return _ranged(wish).accepts(version)
     except ValueError:
         return True

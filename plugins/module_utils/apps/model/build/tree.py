@@ -82,12 +82,21 @@ class Tree:
     @cached_property
     def names(self) -> tuple[str, ...]:
         """The files of the directory itself, sorted."""
-        return tuple(path for path in self.paths if "/" not in path)
+        return tuple(sorted(self._directories.get(self.directory, ())))
 
     @cached_property
     def top(self) -> tuple[str, ...]:
         """Files and directories (with a slash) of the directory itself, sorted."""
-        return tuple(sorted({name + slash for name, slash, _rest in (path.partition("/") for path in self.paths)}))
+        return tuple(sorted((*self.names, *(f"{path}/" for path in self.directories(1)))))
+
+    def directories(self, depth: int) -> list[str]:
+        """Return the directories of plain names below this one down to a depth, the higher ones first."""
+        prefix = self._prefix
+        found = (path[len(prefix) :] for path in self._directories if path.startswith(prefix) and path != ".")
+        return sorted(
+            (path for path in found if path.count("/") < depth and plain(path)),
+            key=lambda path: (path.count("/"), path),
+        )
 
     def from_root(self, root: str) -> str:
         """Return the path of this directory from one around it."""
@@ -190,8 +199,8 @@ class Tree:
         return f"{file.mode:o}:{content}"
 
 
-def _directories(files: Mapping[str, File]) -> frozenset[str]:
-    """Return all directories of the files. Raises Invalid with each path that cannot be in a tree."""
+def _directories(files: Mapping[str, File]) -> dict[str, list[str]]:
+    """Return the names of files by directory. Raises Invalid with each path that cannot be in a tree."""
     if len(files) > MAX_FILES:
         raise Invalid([Finding("source tree", f"{len(files)} files", f"at most {MAX_FILES}")])
     findings = [
@@ -200,17 +209,20 @@ def _directories(files: Mapping[str, File]) -> frozenset[str]:
         for fault in [_fault(path)]
         if fault
     ]
-    known = {"."}
+    known: dict[str, list[str]] = {".": []}
     for path in files if not findings else ():
-        directory = path.rpartition("/")[0]
-        while directory and directory not in known:
-            known.add(directory)
+        directory, _slash, name = path.rpartition("/")
+        known.setdefault(directory or ".", []).append(name)
+        while directory:
             directory = directory.rpartition("/")[0]
-    for path in sorted(known.intersection(files)):
+            if directory in known:
+                break
+            known[directory or "."] = known.get(directory or ".", [])
+    for path in sorted(set(known).intersection(files)):
         findings.append(Finding(f"source tree: {visible(path[:300])}", "a file that is a directory too", "one of both"))
     if findings:
         raise Invalid(sorted(findings, key=str)[:_SHOWN])
-    return frozenset(known)
+    return known
 
 
 def _fault(path: str) -> str:
