@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from ansible_collections.cloudbang.platform.plugins.module_utils.findings import Finding
 
 from ..options import Invalid
-from . import dockerfile, go, java, maven, node, python, static
+from . import deno, dockerfile, go, java, maven, node, python, static
 from .plan import Plan
 from .project import Project
 from .settings import FILE, Options, file_options, merged
@@ -37,6 +37,7 @@ PRIMARY = {
     "maven": Language(maven.match, maven.plan),
     "go": Language(go.match, go.plan),
     "python": Language(python.match, python.plan),
+    "deno": Language(deno.match, deno.plan),
 }
 NODE = Language(node.match, node.plan)
 ARCHIVE = Language(java.match_archive, java.plan_archive)

@@ -17,7 +17,7 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.texts import sh
 from .documents import part, text_at, texts_at
 from .plan import Step, Version
 from .project import Project, Wish
-from .tree import MAX_LOCK, joined, plain
+from .tree import MAX_LOCK, globbed, joined, plain
 from .versions import ANY, Range, at_least, exactly, npm, or_newer
 
 # By manager, the more binding first.
@@ -132,15 +132,6 @@ def members(root: Project) -> list[str]:
     patterns = workspaces(root)
     found = [path[:-13] for path in root.tree.paths if path.endswith("/package.json") and "node_modules/" not in path]
     return [path for path in found if plain(path) and any(globbed(path, one) for one in patterns)][:MAX_MEMBERS]
-
-
-def globbed(path: str, pattern: str) -> bool:
-    """Return whether a pattern has a path: * stands for one name, ** at its end for some."""
-    wanted = pattern.removeprefix("./").strip("/").split("/")
-    parts = path.split("/")
-    if wanted[-1] == "**" and len(parts) >= len(wanted):
-        wanted, parts = wanted[:-1], parts[: len(wanted) - 1]
-    return len(parts) == len(wanted) and all(two in ("*", one) for one, two in zip(parts, wanted))
 
 
 def _named(root: Project, project: Project) -> tuple[str, str, str]:

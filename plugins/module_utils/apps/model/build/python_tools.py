@@ -18,7 +18,7 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.texts import sh
 from .documents import part, text_at, texts_at
 from .plan import Step, Version
 from .project import Project
-from .tree import MAX_LOCK, Tree, joined, plain
+from .tree import MAX_LOCK, Tree, globbed, joined, plain
 
 VENV = "/opt/venv"
 TOOLS = "/opt/tools"
@@ -175,15 +175,9 @@ def _members(root: Project) -> tuple[str, ...]:
     found = [
         path
         for path in root.tree.paths
-        if path.endswith("/pyproject.toml") and plain(path) and any(_globbed(path[:-15], one) for one in patterns)
+        if path.endswith("/pyproject.toml") and plain(path) and any(globbed(path[:-15], one) for one in patterns)
     ]
     return tuple(found[:MAX_FILES])
-
-
-def _globbed(path: str, pattern: str) -> bool:
-    """Return whether a pattern of directories, with * for one name, has a path."""
-    parts, wanted = path.split("/"), pattern.strip("/").split("/")
-    return len(parts) == len(wanted) and all(two in ("*", one) for one, two in zip(parts, wanted))
 
 
 def _build_requires(root: Project, manifests: Iterable[str]) -> tuple[str, ...]:

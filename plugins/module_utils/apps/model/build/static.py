@@ -139,6 +139,21 @@ def nginx(site: Site) -> str:
       add_header Cache-Control "public, max-age=31536000, immutable";
       try_files $uri =404;
     }}"""
+    return http(
+        f"""    listen {PORT};
+    root {PUBLIC};
+    index index.html;
+    add_header Cache-Control "no-cache";
+{f"    error_page 404 {site.error_page};" if site.error_page else ""}
+    location ~ /\\.(?!well-known/) {{ return 404; }}
+    location ~ ^/({private})$ {{ return 404; }}{immutable if site.immutable else ""}
+    location / {{ try_files {tries}; }}
+"""
+    )
+
+
+def http(server: str) -> str:
+    """Return the configuration of nginx for one server, run by a user without rights."""
     return f"""pid /tmp/nginx.pid;
 error_log stderr;
 worker_processes 2;
@@ -159,14 +174,6 @@ http {{
   gzip on;
   gzip_types text/plain text/css application/javascript application/json image/svg+xml application/xml;
   server {{
-    listen {PORT};
-    root {PUBLIC};
-    index index.html;
-    add_header Cache-Control "no-cache";
-{f"    error_page 404 {site.error_page};" if site.error_page else ""}
-    location ~ /\\.(?!well-known/) {{ return 404; }}
-    location ~ ^/({private})$ {{ return 404; }}{immutable if site.immutable else ""}
-    location / {{ try_files {tries}; }}
-  }}
+{server}  }}
 }}
 """

@@ -58,6 +58,15 @@ def joined(*parts: str) -> str:
     return "/".join(part for part in parts if part not in (".", "")) or "."
 
 
+def globbed(path: str, pattern: str) -> bool:
+    """Return whether a pattern has a path: * stands for one name, ** at its end for some."""
+    wanted = pattern.removeprefix("./").strip("/").split("/")
+    parts = path.split("/")
+    if wanted[-1] == "**" and len(parts) >= len(wanted):
+        wanted, parts = wanted[:-1], parts[: len(wanted) - 1]
+    return len(parts) == len(wanted) and all(two in ("*", one) for one, two in zip(parts, wanted))
+
+
 class Tree:
     """The files below one directory, by their paths from there. `.git` is not among them."""
 

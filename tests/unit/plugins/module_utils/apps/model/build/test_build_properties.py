@@ -27,7 +27,7 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.opti
 from ansible_collections.cloudbang.platform.plugins.module_utils.texts import visible
 
 CHECKS = list(HealthCheck)
-CASES = [case.given for case in cases()]
+CASES = [case.given for case in cases() if case.given["files"]]
 PATHS = sorted({path for given in CASES for path in given["files"]})
 WORDS = sorted(
     {
