@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from ansible_collections.cloudbang.platform.plugins.module_utils.findings import Finding
 
 from ..options import Invalid
-from . import deno, dockerfile, go, java, maven, node, php, python, static
+from . import deno, dockerfile, go, java, maven, node, php, python, ruby, static
 from .plan import Plan
 from .project import Project
 from .settings import FILE, Options, file_options, merged
@@ -35,6 +35,7 @@ MAX_DIRECTORIES = 300
 # In the order in which messages name them.
 PRIMARY = {
     "php": Language(php.match, php.plan),
+    "ruby": Language(ruby.match, ruby.plan),
     "maven": Language(maven.match, maven.plan),
     "go": Language(go.match, go.plan),
     "python": Language(python.match, python.plan),
