@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from ansible_collections.cloudbang.platform.plugins.module_utils.findings import Finding
 
 from ..options import Invalid
-from . import deno, dockerfile, go, gradle, java, maven, node, php, python, ruby, rust, static
+from . import deno, dockerfile, dotnet, go, gradle, java, maven, node, php, python, ruby, rust, static
 from .plan import Plan
 from .project import Project
 from .settings import FILE, Options, file_options, merged
@@ -40,6 +40,7 @@ PRIMARY = {
     "gradle": Language(gradle.match, gradle.plan),
     "go": Language(go.match, go.plan),
     "rust": Language(rust.match, rust.plan),
+    "dotnet": Language(dotnet.match, dotnet.plan),
     "python": Language(python.match, python.plan),
     "deno": Language(deno.match, deno.plan),
 }
