@@ -95,6 +95,8 @@ def procfile(text: str, place: str) -> tuple[dict[str, str], list[Finding]]:
     found: dict[str, str] = {}
     findings: list[Finding] = []
     for number, line in enumerate(text.split("\n"), 1):
+        if len(findings) >= MAX_PROCESSES or len(found) > MAX_PROCESSES:
+            break
         if not line.strip() or line.lstrip().startswith("#"):
             continue
         name, colon, command = (part.strip() for part in line.partition(":"))
@@ -107,8 +109,8 @@ def procfile(text: str, place: str) -> tuple[dict[str, str], list[Finding]]:
             found[name] = command
             findings += faults(name, command, where)
     if len(found) > MAX_PROCESSES:
-        findings = [Finding(place, f"{len(found)} processes", f"at most {MAX_PROCESSES}")]
-    return found, findings[:MAX_PROCESSES]
+        findings = [Finding(place, f"more than {MAX_PROCESSES} processes", "fewer")]
+    return found, findings
 
 
 def faults(name: str, command: str, where: str) -> Iterable[Finding]:
