@@ -13,6 +13,7 @@ import re
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from functools import cached_property
 
 from ansible_collections.cloudbang.platform.plugins.module_utils.findings import Finding
@@ -20,7 +21,8 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.texts import sh
 
 from ..options import Invalid
 
-# Returns at most so many bytes from the start of a file, by its path from the root; OSError if it cannot be read.
+# Returns at most so many bytes from the start of a file, of a symbolic link those of its target's path. The file is
+# named by its path from the root; OSError says why it cannot be read.
 Read = Callable[[str, int], bytes]
 
 MAX_FILES = 500_000
@@ -41,7 +43,8 @@ _KINDS = {
 
 @dataclass(frozen=True)
 class File:
-    """A file of a tree. The mode is that of stat; `digest` is of the content, any hash, "" if the source has none."""
+    """A file of a tree. The mode is that of stat. `digest` is of the content, any hash, or "" if the source has none
+    and the file is small enough to be read."""
 
     size: int
     mode: int = 0o100644
@@ -59,12 +62,12 @@ def joined(*parts: str) -> str:
 
 
 def globbed(path: str, pattern: str) -> bool:
-    """Return whether a pattern has a path: * stands for one name, ** at its end for some."""
+    """Return whether a pattern has a path: * stands for a part of one name, ** at its end for any number of names."""
     wanted = pattern.removeprefix("./").strip("/").split("/")
     parts = path.split("/")
-    if wanted[-1] == "**" and len(parts) >= len(wanted):
+    if wanted[-1] == "**":
         wanted, parts = wanted[:-1], parts[: len(wanted) - 1]
-    return len(parts) == len(wanted) and all(two in ("*", one) for one, two in zip(parts, wanted))
+    return len(parts) == len(wanted) and all(map(fnmatchcase, parts, wanted))
 
 
 class Tree:
@@ -199,7 +202,8 @@ class Tree:
         """Return a digest of what a path is: mode and content. Raises Invalid if the file is too large to read."""
         file = self._files[self._prefix + path]
         content = file.digest
-        if not content:
+        # Others have no content, and may never end.
+        if not content and stat.S_IFMT(file.mode) in (stat.S_IFREG, stat.S_IFLNK):
             limit = MAX_LOCK
             data = self._bytes(path, limit + 1)
             if max(file.size, len(data)) > limit:
