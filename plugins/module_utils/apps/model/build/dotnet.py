@@ -58,6 +58,9 @@ def _named(project: Project, suffixes: tuple[str, ...]) -> list[str]:
 def plan(project: Project) -> Plan:
     """Return the plan of a project of .NET."""
     solutions, projects = _named(project, SOLUTIONS), _named(project, PROJECTS)
+    asked = project.options.module
+    if asked.endswith(PROJECTS) and project.tree.has(asked):
+        solutions, projects = [], [asked]
     if not solutions and not projects:
         project.wrong("a .csproj", "no such file", "a solution or a project at the top of the source")
     if len(solutions) > 1:
@@ -81,7 +84,7 @@ def plan(project: Project) -> Plan:
         root=project.tree.directory,
         build_base="build/dotnet",
         run_base="run/dotnet",
-        manifests=_manifests(project, [*solutions, *paths]),
+        manifests=_manifests(project, [*solutions, *_with_references(project, paths)]),
         install=(Step(("dotnet", "restore", *locked, path), network=True),),
         build=(Step(("dotnet", "publish", "--no-restore", "--configuration", "Release", "--output", "/out", path)),),
         outputs=(Output("/out/", f"{APP}/"),),
@@ -101,6 +104,23 @@ def _listed(project: Project, solution: str) -> list[str]:
             project.wrong(solution, f"the project {name}", "a file of the source, of plain letters and digits")
     if not found:
         project.wrong(solution, "no project", "projects of the source")
+    return found
+
+
+def _with_references(project: Project, paths: list[str]) -> list[str]:
+    """Return projects and those that they refer to, without which nothing is restored."""
+    found = list(paths)
+    for path in found:
+        for reference in project.xml(path).findall("ItemGroup/ProjectReference")[:MAX_PROJECTS]:
+            named = reference.get("Include", "")
+            other = posixpath.normpath(posixpath.join(posixpath.dirname(path), named.replace("\\", "/")))
+            if not plain(other) or not project.tree.has(other) or len(found) >= MAX_PROJECTS:
+                wanted = (
+                    f"one of at most {MAX_PROJECTS} projects below build.subdir; build.module names that of the app"
+                )
+                project.wrong(path, f"a reference to the project {named}", wanted)
+            elif other not in found:
+                found.append(other)
     return found
 
 
