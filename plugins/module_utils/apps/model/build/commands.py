@@ -86,7 +86,7 @@ def words(line: str) -> tuple[str, ...] | None:
     found += [] if word is None else [word]
     # Without a shell, a command replaces nothing.
     found = found[1:] if found[:1] == ["exec"] else found
-    plain = bool(found) and not quote and found[0] not in _BUILTINS and not _ASSIGNMENT.match(found[0])
+    plain = found[:1] not in ([], [""]) and not quote and found[0] not in _BUILTINS and not _ASSIGNMENT.match(found[0])
     return tuple(found) if plain else None
 
 

@@ -36,6 +36,7 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.buil
         ('a "\\x"', None),
         ("a 'b", None),
         ("cd x", None),
+        ("'' x", None),
         ("", None),
     ],
 )
