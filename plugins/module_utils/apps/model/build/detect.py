@@ -13,10 +13,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from ansible_collections.cloudbang.platform.plugins.module_utils.findings import Finding
+from ansible_collections.cloudbang.platform.plugins.module_utils.records import Wrong
 
 from ..options import Invalid
 from . import deno, dockerfile, dotnet, go, gradle, java, maven, node, php, python, ruby, rust, static
-from .plan import Plan
+from .plan import Plan, read_plan
 from .project import Project
 from .settings import FILE, Options, file_options, merged
 from .tree import Tree
@@ -32,6 +33,8 @@ class Language:
 
 
 MAX_DIRECTORIES = 300
+# A line of the Containerfile copies the manifests of a directory, and each is a layer, of which images have about 120.
+MAX_LAYERS = 60
 # In the order in which messages name them.
 PRIMARY = {
     "php": Language(php.match, php.plan),
@@ -77,8 +80,9 @@ def detect(tree: Tree, offered: Offered, options: Options | None = None) -> Plan
     plan = ALL[language].plan(project)
     if language in PRIMARY and node.match(project):
         plan = _with_assets(project, plan)
+    plan = replace(plan, manifests=_layers(project, plan.manifests))
     project.check()
-    return replace(
+    made = replace(
         plan,
         subdir=project.tree.directory,
         apt_build=tuple(sorted(project.apt_build)),
@@ -87,12 +91,31 @@ def detect(tree: Tree, offered: Offered, options: Options | None = None) -> Plan
         rejected=tuple(project.rejected),
         warnings=tuple(dict.fromkeys(project.warnings)),
     )
+    try:
+        return read_plan(made.stored())
+    except Wrong as error:
+        wanted = "less of it, or a Dockerfile"
+        raise Invalid([Finding(project.tree.directory, f"more than a plan can have ({error})", wanted)]) from error
+
+
+def _layers(project: Project, manifests: tuple[str, ...]) -> tuple[str, ...]:
+    """Return manifests, the whole source for those of more directories than an image has layers for."""
+    directories = {path.rpartition("/")[0] for path in manifests}
+    if len(directories) <= MAX_LAYERS:
+        return manifests
+    project.warn(
+        f"{len(directories)} directories have manifests: every change of the source installs the dependencies again"
+    )
+    return ("./",)
 
 
 def _with_assets(project: Project, plan: Plan) -> Plan:
     """Return the plan of a language with the stage of Node that makes its assets, if there is one."""
     made = node.assets(project)
-    return replace(plan, assets=made[0], versions=(*plan.versions, *made[1])) if made else plan
+    if made is None:
+        return plan
+    assets = replace(made[0], manifests=_layers(project, made[0].manifests))
+    return replace(plan, assets=assets, versions=(*plan.versions, *made[1]))
 
 
 def _project(tree: Tree, offered: Offered, task: Options) -> Project:
@@ -160,9 +183,7 @@ def _nearly(project: Project) -> bool:
 def _nothing(project: Project) -> None:
     """Note what was looked for, what there is, and where below this directory a language is."""
     top = ", ".join(project.tree.top[:40]) or "nothing"
-    inner = [directory for directory in project.tree.directories(3)[:MAX_DIRECTORIES] if _matches(project, directory)][
-        :10
-    ]
+    inner = _below(project, (*PRIMARY.values(), NODE, ALL["dockerfile"])) or _below(project, (ALL["static"],))
     hint = f": build.subdir with one of {', '.join(inner)}" if inner else ", or build.language"
     looked = (
         "Dockerfile, composer.json, Gemfile, pom.xml, build.gradle, go.mod, Cargo.toml, *.csproj, requirements.txt, "
@@ -171,9 +192,10 @@ def _nothing(project: Project) -> None:
     project.wrong(".", f"no language; there are {top}", f"one of {looked}{hint}")
 
 
-def _matches(project: Project, directory: str) -> bool:
-    """Return whether a directory has a language; what is wrong there is not of interest."""
-    if "node_modules" in directory.split("/"):
-        return False
-    inner = Project(project.tree.below(directory), project.options, project.offered)
-    return any(language.match(inner) for language in (*PRIMARY.values(), NODE, ALL["dockerfile"]))
+def _below(project: Project, languages: tuple[Language, ...]) -> list[str]:
+    """Return directories that have one of these languages; what is wrong there is not of interest."""
+    directories = [path for path in project.tree.directories(3) if "node_modules" not in path.split("/")]
+    inner = [
+        Project(project.tree.below(path), project.options, project.offered) for path in directories[:MAX_DIRECTORIES]
+    ]
+    return [one.tree.directory for one in inner if any(language.match(one) for language in languages)][:10]

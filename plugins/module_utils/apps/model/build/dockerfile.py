@@ -13,6 +13,7 @@ from .plan import Plan
 from .project import Project
 
 NAMES = ("Containerfile", "Dockerfile")
+MAX_PORTS = 100
 _ESCAPE = re.compile(r"#[ \t]*escape[ \t]*=[ \t]*`", re.IGNORECASE)
 _HEREDOC = re.compile(r"""<<-?["']?(\w{1,60})["']?""")
 _PORT = re.compile(r"([0-9]{1,5})(/tcp)?\Z", re.IGNORECASE)
@@ -84,7 +85,7 @@ def _last_stage(project: Project, path: str) -> _Stage:
         elif name == "USER" and words:
             stage.user = words[0].strip("\"'")
         elif name == "EXPOSE":
-            stage.ports += words[:100]
+            stage.ports = [*stage.ports, *words][:MAX_PORTS]
     if not count:
         project.wrong(path, "no FROM", "a file that describes an image")
     return stage

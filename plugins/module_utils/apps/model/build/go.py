@@ -108,7 +108,7 @@ def _modules(project: Project) -> tuple[Project, list[str]]:
             root = project.at(tree)
             uses = [joined(*path.split("/")) for path in read_module(root.text("go.work")).local]
             own = project.tree.from_root(tree.directory)
-            known = [path for path in uses if plain(path) and root.tree.has(joined(path, "go.mod"))]
+            known = [path for path in dict.fromkeys(uses) if plain(path) and root.tree.has(joined(path, "go.mod"))]
             for path in sorted(set(uses) - set(known)):
                 root.wrong("go.work", f"use {path}", "a directory of the source with a go.mod")
             if tree.directory == project.tree.directory or own in known:
@@ -189,6 +189,8 @@ def _programs(root: Project, modules: list[str]) -> tuple[dict[str, str], bool]:
     first = [path for path in found if not _SECONDARY.intersection(path.split("/"))]
     chosen = first or list(found)
     programs: dict[str, str] = {}
+    if len(chosen) > MAX_PROGRAMS:
+        root.wrong(".", f"{len(chosen)} programs", f"at most {MAX_PROGRAMS}: build.subdir with fewer of them")
     for directory in sorted(chosen)[:MAX_PROGRAMS]:
         name = _name(root, directory, modules)
         if not plain(directory) or not plain(name):

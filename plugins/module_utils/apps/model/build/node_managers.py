@@ -30,7 +30,6 @@ LOCKS = {
 # The one that each makes if there is none.
 MADE_LOCK = {"npm": "package-lock.json", "pnpm": "pnpm-lock.yaml", "yarn": "yarn.lock", "bun": "bun.lock"}
 DEPENDENCIES = ("dependencies", "devDependencies", "optionalDependencies")
-MAX_MEMBERS = 200
 _MANAGER = re.compile(r"(npm|pnpm|yarn|bun)@(\d{1,6}\.\d{1,6}\.\d{1,6}(?:-[0-9A-Za-z.-]{1,40})?)(?:\+.{1,200})?\Z")
 _NAME = re.compile(r"(@[a-z0-9_~][a-z0-9._~-]{0,100}/)?[A-Za-z0-9_~][A-Za-z0-9._~-]{0,200}\Z")
 _HOOKS = ("preinstall", "install", "postinstall", "prepare")
@@ -129,9 +128,7 @@ def workspaces(root: Project) -> list[str]:
 
 def members(root: Project) -> list[str]:
     """Return the directories of the packages of a workspace."""
-    patterns = workspaces(root)
-    found = [path[:-13] for path in root.tree.paths if path.endswith("/package.json") and "node_modules/" not in path]
-    return [path for path in found if plain(path) and any(globbed(path, one) for one in patterns)][:MAX_MEMBERS]
+    return root.members("package.json", workspaces(root))
 
 
 def _named(root: Project, project: Project) -> tuple[str, str, str]:

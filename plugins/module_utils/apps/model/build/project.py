@@ -7,8 +7,9 @@ Problems are collected, so that one run names all of them; what cannot be read c
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 from xml.etree import ElementTree
 
@@ -30,7 +31,22 @@ TOOL_NAMES = {"go": ("golang", "go"), "node": ("nodejs", "node"), "dotnet": ("do
 MAX_FINDINGS = 100
 MAX_VERSION = 200
 _LONGEST = 300
+# Of a text before it is shortened.
+_READ = 4000
 _EMPTY = ElementTree.Element("nothing")
+# The user of an address, and one that is more than a name: of SSH the name says nothing.
+_USER = re.compile(r"//[^/\s@\"']{1,500}@")
+_PASSWORD = re.compile(r"https?://[^/\s@\"'$]{1,500}@|//[^/\s@:\"']{0,200}:[^/\s@\"'$][^/\s@\"']{0,500}@")
+
+
+def sentence(text: str, longest: int = _LONGEST) -> str:
+    """Return a text as plans and messages have it: shortened, visible, and without the users of addresses."""
+    return visible(_USER.sub("//...@", text[:_READ])[:longest])
+
+
+def has_password(text: str) -> bool:
+    """Return whether a text has an address with a password."""
+    return bool(_PASSWORD.search(text))
 
 
 @dataclass(frozen=True)
@@ -57,24 +73,25 @@ class Project:
 
     def wrong(self, path: str, found: str, wanted: str) -> None:
         """Note a problem of a file; the path may have a key or a line after the name."""
-        self.findings.append(Finding(self.tree.place(path), visible(found[:_LONGEST]), visible(wanted)))
+        self.option_wrong(self.tree.place(path), found, wanted)
 
     def option_wrong(self, option: str, found: str, wanted: str) -> None:
-        self.findings.append(Finding(option, visible(found[:_LONGEST]), visible(wanted[:1000])))
+        self.findings.append(Finding(option, found[:_READ], sentence(wanted, 1000)))
 
     def reason(self, text: str) -> None:
-        self.reasons.append(visible(text[:_LONGEST]))
+        self.reasons.append(sentence(text))
 
     def warn(self, text: str) -> None:
-        self.warnings.append(visible(text[:_LONGEST]))
+        self.warnings.append(sentence(text))
 
     def reject(self, language: str, why: str) -> None:
-        self.rejected.append(Rejected(language, visible(why[:_LONGEST])))
+        self.rejected.append(Rejected(language, sentence(why)))
 
     def check(self) -> None:
         """Raise Invalid if there is a problem, with all of them."""
         if self.findings:
-            raise Invalid(list(dict.fromkeys(self.findings))[:MAX_FINDINGS])
+            found = [replace(finding, found=sentence(finding.found)) for finding in dict.fromkeys(self.findings)]
+            raise Invalid(found[:MAX_FINDINGS])
 
     def tried(self, function: Callable[[], Found], otherwise: Found) -> Found:
         """Return what a function returns; if it raises Invalid, note its problems and return the other value."""
@@ -87,6 +104,10 @@ class Project:
     def text(self, path: str, limit: int = MAX_TEXT) -> str:
         """Return the text of a file, "" if there is none; other problems are noted."""
         return self.tried(lambda: self.tree.read(path, limit), "") if self.tree.has(path) else ""
+
+    def members(self, manifest: str, patterns: list[str]) -> list[str]:
+        """Return the directories of a workspace by its patterns: those that have this manifest."""
+        return self.tried(lambda: self.tree.members(manifest, patterns), []) if patterns else []
 
     def _document(self, path: str, limit: int, parse: Callable[[str, str], Any], otherwise: Any) -> Any:
         key = joined(self.tree.directory, path), parse.__name__
@@ -171,8 +192,7 @@ class Project:
         for other in asked[1:] if value else ():
             if not _accepts(other, value):
                 self.warn(f"{self._place(other)} asks for {name} {other.text.strip()}, {place} decides on {value}")
-        source = f"{place} {shown(first.text.strip())}"
-        return Version(name, value, visible(source[:_LONGEST]))
+        return Version(name, value, sentence(f"{place} {shown(first.text.strip())}"))
 
     def _place(self, wish: Wish) -> str:
         return wish.source if wish.source == self.options.version_source else self.tree.place(wish.source)
@@ -185,7 +205,7 @@ class Project:
         if not value:
             offered = self.offered.listed(name)
             self.option_wrong(name, f"no offered version (offered: {offered})", "one that the platform's bases have")
-        return Version(name, value, visible(source[:_LONGEST]))
+        return Version(name, value, sentence(source))
 
     # Processes
 
@@ -203,6 +223,11 @@ class Project:
                     PROCFILE,
                     "no process, and no file that starts one",
                     "web: COMMAND in it, or processes.web of the task",
+                )
+        for process in found.values():
+            if has_password(process.command):
+                self.warn(
+                    f"the command of {process.name} has a password, which is in the image: read it from a variable"
                 )
         return tuple(found[name] for name in sorted(found, key=lambda name: (name != "web", name)))
 

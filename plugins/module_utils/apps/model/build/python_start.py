@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import ast
 import re
+import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -17,7 +18,7 @@ from .python_tools import Installation
 GUNICORN, UVICORN = "gunicorn", "uvicorn"
 MAX_FILES = 400
 MAX_BYTES = 256 << 10
-MAX_TOTAL = 4 << 20
+MAX_TOTAL = 8 << 20
 MAX_DEPTH = 5
 # By package: the class whose object is the application, and the server for it. The first that is found counts.
 FRAMEWORKS = {
@@ -132,13 +133,11 @@ def _objects(project: Project, frameworks: Iterable[str]) -> Iterator[_Found]:
     left = MAX_TOTAL
     for path in sorted(files, key=lambda path: (path.count("/"), path))[:MAX_FILES]:
         text = project.tree.head(path, MAX_BYTES)
-        if not _CANDIDATE.search(text):
-            continue
         left -= len(text)
         if left < 0:
             project.warn(f"{path} and further files are too large to be searched for an application")
             return
-        for node in _top(text):
+        for node in _top(text) if _CANDIDATE.search(text) else ():
             name = _assigned(node, classes)
             if name:
                 yield _Found(path, classes[name[1]], name[0])
@@ -151,7 +150,10 @@ def _objects(project: Project, frameworks: Iterable[str]) -> Iterator[_Found]:
 def _top(text: str) -> list[ast.stmt]:
     """Return the statements of a file, none if it is not Python or nested too deep to be read."""
     try:
-        return ast.parse(text).body
+        # What is wrong with the style of an app is not for those who deploy it.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return ast.parse(text).body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return []
 

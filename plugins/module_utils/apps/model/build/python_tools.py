@@ -17,15 +17,16 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.texts import sh
 
 from .documents import part, text_at, texts_at
 from .plan import Step, Version
-from .project import Project
-from .tree import MAX_LOCK, Tree, globbed, joined, plain
+from .project import Project, has_password
+from .tree import MAX_LOCK, Tree, joined, plain
 
 VENV = "/opt/venv"
 TOOLS = "/opt/tools"
 WHEELS = "/opt/wheels"
 LOCKS = {"uv.lock": "uv", "poetry.lock": "poetry", "pdm.lock": "pdm", "Pipfile.lock": "pipenv"}
 MAX_FILES = 50
-MAX_REQUIREMENTS = 300
+MAX_REQUIREMENTS = 500
+MAX_LINES = 20_000
 _PIP = (f"{VENV}/bin/pip", "install", "--no-input")
 _PIP_CACHE = ("/root/.cache/pip",)
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,100}[A-Za-z0-9])?\Z")
@@ -172,12 +173,7 @@ def _is_package(pyproject: Any) -> bool:
 def _members(root: Project) -> tuple[str, ...]:
     """Return the manifests of the members of a workspace of uv."""
     patterns = texts_at(root.toml("pyproject.toml"), "tool", "uv", "workspace", "members")[:MAX_FILES]
-    found = [
-        path
-        for path in root.tree.paths
-        if path.endswith("/pyproject.toml") and plain(path) and any(globbed(path[:-15], one) for one in patterns)
-    ]
-    return tuple(found[:MAX_FILES])
+    return tuple(f"{directory}/pyproject.toml" for directory in root.members("pyproject.toml", patterns))
 
 
 def _build_requires(root: Project, manifests: Iterable[str]) -> tuple[str, ...]:
@@ -193,11 +189,17 @@ def _build_requires(root: Project, manifests: Iterable[str]) -> tuple[str, ...]:
 def _requirements_of(project: Project, path: str, document: Any, *keys: str) -> list[str]:
     """Return the requirements in a list of a manifest; what is none is noted."""
     found = []
-    for entry in texts_at(document, *keys)[:MAX_REQUIREMENTS]:
-        if _requirement(entry):
-            found.append(entry.strip())
+    place = f"{path}: {'.'.join(keys)}"
+    entries = texts_at(document, *keys)
+    if len(entries) > MAX_REQUIREMENTS:
+        project.wrong(place, f"{len(entries)} requirements", f"at most {MAX_REQUIREMENTS}")
+    for entry in entries[:MAX_REQUIREMENTS]:
+        if not _requirement(entry):
+            project.wrong(place, shown(entry), "a requirement such as flask>=3.0")
+        elif has_password(entry):
+            project.wrong(place, f"a password in {shown(entry)}", "an address alone, and a credential of the build")
         else:
-            project.wrong(f"{path}: {'.'.join(keys)}", shown(entry), "a requirement such as flask>=3.0")
+            found.append(entry.strip())
     return found
 
 
@@ -349,6 +351,7 @@ class _Read:
     names: set[str] = field(default_factory=set)
     loose: set[str] = field(default_factory=set)
     directories: list[str] = field(default_factory=list)
+    lines: int = 0
     local: bool = False
     hashes: bool = False
     index: bool = True
@@ -384,6 +387,10 @@ def _read_requirements(project: Project, read: _Read, path: str) -> None:
         return
     read.files.append(path)
     lines = re.sub(r"\\\n", " ", project.text(path)).split("\n")
+    read.lines += len(lines)
+    if read.lines > MAX_LINES:
+        project.wrong(path, f"more than {MAX_LINES} lines of requirements", "fewer")
+        return
     for number, line in enumerate(lines, 1):
         text = re.sub(r"(^|\s)#.*", "", line).strip()
         if not text:

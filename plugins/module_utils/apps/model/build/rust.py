@@ -20,7 +20,7 @@ from .project import Project, Wish
 from .tree import MAX_LOCK, globbed, joined, plain
 from .versions import ANY, Range, exactly, or_newer
 
-MAX_MEMBERS = 100
+MAX_PATTERNS = 100
 MAX_TARGETS = 200
 _BINARY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}\Z")
 _TARGET = re.compile(r"(?:\A|/)(src/(?:lib|main)\.rs|src/bin/[^/]+\.rs|src/bin/[^/]+/main\.rs|build\.rs)\Z")
@@ -92,7 +92,7 @@ def _root(project: Project) -> Project:
     for tree in list(project.tree.upward())[1:]:
         if tree.has("Cargo.toml"):
             around = project.at(tree)
-            patterns = texts_at(around.toml("Cargo.toml"), "workspace", "members")[:MAX_MEMBERS]
+            patterns = texts_at(around.toml("Cargo.toml"), "workspace", "members")[:MAX_PATTERNS]
             if any(globbed(project.tree.from_root(tree.directory), pattern) for pattern in patterns):
                 return around
     return project
@@ -101,12 +101,11 @@ def _root(project: Project) -> Project:
 def _packages(root: Project) -> Iterator[Package]:
     """Yield the package of the root and those of its workspace."""
     manifest = root.toml("Cargo.toml")
-    patterns = texts_at(manifest, "workspace", "members")[:MAX_MEMBERS]
-    excluded = texts_at(manifest, "workspace", "exclude")[:MAX_MEMBERS]
-    found = [path[:-11] for path in root.tree.paths if path.endswith("/Cargo.toml") and not path.startswith("target/")]
-    members = [path for path in found if any(globbed(path, one) for one in patterns) and path not in excluded]
-    for directory in (["."] if part(manifest, "package") else []) + members[:MAX_MEMBERS]:
-        if plain(directory):
+    patterns = texts_at(manifest, "workspace", "members")[:MAX_PATTERNS]
+    excluded = texts_at(manifest, "workspace", "exclude")
+    members = root.members("Cargo.toml", patterns)
+    for directory in (["."] if part(manifest, "package") else []) + members:
+        if directory not in excluded:
             yield _package(root, directory)
 
 

@@ -15,7 +15,7 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.texts import sh
 
 from ..arguments import Arguments
 from ..options import Invalid, check
-from .commands import faults
+from .commands import MAX_PROCESSES, faults
 from .documents import yaml_value
 from .plan import PACKAGE, Process
 from .tree import plain
@@ -169,6 +169,8 @@ def _processes(given: Any, where: str, source: str) -> tuple[tuple[Process, ...]
         found.append(Process(str(name), command, source))
     if not isinstance(given, dict):
         findings.append(Finding(where, shown(given), "a mapping of names to command lines"))
+    elif len(given) > MAX_PROCESSES:
+        findings = [Finding(where, f"{len(given)} processes", f"at most {MAX_PROCESSES}")]
     return tuple(found), findings
 
 

@@ -29,7 +29,13 @@ MAX_FILES = 500_000
 MAX_PATH = 4096
 MAX_DEPTH = 100
 MAX_TEXT = 1 << 20
-MAX_LOCK = 16 << 20
+MAX_LOCK = 8 << 20
+# Of all files together, each of which costs about a second for every MiB to parse.
+MAX_TOTAL = 16 << 20
+# A file whose digest the source does not know.
+MAX_CONTENT = 64 << 20
+MAX_MANIFESTS = 10_000
+MAX_MEMBERS = 500
 _SHOWN = 20
 # Names that have no meaning for a shell, a Containerfile, an option or a pattern.
 _PLAIN = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9_@+.][A-Za-z0-9_@+.-]{0,127}\Z")
@@ -142,10 +148,12 @@ class Tree:
     def read(self, path: str, limit: int = MAX_TEXT) -> str:
         """Return the text of a regular file with newlines as line ends. Raises Invalid that names file and reason."""
         if self._prefix + path not in self._texts:
-            file, place = self.file(path), self.place(path)
-            data = self._bytes(path, limit + 1) if file.size <= limit else b""
-            if max(file.size, len(data)) > limit:
-                raise Invalid([Finding(place, f"{max(file.size, len(data))} bytes", f"at most {limit} bytes")])
+            place = self.place(path)
+            self.file(path)
+            data = self._bounded(path, limit)
+            if len(data) + sum(map(len, self._texts.values())) > MAX_TOTAL:
+                wanted = f"at most {MAX_TOTAL} bytes in all files that decide how the source is built"
+                raise Invalid([Finding(place, f"{len(data)} bytes beside those of others", wanted)])
             try:
                 text = data.decode("utf-8-sig")
             except UnicodeDecodeError as error:
@@ -171,6 +179,31 @@ class Tree:
             raise Invalid(
                 [Finding(self.place(path), f"a file that cannot be read: {reason}", "it readable")]
             ) from error
+
+    def _bounded(self, path: str, limit: int) -> bytes:
+        """Return the content of a file. Raises Invalid if it is larger than the limit, whatever its size says."""
+        size = self._files[self._prefix + path].size
+        data = self._bytes(path, limit + 1) if size <= limit else b""
+        if max(size, len(data)) > limit:
+            raise Invalid([Finding(self.place(path), f"{max(size, len(data))} bytes", f"at most {limit} bytes")])
+        return data
+
+    def members(self, manifest: str, patterns: Iterable[str]) -> list[str]:
+        """Return the directories below this one that match a pattern and have this manifest: those of a workspace.
+
+        Raises Invalid if there are too many.
+        """
+        found = [path[: -len(manifest) - 1] for path in self.paths if path.endswith("/" + manifest)]
+        found = [path for path in found if plain(path) and "node_modules" not in path.split("/")]
+        if len(found) > MAX_MANIFESTS:
+            wanted = f"at most {MAX_MANIFESTS} in a workspace"
+            raise Invalid([Finding(self.place(manifest), f"{len(found)} files of this name", wanted)])
+        listed = list(patterns)
+        found = [path for path in found if any(globbed(path, pattern) for pattern in listed)]
+        if len(found) > MAX_MEMBERS:
+            wanted = f"at most {MAX_MEMBERS}: build.subdir with a part of it"
+            raise Invalid([Finding(self.place(manifest), f"a workspace of {len(found)} members", wanted)])
+        return found
 
     def below(self, path: str, option: str = "build.subdir") -> Tree:
         """Return the tree of a directory. Raises Invalid that names the option if there is none of this name."""
@@ -204,11 +237,7 @@ class Tree:
         content = file.digest
         # Others have no content, and may never end.
         if not content and stat.S_IFMT(file.mode) in (stat.S_IFREG, stat.S_IFLNK):
-            limit = MAX_LOCK
-            data = self._bytes(path, limit + 1)
-            if max(file.size, len(data)) > limit:
-                raise Invalid([Finding(self.place(path), f"{file.size} bytes", f"at most {limit} bytes")])
-            content = hashlib.sha256(data).hexdigest()
+            content = hashlib.sha256(self._bounded(path, MAX_CONTENT)).hexdigest()
         return f"{file.mode:o}:{content}"
 
 
