@@ -141,7 +141,9 @@ def _uv(root: Project, project: Project) -> Installation:
     requires = _build_requires(root, ("pyproject.toml", *members))
     named = text_at(pyproject, "project", "name")
     which = ("--package", named) if member != "." and _NAME.match(named) else ()
-    environment = ("env", f"UV_PROJECT_ENVIRONMENT={VENV}", "UV_PYTHON_DOWNLOADS=never", "UV_LINK_MODE=copy")
+    # The Python of the image, also where .python-version has another patch number.
+    python = ("UV_PYTHON=python3", "UV_PYTHON_DOWNLOADS=never")
+    environment = ("env", f"UV_PROJECT_ENVIRONMENT={VENV}", *python, "UV_LINK_MODE=copy")
     locked = ("--frozen",) if _frozen(project) else ()
     sync = (*environment, f"{TOOLS}/bin/uv", "sync", *locked, "--no-dev", *which)
     # Build tools of the project stay in the cache, where the build finds them without a network.
