@@ -28,6 +28,7 @@ Read = Callable[[str, int], bytes]
 MAX_FILES = 500_000
 MAX_PATH = 4096
 MAX_DEPTH = 100
+MAX_PATTERN = 300
 MAX_TEXT = 1 << 20
 MAX_LOCK = 8 << 20
 # Of all files together, each of which costs about a second for every MiB to parse.
@@ -69,6 +70,9 @@ def joined(*parts: str) -> str:
 
 def globbed(path: str, pattern: str) -> bool:
     """Return whether a pattern has a path: * stands for a part of one name, ** at its end for any number of names."""
+    # The work of a match grows with the square of the brackets in a pattern.
+    if len(pattern) > MAX_PATTERN:
+        return False
     wanted = pattern.removeprefix("./").strip("/").split("/")
     parts = path.split("/")
     if wanted[-1] == "**":

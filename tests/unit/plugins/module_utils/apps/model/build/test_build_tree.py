@@ -181,6 +181,9 @@ def test_the_digest_of_a_link_is_that_of_its_target_and_nothing_else_is_read() -
         ("packages/a/b/c", "packages/*/**", True),
         ("packages", "packages/**", True),
         ("other/a", "packages/**", False),
+        ("packages/a", "packages/[", False),
+        ("a" * 300, "a" * 300, True),
+        ("a" * 301, "a" * 301, False),
     ],
 )
 def test_patterns_of_directories(path: str, pattern: str, has: bool) -> None:
