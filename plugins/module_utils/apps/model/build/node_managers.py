@@ -222,6 +222,8 @@ def packages(project: Project, found: Manager) -> Packages:
     if manifests == ("./",):
         project.warn("package.json has scripts that npm runs at installation: every change of the source repeats it")
     _token(root)
+    if root.tree.has_directory("node_modules"):
+        project.warn("node_modules of the source is copied over the packages that are installed: remove it")
     name = text_at(package, "name")
     if directory != "." and not _NAME.match(name):
         project.wrong("package.json: name", shown(name), "a name, because the package is a part of a workspace")
