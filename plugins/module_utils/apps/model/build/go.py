@@ -32,7 +32,7 @@ class Module:
     path: str = ""
     version: str = ""
     toolchain: str = ""
-    requires: bool = False
+    requires: frozenset[str] = frozenset()
     local: tuple[str, ...] = ()
 
 
@@ -78,7 +78,7 @@ def read_module(text: str) -> Module:
     """Return what is used of the text of a go.mod or a go.work."""
     found: dict[str, str] = {}
     local = []
-    requires = False
+    requires: set[str] = set()
     block = ""
     for line in text.split("\n"):
         words = line.partition("//")[0].split()
@@ -89,15 +89,20 @@ def read_module(text: str) -> Module:
             block = words[0]
             continue
         name, *rest = [block, *words] if block else words
-        requires |= name == "require"
-        if name in ("module", "go", "toolchain") and rest:
+        if name == "require" and rest:
+            requires.add(rest[0].strip('"'))
+        elif name in ("module", "go", "toolchain") and rest:
             found.setdefault(name, rest[0].strip('"'))
         elif name == "use" and rest:
             local.append(rest[0].strip('"'))
         elif name == "replace" and "=>" in rest and rest[-1].startswith(("./", "../")):
             local.append(rest[-1])
     return Module(
-        found.get("module", ""), found.get("go", ""), found.get("toolchain", ""), requires, tuple(local[:100])
+        found.get("module", ""),
+        found.get("go", ""),
+        found.get("toolchain", ""),
+        frozenset(requires),
+        tuple(local[:100]),
     )
 
 
@@ -145,7 +150,9 @@ def _needs_download(root: Project, modules: list[str]) -> bool:
         sums = joined(directory, "go.sum")
         if module.requires and not module.local and len(modules) == 1 and not root.tree.has(sums):
             root.wrong(sums, "no such file", "the checksums of the required modules: run go mod tidy")
-    return any(module.requires for module in read.values())
+    # Modules of a workspace that require each other are nowhere else.
+    own = {module.path for module in read.values()} if root.tree.has("go.work") else set()
+    return any(module.requires - own for module in read.values())
 
 
 def _download(flags: str, place: str) -> Step:

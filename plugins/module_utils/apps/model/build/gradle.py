@@ -37,7 +37,7 @@ _PLUGIN = re.compile(r"""\b(?:id|plugin)\b\s{0,9}[(:]?\s{0,9}["']([A-Za-z0-9_.-]
 _BARE = re.compile(r"^[ \t]{0,40}`?(application|war)`?[ \t]*$", re.M)
 _INCLUDE = re.compile(r"\binclude\b((?:[^\n,]{0,200},\s{0,200}){0,100}[^\n,]{0,200})")
 _QUOTED = re.compile(r"""["']([A-Za-z0-9_.:/-]{1,200})["']""")
-_NAME = re.compile(r"""^[ \t]*rootProject\.name\s{0,9}=\s{0,9}["']([A-Za-z0-9_.-]{1,100})["']""", re.M)
+_NAME = re.compile(r"""^[ \t]*rootProject\.name\s{0,9}=\s{0,9}["']([A-Za-z0-9_][A-Za-z0-9_.-]{0,99})["']""", re.M)
 _LEVEL = re.compile(
     r"(?:JavaLanguageVersion\.of\(|jvmToolchain\(|(?:source|target)Compatibility\s{0,9}=\s{0,9}(?:JavaVersion\.VERSION_)?)"
     r"[\"']?(1[._])?(\d{1,2})\b"

@@ -140,7 +140,9 @@ def _uv(root: Project, project: Project) -> Installation:
     members = _members(root)
     requires = _build_requires(root, ("pyproject.toml", *members))
     named = text_at(pyproject, "project", "name")
-    which = ("--package", named) if member != "." and _NAME.match(named) else ()
+    if member != "." and not _NAME.match(named):
+        project.wrong("pyproject.toml: project.name", shown(named), "the name of a package")
+    which = ("--package", named) if member != "." else ()
     # The Python of the image, also where .python-version has another patch number.
     python = ("UV_PYTHON=python3", "UV_PYTHON_DOWNLOADS=never")
     environment = ("env", f"UV_PROJECT_ENVIRONMENT={VENV}", *python, "UV_LINK_MODE=copy")
