@@ -39,7 +39,8 @@ def included(tasks: list[dict[str, Any]]) -> Iterator[str]:
         for action in INCLUDES:
             options = task.get(f"ansible.builtin.{action}")
             if options and options.get("tasks_from", "main") == "main":
-                yield options["name"].removeprefix(PREFIX)
+                name = options["name"].removeprefix(PREFIX)
+                yield from ("calico", "goodnet") if name == "{{ cloudbang_network }}" else [name]
 
 
 def table() -> dict[str, tuple[set[str], str]]:
