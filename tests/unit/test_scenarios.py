@@ -11,13 +11,12 @@ from typing import Any
 
 import pytest
 import yaml
+from support.plays import PREFIX, roles_of
 
 ROOT = Path(__file__).resolve().parents[2]
-PREFIX = "cloudbang.platform."
 SCENARIOS = sorted(path.parent.name for path in ROOT.glob("molecule/*/molecule.yml"))
 # `cluster` has no tasks.
 ROLES = {path.parent.name for path in ROOT.glob("roles/*/tasks")}
-INCLUDES = ("include_role", "import_role")
 
 
 def converged(playbook: Path) -> Iterator[str]:
@@ -26,21 +25,7 @@ def converged(playbook: Path) -> Iterator[str]:
         imported = play.get("ansible.builtin.import_playbook")
         if imported:
             yield from converged(ROOT / "playbooks" / f"{imported.removeprefix(PREFIX)}.yml")
-        for role in play.get("roles", []):
-            yield (role if isinstance(role, str) else role["role"]).removeprefix(PREFIX)
-        for section in ("pre_tasks", "tasks", "post_tasks"):
-            yield from included(play.get(section, []))
-
-
-def included(tasks: list[dict[str, Any]]) -> Iterator[str]:
-    for task in tasks:
-        for section in ("block", "rescue", "always"):
-            yield from included(task.get(section, []))
-        for action in INCLUDES:
-            options = task.get(f"ansible.builtin.{action}")
-            if options and options.get("tasks_from", "main") == "main":
-                name = options["name"].removeprefix(PREFIX)
-                yield from ("calico", "goodnet") if name == "{{ cloudbang_network }}" else [name]
+        yield from roles_of(play)
 
 
 def table() -> dict[str, tuple[set[str], str]]:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import yaml
+from support.plays import roles_of, site
 
 ROOT = Path(__file__).resolve().parents[3]
 LOOPBACK = ["localhost", "127.0.0.1"]
@@ -56,17 +57,6 @@ CERTIFICATES = [
 ]
 
 
-def roles_of(group: str) -> set[str]:
-    """Return the roles that the playbook site runs on a group."""
-    plays = yaml.safe_load((ROOT / "playbooks/site.yml").read_text("utf-8"))
-    return {
-        role["role"].rpartition(".")[2]
-        for play in plays
-        if group in play.get("hosts", "").split(":")
-        for role in play.get("roles", [])
-    }
-
-
 def test_all_certificates_were_found() -> None:
     assert {one.path for one in CERTIFICATES} >= set(OWN_AUTHORITY)
     assert {one.name for one in CERTIFICATES} >= set(SERVERS)
@@ -85,7 +75,7 @@ def test_what_serves_on_loopback_has_no_other_name(name: str) -> None:
 
 
 def test_nothing_on_a_load_balancer_is_a_server_by_the_cluster_s_authority() -> None:
-    here = roles_of("loadbalancer")
+    here = {role for play in site() if "loadbalancer" in play.get("hosts", "").split(":") for role in roles_of(play)}
     assert {"gateway", "api_loadbalancer", "kube_node"} <= here
     assert [
         one
