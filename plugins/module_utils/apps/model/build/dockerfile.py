@@ -39,7 +39,7 @@ def plan(project: Project) -> Plan:
     stage = _last_stage(project, found[0]) if found else _Stage()
     if not stage.user:
         project.warn(f"{found[0] if found else NAMES[1]} sets no user for its last stage, so the app may run as root")
-    elif stage.user.split(":")[0] in _ROOT:
+    elif stage.user.partition(":")[0] in _ROOT:
         project.warn(f"{found[0]} runs the app as {stage.user}")
     processes = project.processes(lambda: None) if project.said_processes else ()
     return Plan(

@@ -104,7 +104,7 @@ def npm(text: str) -> Range:
 
 def composer(text: str) -> Range:
     """Return the range of a text in Composer's syntax. Raises ValueError."""
-    return _range(text.replace("||", "|").replace("|", "||").split("@")[0], whole=False, tilde=1)
+    return _range(text.replace("||", "|").replace("|", "||").partition("@")[0], whole=False, tilde=1)
 
 
 def python(text: str) -> Range:

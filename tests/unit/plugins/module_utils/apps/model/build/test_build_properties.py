@@ -50,7 +50,7 @@ texts = (
     st.text(max_size=60)
     | st.binary(max_size=40)
     | st.lists(st.sampled_from(WORDS), max_size=12).map("\n".join)
-    | values.map(lambda value: json.dumps(value))
+    | values.map(json.dumps)
     | st.just({"link": "/etc/passwd"})
 )
 paths = st.sampled_from(PATHS) | st.text(st.characters(exclude_categories=[]), min_size=1, max_size=12)
