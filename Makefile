@@ -15,8 +15,10 @@ export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 export PYTHONUNBUFFERED := 1
 export KUBECONFIG := $(CURDIR)/$(BUILD)/lab/admin.conf
 PLAY := ansible-playbook -i $(LAB)
-# Each process of the API tests has an API server of its own. Tests of one file build on each other.
-PYTEST := pytest -q --numprocesses auto --maxprocesses 4 --dist loadfile
+# Tests of one file build on each other.
+PYTEST := pytest -q --dist loadfile --maxprocesses 4 --numprocesses
+# Each process of the API tests has an API server of its own, and waits for it a third of the time.
+API_PROCESSES := $(shell n=$$(nproc); echo $$((n < 4 ? n + 1 : 4)))
 
 .PHONY: help setup demo test lab lab-down site lint unit api molecule e2e e2e-goodnet vm audit drills times bench changelog lock clean
 
@@ -48,10 +50,10 @@ lint: setup ## Check style, types and the collection's rules
 	@tests/lint.sh
 
 unit: setup ## Run the unit tests
-	@$(PYTEST) tests/unit
+	@$(PYTEST) auto tests/unit
 
 api: setup ## Run the application modules against a real API server
-	@$(PYTEST) tests/api
+	@$(PYTEST) $(API_PROCESSES) tests/api
 
 molecule: setup ## Run every role's scenario
 	@tests/molecule.py
