@@ -23,12 +23,8 @@ BOUND_RELEASES = f"{KIND}=release,{BOUND}=true"
 
 def newest_releases(kube: Kube, tenant: str) -> dict[str, Release]:
     """Return the newest release of each app of a tenant."""
-    found: dict[str, Release] = {}
-    for entry in kube.find("Secret", tenant, releases.selector([], "release")):
-        release = releases.read(entry, kube.warn)
-        if release is not None and (release.app not in found or found[release.app].version < release.version):
-            found[release.app] = release
-    return found
+    found = releases.histories(kube.find("Secret", tenant, releases.selector([], "release")), kube.warn)
+    return {app: history[-1] for app, history in found.items()}
 
 
 class Peers:
