@@ -29,7 +29,7 @@ def registry_users(inventory: Inventory) -> Iterator[HostFinding]:
             where = f"registry_users[{number}]"
             name = one.get("name") if isinstance(one, dict) else None
             if not isinstance(name, str):
-                # Other checks name it: it is no entry of this list.
+                # The checks of all variables report it.
                 continue
             if not USER.fullmatch(name):
                 wanted = "a name of 1 to 64 letters, digits and ._-"

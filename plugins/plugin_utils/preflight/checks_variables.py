@@ -198,12 +198,13 @@ def entries(inventory: Inventory) -> Iterator[HostFinding]:
         for name, value, option in known_to_user(inventory, host):
             if not isinstance(value, list) or not option.inner:
                 continue
+            validator = ArgumentSpecValidator(dict(option.inner))
+            wanted = f"an entry with {', '.join(option.inner)}"
             for number, one in enumerate(value):
-                if not isinstance(one, Mapping):
-                    continue
-                for message in ArgumentSpecValidator(dict(option.inner)).validate(dict(one)).error_messages:
-                    wanted = f"an entry with {', '.join(option.inner)}"
-                    yield HostFinding(host, "entry", f"{name}[{number}]", message, wanted)
+                for message in validator.validate(dict(one)).error_messages if isinstance(one, Mapping) else ():
+                    # Messages of the validator contain values.
+                    found = "something else (not shown)" if option.secret else message
+                    yield HostFinding(host, "entry", f"{name}[{number}]", found, wanted)
 
 
 @check("inventory")

@@ -66,3 +66,13 @@ def test_entry_points_are_documented(role: str) -> None:
 def test_the_readme_names_every_variable(role: str) -> None:
     text = (ROLES / role / "README.md").read_text("utf-8")
     assert [name for name in load(ROLES / role / "defaults/main.yml") if f"`{name}`" not in text] == []
+
+
+@pytest.mark.parametrize("role", SPECIFIED)
+def test_preflight_checks_all_that_a_specification_says(role: str) -> None:
+    """The playbook site runs roles without their own validation, so nothing else would check what preflight does not."""
+    known = {"description", "type", "default", "choices", "elements", "no_log", "options"}
+    for name, option in options(role).items():
+        assert set(option) <= known, name
+        assert option.get("type", "str") == "str" or "choices" not in option, name
+        assert option.get("type") == "list" or "options" not in option, name

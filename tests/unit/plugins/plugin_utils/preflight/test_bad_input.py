@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -987,6 +987,17 @@ def test_nothing_is_wrong_with_a_good_goodnet(spoil: Spoil) -> None:
 )
 def test_nothing_is_wrong_with_a_good_registry(spoil: Spoil) -> None:
     assert found(spoil) == []
+
+
+def test_entries_of_a_secret_variable_are_not_shown() -> None:
+    """The validator's own message has the value."""
+
+    def secret(inventory: Inventory) -> None:
+        inventory.options["kube_node_taints"] = replace(inventory.options["kube_node_taints"], secret=True)
+
+    wrong = var("kube_node_taints", [{"key": "a", "effect": "hunter2"}], "compute1")
+    assert ["hunter2" in one.found for one in found(wrong)] == [True]
+    assert ["hunter2" in one.found for one in found(secret, wrong)] == [False]
 
 
 def test_nothing_is_wrong_with_a_good_inventory() -> None:
