@@ -254,24 +254,26 @@ def module_plays(directory: Path) -> dict[str, Path]:
 def modules() -> list[list[Any]]:
     """Return rows of the comparison: median seconds of three unchanged runs of whole ansible-playbook commands."""
     environment = {**os.environ, "K8S_AUTH_KUBECONFIG": str(KUBECONFIG), "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")}
+
+    def timed(name: str, path: Path) -> float:
+        # kubernetes.core needs a Python with its library, which the first one found may not have.
+        python = f"ansible_python_interpreter={sys.executable}"
+        command = ["ansible-playbook", "-i", "localhost,", "-c", "local", "-e", python, str(path)]
+        begin = time.monotonic()
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise SystemExit(f"bench: {name}: {done.stdout[-2000:]}")
+        return time.monotonic() - begin
+
     rows = []
     with tempfile.TemporaryDirectory() as directory:
         # The apps are as many as a tenant has by default; the Deployments of the other module come on top of them.
         tenant = {"name": "Tenant", "cloudbang.platform.tenant": {"name": "bench", "objects": {"Deployment": 3 * MANY}}}
         prepare = Path(directory, "prepare.yml")
         prepare.write_text(yaml.safe_dump([{"hosts": "localhost", "gather_facts": False, "tasks": [tenant]}]))
-        subprocess.run(["ansible-playbook", "-i", "localhost,", "-c", "local", prepare], env=environment, check=True)
+        timed("the tenant", prepare)
         for name, path in module_plays(Path(directory)).items():
-            command = ["ansible-playbook", "-i", "localhost,", "-c", "local", str(path)]
-            # kubernetes.core needs a Python with its library, which the first one found may not have.
-            command += ["-e", f"ansible_python_interpreter={sys.executable}"]
-            times = []
-            for _round in range(4):
-                begin = time.monotonic()
-                done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-                times.append(time.monotonic() - begin)
-                if done.returncode:
-                    raise SystemExit(f"bench: {name}: {done.stdout[-2000:]}")
+            times = [timed(name, path) for _round in range(4)]
             rows.append([name, f"{statistics.median(times[1:]):.2f} s"])
             say(": ".join(rows[-1]))
     return rows
