@@ -181,7 +181,7 @@ def _nearly(project: Project) -> bool:
 
 
 def _nothing(project: Project) -> None:
-    """Note what was looked for, what there is, and where below this directory a language is."""
+    """Report that no language was found: with the files at the top, and the directories that have a language."""
     top = ", ".join(project.tree.top[:40]) or "nothing"
     inner = _below(project, (*PRIMARY.values(), NODE, ALL["dockerfile"])) or _below(project, (ALL["static"],))
     hint = f": build.subdir with one of {', '.join(inner)}" if inner else ", or build.language"

@@ -51,7 +51,8 @@ def keys(files: dict[str, Any], plan: Plan | None = None, **given: Any) -> tuple
     made = plan or planned(files)
     images = given.pop("bases", bases(made))
     arguments = {"architecture": "amd64", **given}
-    return tuple(function(tree(files), made, images, **arguments) for function in (cache.dependencies, cache.assets))  # type: ignore[return-value]
+    source = tree(files)
+    return cache.dependencies(source, made, images, **arguments), cache.assets(source, made, images, **arguments)
 
 
 def test_the_keys_of_a_plan() -> None:
