@@ -33,7 +33,7 @@ options:
     choices: [present, absent]
     default: present
   timeout:
-    description: Seconds to retry refused requests while the API starts.
+    description: Seconds to retry refused requests while the API starts, from the first refusal.
     type: int
     default: 60
   kubeconfig:
