@@ -70,7 +70,7 @@ def test_the_readme_names_every_variable(role: str) -> None:
 
 @pytest.mark.parametrize("role", SPECIFIED)
 def test_preflight_checks_all_that_a_specification_says(role: str) -> None:
-    """The playbook site runs roles without their own validation, so nothing else would check what preflight does not."""
+    """The playbook site runs roles without their own validation: nothing else checks what preflight does not."""
     known = {"description", "type", "default", "choices", "elements", "no_log", "options"}
     for name, option in options(role).items():
         assert set(option) <= known, name
