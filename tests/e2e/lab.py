@@ -22,6 +22,7 @@ from typing import Any
 
 import yaml
 from kubernetes import client, config
+from support import ssh
 
 from ansible_collections.cloudbang.platform.plugins.plugin_utils.artifacts import Settings, ensure
 
@@ -97,8 +98,7 @@ class Node:
 
     def sh(self, script: str, seconds: float = 60, check: bool = True, program: str = "sh") -> str:
         """Run a script on the node over SSH and return its output."""
-        options = ["-i", DIRECTORY / "id_ed25519", "-o", f"UserKnownHostsFile={DIRECTORY / 'known_hosts'}"]
-        options += ["-o", "IdentitiesOnly=yes", "-o", "ConnectTimeout=10", "-o", "BatchMode=yes"]
+        options = ["-i", DIRECTORY / "id_ed25519", *ssh.options(DIRECTORY / "known_hosts")]
         return run(
             "ssh", *options, f"root@{self.address}", program + " -", seconds=seconds, check=check, input=script
         ).stdout
