@@ -18,7 +18,7 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -163,6 +163,16 @@ def run_contained(command: list[str], progress: Progress) -> None:
         raise DebianError(f"{' '.join(command)}: exit status {process.returncode}: {' / '.join(filter(None, kept))}")
 
 
+def remove(root: Path, patterns: Iterable[str]) -> None:
+    """Remove the files and directories below ``root`` that a pattern matches."""
+    for pattern in patterns:
+        for path in root.glob(pattern):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+
+
 def pack(root: Path, archive: Path, progress: Progress) -> None:
     """Write ``root`` as a tar archive compressed with zstd, its members in a fixed order."""
     progress("packing")
@@ -192,12 +202,7 @@ def _customize(recipe: Mapping[str, Any], root: Path, overlay: Path | None) -> N
         link = units / unit
         link.unlink(missing_ok=True)
         link.symlink_to("/dev/null")
-    for pattern in recipe.get("remove", []):
-        for path in root.glob(pattern):
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-            else:
-                path.unlink()
+    remove(root, recipe.get("remove", []))
     # An empty machine-id is filled at the first boot; a fixed one would be the same on every node.
     (root / "etc/machine-id").write_text("", encoding="ascii")
     if overlay:
