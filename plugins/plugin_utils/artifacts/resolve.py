@@ -330,10 +330,9 @@ class _Run:
 
     def _choose(self, components: list[Component]) -> None:
         """For source auto: ask each upstream whether it answers, all at once, and remember."""
-        asked = [item for item in components if item.build and all(item.upstream_of(name) for name in item.files)]
-        if any(self.catalogue.component(item.name).needs for item in asked):
-            needed = [name for item in asked for name in item.needs]
-            asked += [self.catalogue.component(owner) for owner in self.catalogue.owners(needed)]
+        needed = self.catalogue.owners([name for item in components for name in item.needs])
+        every = [*components, *(self.catalogue.component(owner) for owner in needed)]
+        asked = [item for item in every if item.build and all(item.upstream_of(name) for name in item.files)]
         answers = reachable(asked, self.settings.answer_timeout)
         for item in asked:
             self._auto[item.name] = "upstream" if answers[item.name] is None else "build"

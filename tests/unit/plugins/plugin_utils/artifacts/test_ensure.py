@@ -103,6 +103,13 @@ def test_auto_builds_when_upstream_does_not_answer(world: World, spoil: Any, rea
     assert any(message.startswith("source auto: building") and reason in message for message in world.messages)
 
 
+def test_auto_asks_for_what_a_component_without_upstream_is_made_of(world: World) -> None:
+    world.catalogue["components"]["source-only"]["build"]["needs"] = ["tool"]
+    del world.site.files["/tool/1.2.3/tool-amd64.sha256"]
+    ensure(["source-only"], world.settings(source="auto"), world.progress)
+    assert any(message.startswith("source auto: building") and "127.0.0.1" in message for message in world.messages)
+
+
 def test_auto_builds_when_upstream_fails_later(world: World) -> None:
     del world.site.files["/tool/1.2.3/tool-amd64"]
     found = ensure(["tool"], world.settings(source="auto"), world.progress)
