@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import tarfile
 import time
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 from scenario import STATE, module, run
 
 MODULE = "cloudbang.platform.artifacts"
+BASE = "image-base-run-base"
 MIRROR = STATE / "mirror"
 
 
@@ -21,7 +23,7 @@ def sha256(path: str | Path) -> str:
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
-@pytest.mark.parametrize("name", ["crane", "etcdctl", "image-pause"])
+@pytest.mark.parametrize("name", ["crane", "etcdctl", "image-base-run-base", "image-pause"])
 def test_the_file_has_the_sha256_that_is_told(name: str) -> None:
     one = module("controller", MODULE, names=[name])["artifacts"][name]
     assert sha256(one["path"]) == one["sha256"]
@@ -32,6 +34,18 @@ def test_programs_run_and_say_the_version_that_was_wanted() -> None:
     found = module("controller", MODULE, names=["crane", "etcdctl"])["artifacts"]
     assert found["etcdctl"]["version"] in run(found["etcdctl"]["path"], "version").stdout
     assert run(found["crane"]["path"], "--help").returncode == 0
+
+
+def test_the_smallest_base_image_has_what_every_application_needs_and_no_shell() -> None:
+    files = {}
+    with tarfile.open(module("controller", MODULE, names=[BASE])["artifacts"][BASE]["path"]) as image:
+        for layer in json.load(image.extractfile("manifest.json"))[0]["Layers"]:
+            with tarfile.open(fileobj=image.extractfile(layer), mode="r:gz") as content:
+                files.update({info.name: info for info in content})
+    assert files["usr/bin/catatonit"].mode == 0o755 and files["etc/ssl/certs/ca-certificates.crt"].size > 100_000
+    assert (files["app"].uid, files["app"].mode, files["tmp"].mode) == (10001, 0o755, 0o1777)
+    assert "usr/share/zoneinfo/Europe/Prague" in files
+    assert not [name for name in files if name.endswith("bin/sh") or name.startswith(("etc/host", "var"))]
 
 
 def test_what_is_cached_comes_at_once() -> None:
