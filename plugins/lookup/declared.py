@@ -78,7 +78,8 @@ class LookupModule(LookupBase):
             raise AnsibleError(str(error)) from error
         answers: dict[str, Callable[[], list[Any]]] = {
             "images": lambda: [
-                asdict(image) for role in declarations.chosen(everything, value) for image in role.images
+                {"artifact": one.artifact, "repository": one.repository, "tag": one.tag}
+                for one in declarations.images(everything, value)
             ],
             "packages": lambda: declarations.packages(everything, value),
             "reset": lambda: [

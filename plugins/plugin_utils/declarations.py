@@ -13,6 +13,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from ansible.module_utils.parsing.convert_bool import boolean
+
 ROLES = Path(__file__).resolve().parents[2] / "roles"
 LISTENS = ("node", "everywhere", "loopback", "vip")
 
@@ -33,6 +35,7 @@ class Image:
     artifact: str
     repository: str
     tag: str = "current"
+    when: When = ()
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,15 @@ class Port:
 
 
 @dataclass(frozen=True)
+class Packages:
+    """Debian packages of hosts of ``groups``: those that the list in ``variable`` names."""
+
+    variable: str
+    groups: tuple[str, ...] = ()
+    when: When = ()
+
+
+@dataclass(frozen=True)
 class Protected:
     """Files that match ``path`` have at most the permission bits ``mode`` (octal text) and one of ``owners``.
 
@@ -72,6 +84,7 @@ class Protected:
     mode: str = "0600"
     owners: tuple[str, ...] = ("root:root",)
     groups: tuple[str, ...] = ()
+    when: When = ()
 
 
 @dataclass(frozen=True)
@@ -122,9 +135,8 @@ class Role:
     """Declaration of a role.
 
     ``groups`` are the groups whose hosts it runs on; ``etcd`` stands for the hosts of etcd. ``when`` has the values of
-    variables with which it is part of the cluster. ``packages`` are variables with lists of Debian packages and
-    ``package_units`` the units that come with those and that the role starts. ``shared`` are variables that have one
-    value for the whole cluster.
+    variables with which it is part of the cluster. ``package_units`` are the units that come with ``packages`` and that
+    the role starts. ``shared`` are variables that have one value for the whole cluster.
     """
 
     name: str
@@ -132,7 +144,7 @@ class Role:
     when: When = ()
     images: tuple[Image, ...] = ()
     ports: tuple[Port, ...] = ()
-    packages: tuple[str, ...] = ()
+    packages: tuple[Packages, ...] = ()
     package_units: tuple[str, ...] = ()
     protected: tuple[Protected, ...] = ()
     confined: tuple[Confined, ...] = ()
@@ -147,8 +159,17 @@ def roles(load: Load, directory: Path | None = None) -> tuple[Role, ...]:
 
 
 def part_of(when: When, value: Value) -> bool:
-    """Return whether something is part of a cluster whose variables have the values that ``value`` returns."""
-    return all(value(name) in values for name, values in when)
+    """Return whether something is part of a cluster whose variables have the values that ``value`` returns.
+
+    A variable that is a list has to contain the value; one that is a boolean may be a text, as on a command line.
+    """
+    return all(any(_is(value(name), wanted) for wanted in values) for name, values in when)
+
+
+def _is(found: Any, wanted: Any) -> bool:
+    if isinstance(wanted, bool):
+        return boolean(found, strict=False) is wanted
+    return wanted in found if isinstance(found, list) else bool(found == wanted)
 
 
 def chosen(declared: Iterable[Role], value: Value) -> tuple[Role, ...]:
@@ -157,8 +178,13 @@ def chosen(declared: Iterable[Role], value: Value) -> tuple[Role, ...]:
 
 
 def packages(declared: Iterable[Role], value: Value) -> list[str]:
-    """Return the Debian packages of some roles, each once, sorted."""
-    return sorted({str(name) for role in declared for variable in role.packages for name in value(variable) or ()})
+    """Return the Debian packages of some roles, each once, sorted, also those that a cluster may need later."""
+    return sorted({str(name) for role in declared for one in role.packages for name in value(one.variable) or ()})
+
+
+def images(declared: Iterable[Role], value: Value) -> list[Image]:
+    """Return the images of the roles that are part of a cluster."""
+    return [one for role in chosen(declared, value) for one in role.images if part_of(one.when, value)]
 
 
 def open_ports(declared: Iterable[Role], value: Value) -> dict[str, set[int]]:
@@ -176,6 +202,7 @@ def _role(name: str, content: Any, where: str) -> Role:
     groups = {"groups": given.get("groups", ())}
     for key, kind, common in (
         ("images", Image, {}),
+        ("packages", Packages, groups),
         ("ports", Port, groups),
         ("protected", Protected, groups),
         ("confined", Confined, groups),

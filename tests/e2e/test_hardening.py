@@ -316,7 +316,7 @@ def setting(name: str) -> Any:
 
 
 DECLARED = declarations.chosen(declarations.roles(load), setting)
-FILES = [one for role in DECLARED for one in role.protected]
+FILES = [one for role in DECLARED for one in role.protected if declarations.part_of(one.when, setting)]
 
 
 def members(lab: Lab, groups: tuple[str, ...]) -> list[Node]:

@@ -378,11 +378,10 @@ def system_name(inventory: Inventory) -> Iterator[HostFinding]:
 def package_variables(inventory: Inventory) -> dict[str, dict[str, list[str]]]:
     """Return by host the variables with the packages of the roles that run there, and the packages in each."""
     found: dict[str, dict[str, list[str]]] = {host: {} for host in inventory.nodes}
-    for role in inventory.chosen:
-        for host in members(inventory, role.groups) if role.packages else ():
-            for name in role.packages:
-                value = inventory.get(host, name)
-                found[host][name] = [str(one) for one in value] if isinstance(value, list) else []
+    for one in (one for role in inventory.chosen for one in role.packages if inventory.part_of(one.when)):
+        for host in members(inventory, one.groups):
+            value = inventory.get(host, one.variable)
+            found[host][one.variable] = [str(name) for name in value] if isinstance(value, list) else []
     return found
 
 

@@ -29,9 +29,12 @@ groups: [storage]
 when: {made_up_enabled: true}
 images:
   - {artifact: image-made-up, repository: made-up}
+  - {artifact: image-made-up-go, repository: made-up/go, when: {made_up_languages: go}}
 ports:
   - {number: 7777, variable: made_up_port, program: made-up, unit: made-up.service, users: [compute]}
-packages: [made_up_packages]
+packages:
+  - {variable: made_up_packages}
+  - {variable: made_up_extras, groups: [compute], when: {made_up_languages: go}}
 package_units: [made-up-helper.service]
 protected:
   - {id: made-up, path: /etc/made-up/key}
@@ -47,6 +50,8 @@ DEFAULTS = """
 made_up_enabled: true
 made_up_port: 7777
 made_up_packages: [made-up-tools]
+made_up_extras: [made-up-extra]
+made_up_languages: [python]
 made_up_zone: north
 """
 
@@ -89,6 +94,15 @@ def test_the_registry_has_its_image(made_up: Path) -> None:
     image = {"artifact": "image-made-up", "repository": "made-up", "tag": "current"}
     assert image in lookup("images")
     assert image not in lookup("images", made_up_enabled=False)
+    # As `-e made_up_enabled=true` has it.
+    assert image in lookup("images", made_up_enabled="true") and image not in lookup("images", made_up_enabled="no")
+
+
+def test_the_registry_has_an_image_when_a_list_has_its_word(made_up: Path) -> None:
+    def found(*languages: str) -> bool:
+        return "made-up/go" in {one["repository"] for one in lookup("images", made_up_languages=list(languages))}
+
+    assert [found("python"), found("python", "go"), found()] == [False, True, False]
 
 
 def test_the_registry_has_the_images_of_the_network_that_is_chosen() -> None:
@@ -108,6 +122,12 @@ def test_preflight_plans_to_look_at_it(inventory: Inventory) -> None:
     assert ["storage1", "10.92.0.41", 7777, "tcp"] in found["ways"]["compute"]
     assert "made-up-tools" in found["hosts"]["storage1"]["packages"]
     assert "made-up-tools" not in found["hosts"]["compute1"]["packages"]
+    assert "made-up-extra" not in found["hosts"]["compute1"]["packages"]
+    for settings in inventory.settings.values():
+        settings["made_up_languages"] = ["go"]
+    found = plan(inventory)
+    assert "made-up-extra" in found["hosts"]["compute1"]["packages"]
+    assert "made-up-extra" not in found["hosts"]["storage1"]["packages"]
 
 
 def test_preflight_finds_its_port_taken(inventory: Inventory) -> None:
@@ -143,7 +163,8 @@ def test_preflight_asks_nothing_for_a_role_that_is_no_part_of_the_cluster(invent
 
 
 def test_the_lab_has_its_packages(made_up: Path) -> None:
-    assert "made-up-tools" in lookup("packages") and "made-up-helper.service" in lookup("package_units")
+    assert {"made-up-tools", "made-up-extra"} <= set(lookup("packages"))
+    assert "made-up-helper.service" in lookup("package_units")
     recipe = (declarations.ROLES / "lab/vars/main.yml").read_text("utf-8")
     assert "declared', 'packages')" in recipe and "declared', 'package_units')" in recipe
 
@@ -184,6 +205,7 @@ def test_what_is_left_on_the_host_is_json() -> None:
         ("ports: [{number: 80, unit: x, listen: node}]", "found listen, wanted some of number"),
         ("ports: [{number: 80, unit: x, listens: outside}]", "listens: found 'outside', wanted one of node"),
         ("reset: {table: [x]}", "found table, wanted some of stop, steps"),
+        ("packages: [{name: x}]", "platform.yml: found name, wanted some of variable, groups, when"),
         ("images: [{artifact: x}]", "platform.yml: .*repository"),
     ],
 )
