@@ -184,7 +184,8 @@ options:
         type: str
         required: true
       state:
-        description: Wanted state of the unit.
+        description:
+          - Wanted state of the unit. V(stopped) is reached before O(files) change, so that they can remove the unit.
         type: str
         choices: [started, stopped]
         default: started
@@ -414,6 +415,7 @@ def main() -> None:
         changed_users += users.create(module, module.params["users"])
         if module.params["record"] and not module.check_mode and os.geteuid() == 0:
             record([*(one for both in pairs for one in both), *entries])
+        services.stop(module.params["services"])
         for key, certificate in pairs:
             found[key["path"].removesuffix(".key")] = certificates.find(key, certificate)
         for entry in entries:

@@ -41,6 +41,10 @@ def succeeds(command: list[str]) -> tuple[bool, str]:
     return done.returncode == 0, (done.stderr or done.stdout).decode(errors="replace").strip()[-500:]
 
 
+def _unit(service: dict[str, Any]) -> str:
+    return str(service["name"]) if "." in service["name"] else f"{service['name']}.service"
+
+
 class Services:
     """Brings systemd units to the wanted state by comparing running processes with files on disk.
 
@@ -68,18 +72,22 @@ class Services:
         out = self.systemctl("show", "-p", wanted, unit, check=False)
         return dict(line.split("=", 1) for line in out.splitlines() if "=" in line)
 
+    def stop(self, services: list[dict[str, Any]]) -> None:
+        """Stop the units that are to be stopped, while their files are still there."""
+        for service in services:
+            if service["state"] == "stopped":
+                self._stop(_unit(service), service["name"])
+
     def converge(self, services: list[dict[str, Any]], files: list[dict[str, Any]]) -> None:
+        """Start or restart all other units, in order."""
         everything = [entry["path"] for entry in files if entry["state"] in ("file", "tree")]
         for service in services:
-            unit = service["name"] if "." in service["name"] else service["name"] + ".service"
-            self._converge(unit, service, service["uses"] if service["uses"] is not None else everything)
+            if service["state"] == "started":
+                self._converge(_unit(service), service, service["uses"] if service["uses"] is not None else everything)
 
     def _converge(self, unit: str, service: dict[str, Any], uses: list[str]) -> None:
         name = service["name"]
         status = self.show(unit)
-        if service["state"] == "stopped":
-            self._stop(unit, name, status)
-            return
         if status.get("LoadState") == "not-found" and not os.path.exists(f"/etc/systemd/system/{unit}"):
             if self.check:
                 self.changed.append(name)
@@ -109,7 +117,8 @@ class Services:
         command = shlex.split(service["effect"] or "")
         return not command or succeeds(command)[0]
 
-    def _stop(self, unit: str, name: str, status: dict[str, str]) -> None:
+    def _stop(self, unit: str, name: str) -> None:
+        status = self.show(unit)
         running = status.get("ActiveState") in ("active", "activating", "reloading")
         enabled = status.get("UnitFileState") == "enabled"
         if not running and not enabled:

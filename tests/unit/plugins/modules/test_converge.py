@@ -442,7 +442,10 @@ class Host:
         fake.units = self.state
         services = Units(fake, host_files.Digests(str(self.root / "none")), list(changed), check)  # type: ignore[arg-type]
         services.root = self.root
-        services.converge([{**SERVICE, "uses": [str(self.used)], **more}], [])
+        wanted = [{**SERVICE, "uses": [str(self.used)], **more}]
+        services.stop(wanted)
+        assert fake.verbs == (["disable"] if services.changed and not check else [])
+        services.converge(wanted, [])
         return services, fake.verbs
 
     def start(self) -> None:
@@ -597,6 +600,7 @@ def test_a_reloaded_unit_is_known_by_its_invocation(host: Host) -> None:
         ({"UnitFileState": "enabled"}, {"enabled": False}, ["disable", "restart"]),
         ({"ActiveState": "active"}, {"state": "stopped"}, ["disable"]),
         ({"UnitFileState": "disabled"}, {"state": "stopped"}, []),
+        ({"LoadState": "not-found", "FragmentPath": "", "UnitFileState": ""}, {"state": "stopped"}, []),
     ],
 )
 def test_states(host: Host, state: dict[str, str], more: dict[str, Any], verbs: list[str]) -> None:
