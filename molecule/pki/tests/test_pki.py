@@ -16,6 +16,7 @@ AUTHORITIES = [
     "kubelet-ca",
     "kubernetes-ca",
     "metrics-ca",
+    "builder-ca",
     "registry-ca",
 ]
 

@@ -35,6 +35,7 @@ AUTHORITIES = (
     "kubelet-ca",
     "metrics-ca",
     "registry-ca",
+    "builder-ca",
 )
 SOON_DAYS = 30
 KEY_BYTES = 32
