@@ -177,7 +177,7 @@ def build(wanted: dict[str, Any]) -> list[subprocess.Popen[str]]:
     )
     within("host", "nft", "--file", "-", stdin=TRANSLATION.replace("@services@", services))
     within("host", "nft", "--file", "-", stdin=wanted["rules"])
-    ports = ("22", "53", "80", "443", "2379", "2380", "5000", "6443", "8080", "10250", "20000", "30000")
+    ports = ("22", "53", "80", "443", "2379", "2380", "5000", "5002", "6443", "8080", "10250", "20000", "30000")
     return [start(name, LISTEN, *ports) for name in ("host", "other", "stranger", "pod", "far")]
 
 

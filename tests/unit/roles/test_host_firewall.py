@@ -30,6 +30,8 @@ HOSTS = {
     "loadbalancer": {"l1": "192.0.2.31", "l2": "192.0.2.32"},
     "storage": {"s1": "192.0.2.41"},
 }
+# Kinds of clusters on which apps are built.
+BUILDING = ("plain", "goodnet")
 ROUTED = {
     "cloudbang_routed_networks": ["198.51.100.0/24", "198.51.100.128/25"],
     "cloudbang_pod_host_ports": "9100,20000-20009",
@@ -94,8 +96,8 @@ def rendered(place: Path, **variables: Any) -> dict[str, dict[str, str]]:
 def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Any]:
     variables: dict[str, Any] = {
         "calico": {},
-        "plain": {"calico_vxlan": "CrossSubnet", **ROUTED},
-        "goodnet": {"cloudbang_network": "goodnet"},
+        "plain": {"calico_vxlan": "CrossSubnet", **ROUTED, "cloudbang_builder_enabled": True},
+        "goodnet": {"cloudbang_network": "goodnet", "cloudbang_builder_enabled": "yes"},
         "no-vip": {
             "cloudbang_api_vip": "",
             "cloudbang_pod_host_ports": "",
@@ -188,6 +190,8 @@ def test_pods_reach_of_hosts_what_is_listed(cluster: tuple[str, Any]) -> None:
             wanted.add("ip daddr @gateways udp dport { 25000-25009 }")
         if name in HOSTS["management"]:
             wanted.add("tcp dport 10250")
+        if kind in BUILDING:
+            wanted.add("ip daddr { 192.0.2.41 } tcp dport 5002")
         ports = "9100,20000-20009" if kind == "plain" else "20000-24999"
         if kind != "no-vip":
             wanted.add(f"meta l4proto {{ tcp, udp }} th dport {{ {ports} }}")
@@ -255,6 +259,9 @@ OPEN_TO_PODS = [
     # No host of the cluster's.
     ("pod", "192.0.2.91:22"),
 ]
+# Of the storage hosts alone, with builds alone.
+BUILDS_PUSH = [("pod", "192.0.2.41:5002")]
+NO_STORAGE = [("pod", "{own}:5002")]
 HOST_PORTS_OF_APPS = [("pod", "{own}:20000"), ("pod", "192.0.2.41:20000")]
 OPEN_TO_FAR = [("far", "10.96.0.7:80"), ("far", "{own}:30080"), ("far", "10.244.1.2:8080")]
 # From the host itself, as the gateway.
@@ -312,7 +319,7 @@ def test_packets_get_where_they_are_meant_to(cluster: tuple[str, Any]) -> None:
     """Each kind of host once: which one does not depend on the network."""
     kind, found = cluster
     name = {"calico": "l1", "plain": "c1", "goodnet": "m1", "no-vip": "c1"}[kind]
-    closed: Questions = [*FROM_OUTSIDE, *FROM_PODS, ("other", "10.96.0.7:80")]
+    closed: Questions = [*FROM_OUTSIDE, *FROM_PODS, *NO_STORAGE, ("other", "10.96.0.7:80")]
     meant: Questions = [*OPEN_TO_OUTSIDE, *OPEN_TO_PODS]
     for questions, right in (
         (KUBELETS, name == "m1"),
@@ -320,6 +327,7 @@ def test_packets_get_where_they_are_meant_to(cluster: tuple[str, Any]) -> None:
         (API, name == "m1"),
         (GATEWAY, name == "l1"),
         (HOST_PORTS_OF_APPS, kind != "no-vip"),
+        (BUILDS_PUSH, kind in BUILDING),
         # Pods' packets come as they are from other hosts, and those of hosts to pods.
         (FROM_OTHER_HOST, kind == "plain"),
     ):
@@ -381,6 +389,6 @@ def test_a_gateway_on_a_management_host_reaches_no_kubelet(tmp_path: Path, monke
 def test_without_the_firewall_all_of_it_is_open() -> None:
     """So the world above has no other walls."""
     asked = [*FROM_OUTSIDE, *FROM_PODS, *KUBELETS, *GATEWAY, *API, *FROM_OTHER_HOST, *FROM_FAR, *HOST_PORTS_OF_APPS]
-    asked += GATEWAY_CLOSED
+    asked += [*GATEWAY_CLOSED, *BUILDS_PUSH, *NO_STORAGE]
     got = answers("", "192.0.2.21", "calico", asked)
     assert set(got.values()) == {"open"}, got
