@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from ipaddress import IPv4Network
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from test_flows import ALPHA, BETA, CLUSTER, HOST_PORT_MAC, PASSING_MAC, PODS, R
 from virtual import SCHEMA, SECONDS
 
 from goodnet.host import host_port, wiring
-from goodnet.model import Pod
+from goodnet.model import Pod, Ports
 from goodnet.ovs import flows
 
 PREFIX = f"gn-flows-{WORKER}-"
@@ -35,6 +36,8 @@ USED = {host: pods[:4] for host, pods in PODS.items()}
 OUTER, CLIENT_OUTSIDE = "198.18.0.1", "198.18.0.2"
 # An address of the client in a network that may reach Services by way of hosts, and a Service to ask for.
 ROUTED, ROUTED_SERVICE = "198.18.1.2", "10.96.0.11"
+# Port of the registry to which builds push.
+BUILDS = 5002
 
 # Answers every connection with the address it came from.
 SERVER = """
@@ -105,7 +108,7 @@ class Lab:
             for pod in pods:
                 self.spawn(f"{name}-{pod.name}", sys.executable, "-c", SERVER)
         for host in (ALPHA, BETA):
-            for port in ("8080", "6443"):
+            for port in ("8080", "6443", str(BUILDS)):
                 self.spawn(host.name, sys.executable, "-c", SERVER.replace("8080", port))
         run("ip", "netns", "add", PREFIX + "outside")
         run(
@@ -235,11 +238,20 @@ class Lab:
             }}
         """
         inside(name, "nft", "-f", "-", input=rules)
-        file = own / "flows"
-        file.write_text("\n".join(flows.desired(state(name, self._encapsulation))) + "\n")
-        bridge = f"unix:{own}/br-goodnet.mgmt"
-        run("ovs-ofctl", "-O", "OpenFlow14", "--bundle", "replace-flows", bridge, file)
-        run("ovs-ofctl", "-O", "OpenFlow14", "set-frags", bridge, "nx-match")
+        self.open(name)
+        run("ovs-ofctl", "-O", "OpenFlow14", "set-frags", self._bridge(name), "nx-match")
+
+    def _bridge(self, name: str) -> str:
+        return f"unix:{self._directory / name}/br-goodnet.mgmt"
+
+    def open(self, name: str, *ports: int) -> None:
+        """Install the flows of a host, with more ports of hosts that pods reach."""
+        known = state(name, self._encapsulation)
+        more = tuple(Ports("TCP", port) for port in ports)
+        config = replace(known.config, open_ports=(*known.config.open_ports, *more))
+        file = self._directory / name / "flows"
+        file.write_text("\n".join(flows.desired(replace(known, config=config))) + "\n")
+        run("ovs-ofctl", "-O", "OpenFlow14", "--bundle", "replace-flows", self._bridge(name), file)
 
     @staticmethod
     def _offload_off(name: str, interface: str) -> None:
@@ -331,6 +343,15 @@ def test_pods_reach_named_ports_of_hosts_only(lab: Lab, target: object) -> None:
     for pod in (RED, BLUE):
         assert lab.ask(place(pod), target, 8080, seconds=1) is None
         assert (lab.ask(place(pod), target, 6443, seconds=10 if target != OUTER else 1) is None) is (target == OUTER)
+
+
+@pytest.mark.parametrize("target", [ALPHA.underlay, BETA.underlay], ids=str)
+def test_pods_reach_the_port_of_builds_while_it_is_named(lab: Lab, target: object) -> None:
+    for ports, reached in (((), False), ((BUILDS,), True), ((), False)):
+        for name in ("alpha", "beta"):
+            lab.open(name, *ports)
+        for pod in (RED, BLUE):
+            assert (lab.ask(place(pod), target, BUILDS, seconds=10 if reached else 1) is not None) is reached
 
 
 def test_hosts_reach_each_other_at_any_port(lab: Lab) -> None:

@@ -22,6 +22,8 @@ from goodnet.model import SYSTEM, Tenant
         ("default", None, SYSTEM, None),
         ("default", "acme", SYSTEM, None),
         ("cloudbang-goodnet", None, SYSTEM, None),
+        ("cloudbang-builds", None, "cloudbang-builds", None),
+        ("cloudbang-builds", SYSTEM, "cloudbang-builds", None),
         ("shop", None, "shop", None),
         ("shop", "", "shop", None),
         ("shop", "acme", "acme", None),
