@@ -4,11 +4,22 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import shlex
+import time
+from collections.abc import Iterable
+from datetime import datetime, timedelta, timezone
+from functools import cache
+from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+from cryptography.x509.oid import NameOID
 from scenario import STATE, changes, converge, module, node, run, wait_for
 
 from ansible_collections.cloudbang.platform.plugins.lookup.declared import load
@@ -88,8 +99,8 @@ def test_who_pushes_has_no_access_where_nodes_pull(user: str) -> None:
     assert status("/v2/", *credentials(user)) == "401"
 
 
-DECLARED = declarations.chosen(declarations.roles(load), options.defaults(load).get)
-IMAGES = [f"{one.repository}:{one.tag}" for role in DECLARED for one in role.images]
+DECLARED = declarations.images(declarations.roles(load), options.defaults(load).get)
+IMAGES = [f"{one.repository}:{one.tag}" for one in DECLARED]
 
 
 def test_every_cluster_has_images() -> None:
@@ -251,6 +262,175 @@ def test_who_pushes_follows_the_networks_and_users_of_the_inventory() -> None:
     assert on_host("/v2/", *credentials("ci")) == "200"
     assert status("/v2/", *credentials("ci"), "--connect-timeout", "3", address=PUSH) == "000"
     assert "cloudbang-registry" not in node("storage1").check_output("nft list tables")
+
+
+# With builds. Their own images are not needed here.
+BUILDS = {
+    "cloudbang_builder_enabled": True,
+    "registry_images": [{"artifact": "image-pause", "repository": "pause", "tag": "1"}],
+}
+BUILD = f"{HOST}:5002"
+# A pod on the host, as far as the registry sees it.
+POD = [
+    "ip netns add pod && ip link add pod0 type veth peer name pod1 netns pod",
+    "ip address add 10.244.7.1/24 dev pod0 && ip link set pod0 up",
+    "ip -n pod address add 10.244.7.2/24 dev pod1 && ip -n pod link set pod1 up",
+    "ip -n pod route add default via 10.244.7.1",
+]
+Signer = tuple[ec.EllipticCurvePrivateKey, x509.Certificate]
+
+
+def signer(authority: str) -> Signer:
+    """Return key and certificate of an authority of the cluster."""
+    key = serialization.load_pem_private_key((STATE / "pki" / f"{authority}.key").read_bytes(), None)
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    return key, x509.load_pem_x509_certificate((STATE / "pki" / f"{authority}.crt").read_bytes())
+
+
+def stranger() -> Signer:
+    """Return a key of nobody, with a certificate that looks like that of builds."""
+    key, name = ec.generate_private_key(ec.SECP256R1()), signer("builder-ca")[1].subject
+    assert name.get_attributes_for_oid(NameOID.COMMON_NAME)
+    now = datetime.now(timezone.utc)
+    made = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+    made = made.not_valid_before(now - timedelta(hours=1)).not_valid_after(now + timedelta(hours=1))
+    return key, made.add_extension(x509.BasicConstraints(True, None), True).sign(key, hashes.SHA256())
+
+
+@cache
+def cluster() -> str:
+    """Return the name of the cluster."""
+    return str(module("storage1", "ansible.builtin.debug", msg="{{ cloudbang_cluster_name }}")["msg"])
+
+
+def encoded(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def token(
+    access: dict[str, Iterable[str]], by: Signer | None = None, header: dict[str, Any] | None = None, **claims: Any
+) -> str:
+    """Return a token for actions on repositories, signed with the key of builds unless by another."""
+    key, certificate = by or signer("builder-ca")
+    chain = [base64.b64encode(certificate.public_bytes(serialization.Encoding.DER)).decode()]
+    now = int(time.time())
+    content = {
+        "iss": "cloudbang-builder",
+        "aud": cluster(),
+        "sub": "build",
+        "nbf": now - 60,
+        "exp": now + 600,
+        "access": [{"type": "repository", "name": name, "actions": list(words)} for name, words in access.items()],
+        **claims,
+    }
+    parts = [{"typ": "JWT", "alg": "ES256", "x5c": chain, **(header or {})}, content]
+    text = ".".join(encoded(json.dumps(part).encode()) for part in parts)
+    if parts[0]["alg"] == "none":
+        return f"{text}."
+    r, s = decode_dss_signature(key.sign(text.encode(), ec.ECDSA(hashes.SHA256())))
+    return f"{text}.{encoded(r.to_bytes(32, 'big') + s.to_bytes(32, 'big'))}"
+
+
+def in_pod(command: str, credential: str = "") -> tuple[int, str]:
+    """Run crane in the pod with a token instead of a password. Return its exit code and what it says."""
+    host = node("storage1")
+    entry = {"registrytoken": credential} if credential else {}
+    config = shlex.quote(json.dumps({"auths": {BUILD: entry}}))
+    host.check_output(f"mkdir -p /var/tmp/docker && printf %s {config} > /var/tmp/docker/config.json")
+    done = host.run(
+        "timeout 60 ip netns exec pod env DOCKER_CONFIG=/var/tmp/docker SSL_CERT_FILE=/etc/cloudbang-registry/ca.crt "
+        f"crane {command}"
+    )
+    return int(done.rc), str(done.stdout + done.stderr)
+
+
+def pushed(repository: str, credential: str) -> bool:
+    """Return whether a pod can push an image; otherwise it is refused, and for no other reason."""
+    node("storage1").check_output("cd /var/tmp && date +%N > now && tar -cf layer.tar now")
+    code, said = in_pod(f"append --new_layer /var/tmp/layer.tar --new_tag {BUILD}/{repository}:1", credential)
+    assert code == 0 or "UNAUTHORIZED" in said or "401" in said, said
+    return code == 0
+
+
+def asked(path: str, *options: str, credential: str = "") -> str:
+    """Ask in the pod. Return the HTTP status."""
+    header = ("--header", f"Authorization: Bearer {credential}") if credential else ()
+    quiet = "ip netns exec pod curl --silent --output /dev/null --max-time 10 --write-out '%{http_code}'"
+    words = shlex.join([*header, *options, f"https://{BUILD}{path}"])
+    return str(node("storage1").run(f"{quiet} --cacert /etc/cloudbang-registry/ca.crt {words}").stdout)
+
+
+@pytest.mark.disruptive
+def test_a_build_pushes_with_its_token_to_its_repository_alone() -> None:
+    opened = ("--extra-vars", json.dumps(BUILDS))
+    assert len(changes(converge(*opened))) == 1
+    assert changes(converge(*opened)) == []
+    host, mine = node("storage1"), {"a/b": ("pull", "push"), "pause": ("pull",)}
+    for command in POD:
+        host.check_output(command)
+    try:
+        own = token(mine)
+        assert pushed("a/b", own)
+        digest = in_pod(f"digest {BUILD}/a/b:1", own)[1].strip()
+        # Nodes have it at once.
+        assert status(f"/v2/a/b/manifests/{digest}", *credentials()) == "200"
+        assert in_pod(f"pull --format=oci {BUILD}/pause:1 /var/tmp/pulled-base", own)[0] == 0
+        # Nothing else.
+        assert not pushed("c/d", own) and not pushed("pause", own) and not pushed("a/b2", own)
+        assert status("/v2/c/d/manifests/1", *credentials()) == "404"
+        layer = json.loads(in_pod(f"manifest {BUILD}/pause:1", own)[1])["layers"][0]["digest"]
+        assert asked("/v2/coredns/manifests/current", credential=own) == "401"
+        mount = f"/v2/a/b/blobs/uploads/?mount={layer}&from="
+        assert asked(f"{mount}coredns", "--request", "POST", credential=own) == "401"
+        assert asked(f"{mount}pause", "--request", "POST", credential=own) == "201"
+        assert asked("/v2/_catalog", credential=own) == "401"
+        assert asked(f"/v2/a/b/manifests/{digest}", "--request", "DELETE", credential=own) == "401"
+        everything = token({"a/b": ("pull", "push", "delete", "*")})
+        assert asked(f"/v2/a/b/manifests/{digest}", "--request", "DELETE", credential=everything) == "405"
+        # What is no token of this registry, of builds, of now.
+        now = int(time.time())
+        bad = {
+            "none": "",
+            "no access": token({}),
+            "expired": token(mine, exp=now - 300),
+            "not yet": token(mine, nbf=now + 300),
+            "another service": token(mine, aud="other"),
+            "another issuer": token(mine, iss="other"),
+            "another key": token(mine, stranger()),
+            "another authority": token(mine, signer("registry-ca")),
+            "a certificate of builds, another key": token(mine, (stranger()[0], signer("builder-ca")[1])),
+            "no signature": token(mine, header={"alg": "none"}),
+        }
+        for name, credential in bad.items():
+            # Without a token, crane asks for one where nobody gives any.
+            assert name == "none" or not pushed("a/b", credential), name
+            assert asked("/v2/a/b/manifests/1", credential=credential) == "401", name
+        # Passwords are for the other ports.
+        for user in ("node", "cloudbang", "ci"):
+            assert asked("/v2/", *credentials(user)) == "401"
+        # From elsewhere nobody connects, even with a token.
+        bearer = ("--header", f"Authorization: Bearer {own}", "--connect-timeout", "3")
+        assert status("/v2/", *bearer, address=BUILD) == "000"
+        assert asked("/v2/", credential=own) == "200"
+        # The process has the user of the service that takes pushes, and none of its secrets.
+        pid = host.check_output("systemctl show --property MainPID --value registry-build")
+        for secret in ("htpasswd", "docker/config.json", "config.yml", "pull/htpasswd"):
+            path = f"/etc/cloudbang-registry/{secret}"
+            assert host.run(f"cat {path}").rc == 0
+            assert host.run(f"nsenter --target {pid} --mount cat {path}").rc != 0
+        host.check_output("nft delete table inet cloudbang-registry-build && systemctl reload registry-build")
+        assert "5002" in host.check_output("nft list table inet cloudbang-registry-build")
+    finally:
+        host.run("ip netns del pod; ip link del pod0; rm -rf /var/tmp/docker /var/tmp/pulled-base")
+    # Without builds nothing of it is left, and what was built stays.
+    assert len(changes(converge())) == 1
+    assert host.check_output("systemctl show --property LoadState --value registry-build") == "not-found"
+    assert ":5002" not in host.check_output("ss --listening --tcp --numeric --no-header")
+    assert "cloudbang-registry-build" not in host.check_output("nft list tables")
+    left = host.run("ls -d /etc/cloudbang-registry/build /etc/systemd/system/registry-build.service*")
+    assert left.stdout == ""
+    assert status(f"/v2/a/b/manifests/{digest}", *credentials()) == "200"
+    assert changes(converge()) == []
 
 
 @pytest.mark.disruptive

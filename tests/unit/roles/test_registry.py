@@ -178,7 +178,11 @@ def test_what_has_no_digest_is_refused(tmp_path: Path, name: str, message: str) 
 
 
 PULL = ["registry/templates/pull-config.yml.j2", "registry/templates/registry-pull.service.j2"]
-PUSH = ["registry/templates/config.yml.j2", "registry/templates/registry.service.j2", "registry/templates/push.nft.j2"]
+PUSH, BUILD = (
+    [f"registry/templates/{name}.j2" for name in (f"{kind}-config.yml", f"{unit}.service", f"{kind}.nft")]
+    for kind, unit in (("push", "registry"), ("build", "registry-build"))
+)
+COMPUTE = [{"name": "two", "address": "10.0.0.3"}, {"name": "one", "address": "10.0.0.2"}]
 CLIENTS = ["registry/templates/htpasswd.j2", "registry/templates/docker-config.json.j2"]
 HOSTS = "container_runtime/templates/hosts.toml.j2"
 
@@ -188,7 +192,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, s
     """What a registry with two users and its nodes get, and where the state of the cluster is."""
     place = tmp_path_factory.mktemp("cluster")
     users = [{"name": "ci"}, {"name": "acme.build"}]
-    return place, rendered(place, HOSTS, *CLIENTS, *PULL, *PUSH, registry_users=users)
+    templates = [HOSTS, *CLIENTS, *PULL, *PUSH, *BUILD]
+    return place, rendered(place, *templates, registry_users=users, cloudbang_compute=COMPUTE)
 
 
 def test_nodes_have_no_credentials_that_push(cluster: tuple[Path, dict[str, str]]) -> None:
@@ -237,15 +242,17 @@ def test_what_nodes_reach_is_read_only(cluster: tuple[Path, dict[str, str]]) -> 
     assert [line for line in unit if line.startswith(("ReadWritePaths", "BindPaths"))] == []
 
 
-def listening(texts: dict[str, str]) -> tuple[str, list[str], list[str], bool]:
+def listening(
+    texts: dict[str, str], templates: list[str] = PUSH, rules: str = "push.nft"
+) -> tuple[str, list[str], list[str], bool]:
     """Return the address of the port that takes images, the filter of packets, whom systemd lets in, and whether the
     port stays closed when the filter cannot be set."""
-    unit = texts[PUSH[1]].splitlines()
+    unit = texts[templates[1]].splitlines()
     [start] = [line.removeprefix("ExecStartPre=") for line in unit if line.startswith("ExecStartPre=")]
-    assert start.lstrip("+-") == "/usr/sbin/nft --file /etc/cloudbang-registry/push.nft"
+    assert start.lstrip("+-") == f"/usr/sbin/nft --file /etc/cloudbang-registry/{rules}"
     return (
-        yaml.safe_load(texts[PUSH[0]])["http"]["addr"],
-        re.findall(r"tcp dport .*", texts[PUSH[2]]),
+        yaml.safe_load(texts[templates[0]])["http"]["addr"],
+        re.findall(r"tcp dport .*", texts[templates[2]]),
         [line for line in unit if line.startswith("IPAddress")],
         not start.startswith("+-"),
     )
@@ -279,3 +286,53 @@ def test_whoever_reloads_the_hosts_filter_opens_the_port_to_nobody(
     unit = rendered(tmp_path, *PUSH, registry_push_networks=["10.0.0.0/24"])[PUSH[1]]
     assert wanted <= set(unit.splitlines())
     assert wanted.isdisjoint(cluster[1][PUSH[1]].splitlines())
+
+
+def test_the_port_of_builds_is_open_to_pods_and_their_hosts(cluster: tuple[Path, dict[str, str]]) -> None:
+    """A pod on another host shows the address of its host, one on this host its own."""
+    assert listening(cluster[1], BUILD, "build/build.nft") == (
+        "0.0.0.0:5002",
+        [
+            "tcp dport 5002 ip saddr { 10.0.0.2, 10.0.0.3, 10.244.0.0/16 } accept",
+            'tcp dport 5002 drop comment "IPv6 too, which 0.0.0.0 does not exclude"',
+        ],
+        ["IPAddressDeny=any", "IPAddressAllow=localhost 10.0.0.2 10.0.0.3 10.244.0.0/16"],
+        True,
+    )
+    unit = cluster[1][BUILD[1]].splitlines()
+    assert "ExecReload=+/usr/sbin/nft --file /etc/cloudbang-registry/build/build.nft" in unit
+    assert "ExecStopPost=-+/usr/sbin/nft delete table inet cloudbang-registry-build" in unit
+
+
+def test_builds_need_a_token_and_delete_nothing(cluster: tuple[Path, dict[str, str]]) -> None:
+    place, texts = cluster
+    config, pushes = (yaml.safe_load(texts[templates[0]]) for templates in (BUILD, PUSH))
+    assert config["auth"] == {
+        "token": {
+            "realm": "https://builder.invalid/token",
+            "service": "unit",
+            "issuer": "cloudbang-builder",
+            "rootcertbundle": "/etc/cloudbang-registry/build/builder-ca.crt",
+            "signingalgorithms": ["ES256"],
+        }
+    }
+    assert config["storage"] == {**pushes["storage"], "delete": {"enabled": False}}
+    assert pushes["storage"]["delete"] == {"enabled": True}
+    # The key that signs tokens stays on the controller.
+    key = (place / "state" / "pki" / "builder-ca.key").read_text().splitlines()[1]
+    assert [name for name in texts if key in texts[name]] == []
+
+
+def test_the_service_of_builds_sees_no_credentials_of_the_others(cluster: tuple[Path, dict[str, str]]) -> None:
+    """It has their user, as it writes the same files."""
+    hidden = {
+        path
+        for line in cluster[1][BUILD[1]].splitlines()
+        if line.startswith("InaccessiblePaths=/")
+        for path in line.removeprefix("InaccessiblePaths=").split()
+    }
+    files = yaml.safe_load((ROLES / "registry/vars/main.yml").read_text("utf-8"))["_registry_files"]
+    secrets = {one["path"] for one in files if one.get("mode") == "0600" and "/etc/cloudbang-registry/" in one["path"]}
+    secrets -= {"/etc/cloudbang-registry/push.nft"}
+    assert len(secrets) >= 5
+    assert [one for one in secrets if not any(f"{one}/".startswith(f"{path}/") for path in hidden)] == []
