@@ -46,6 +46,25 @@ def networks(addresses: Iterable[str], prefix: int) -> list[str]:
     return [str(network) for network in sorted(found)]
 
 
+def ip_blocks(allowed: Iterable[str], excluded: Iterable[str]) -> list[dict[str, Any]]:
+    """Return blocks of a NetworkPolicy: the allowed IPv4 networks, each without the excluded ones inside of it.
+
+    An allowed network that is inside of an excluded one, or the same, stays as it is: who names it means it.
+    """
+    try:
+        found = [ipaddress.IPv4Network(one) for one in allowed]
+        others = set(map(ipaddress.IPv4Network, excluded))
+    except ValueError as error:
+        raise AnsibleFilterError(f"no IPv4 networks in CIDR notation: {error}") from error
+    blocks = []
+    for network in found:
+        inside = ipaddress.collapse_addresses(one for one in others if one != network and one.subnet_of(network))
+        without = [str(one) for one in inside]
+        if without != [str(network)]:
+            blocks.append({"cidr": str(network), **({"except": without} if without else {})})
+    return blocks
+
+
 ROLE_LABELS = {
     "management": "node-role.kubernetes.io/control-plane",
     "compute": "node-role.kubernetes.io/compute",
@@ -74,4 +93,10 @@ class FilterModule:
     """Ansible's entry point."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
-        return {"nodes": nodes, "nth_address": nth_address, "networks": networks, "node_labels": node_labels}
+        return {
+            "nodes": nodes,
+            "nth_address": nth_address,
+            "networks": networks,
+            "ip_blocks": ip_blocks,
+            "node_labels": node_labels,
+        }

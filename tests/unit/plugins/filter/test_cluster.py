@@ -51,6 +51,28 @@ def test_networks() -> None:
         cluster.networks(["fd00::1"], 24)
 
 
+@pytest.mark.parametrize(
+    ("allowed", "blocks"),
+    [
+        (["0.0.0.0/0"], [{"cidr": "0.0.0.0/0", "except": ["10.244.0.0/16", "192.0.2.0/24"]}]),
+        (["198.51.100.0/24"], [{"cidr": "198.51.100.0/24"}]),
+        # An operator's own word.
+        (["192.0.2.9/32"], [{"cidr": "192.0.2.9/32"}]),
+        (["192.0.2.0/24"], [{"cidr": "192.0.2.0/24", "except": ["192.0.2.11/32"]}]),
+        (["192.0.2.11/32"], [{"cidr": "192.0.2.11/32"}]),
+        ([], []),
+    ],
+)
+def test_blocks_leave_out_what_is_inside_of_them(allowed: list[str], blocks: list[dict[str, Any]]) -> None:
+    assert cluster.ip_blocks(allowed, ["192.0.2.11/32", "192.0.2.0/24", "10.244.0.0/16"]) == blocks
+
+
+def test_a_block_of_which_nothing_is_left_is_none() -> None:
+    assert cluster.ip_blocks(["10.0.0.0/8", "10.0.0.0/9"], ["10.0.0.0/9", "10.128.0.0/9"]) == [{"cidr": "10.0.0.0/9"}]
+    with pytest.raises(AnsibleFilterError, match="no IPv4 networks in CIDR notation"):
+        cluster.ip_blocks(["10.0.0.1/8"], [])
+
+
 def test_labels_of_all_groups_of_a_node_come_together() -> None:
     labels = cluster.node_labels({"management": ["a"], "compute": ["a", "b"], "storage": ["c"], "all": ["a", "b", "c"]})
     assert labels == {
@@ -69,4 +91,4 @@ def test_a_node_has_labels_of_its_host() -> None:
 
 
 def test_every_filter_is_offered() -> None:
-    assert set(cluster.FilterModule().filters()) == {"nodes", "nth_address", "networks", "node_labels"}
+    assert set(cluster.FilterModule().filters()) == {"nodes", "nth_address", "networks", "ip_blocks", "node_labels"}
