@@ -12,6 +12,7 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.texts import vi
 
 from . import (
     checks_addresses,
+    checks_builder,
     checks_controller,
     checks_gateway,
     checks_goodnet,
@@ -30,6 +31,7 @@ from .inventory import ERROR, EVERYWHERE, WARNING, HostFinding, Inventory, regis
 # Importing them registers the checks.
 CHECKS = (
     checks_addresses,
+    checks_builder,
     checks_controller,
     checks_gateway,
     checks_goodnet,

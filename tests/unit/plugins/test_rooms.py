@@ -26,7 +26,7 @@ ARROWS = {
     "apps.model": {"common", "kube", "oci"},
     "apps.actions": {"common", "kube", "oci", "apps.model"},
     "apps.runner": {"common", "kube", "apps.model", "apps.actions"},
-    "plugin_utils": {"common", "apps.model"},
+    "plugin_utils": {"common", "kube", "apps.model"},
     "modules": {"common", "host", "apps.runner"},
     "action": {"common", "apps.model", "apps.runner", "plugin_utils"},
     "filter": {"apps.model"},

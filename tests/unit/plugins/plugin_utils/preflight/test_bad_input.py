@@ -52,6 +52,11 @@ def users(*names: str) -> Spoil:
     return var("registry_users", [{"name": one} for one in names], "storage1")
 
 
+def building(name: str, value: Any) -> Spoil:
+    """Return a cluster that builds apps, with a variable of builds."""
+    return both(var("cloudbang_builder_enabled", True), var(name, value))
+
+
 def routed(*networks: Any) -> Spoil:
     return var("cloudbang_routed_networks", list(networks))
 
@@ -253,6 +258,52 @@ ROWS = [
     Row(10, var("gateway_https_port", 6443), "port_clash", "loadbalancer1", "gateway_https_port", "6443"),
     Row(10, var("cloudbang_port_etcd_peer", 2379), "port_clash", ALL, "cloudbang_port_etcd_peer", "2379"),
     Row(10, var("cloudbang_port_registry_push", 5000), "port_clash", ALL, "cloudbang_port_registry_push", "5000"),
+    Row(
+        10,
+        building("cloudbang_port_registry_build", 5001),
+        "port_clash",
+        ALL,
+        "cloudbang_port_registry_build",
+        "5001",
+    ),
+    Row(0, building("builder_cpu", "100m"), "builder", ALL, "builder_cpu", "100m"),
+    Row(0, building("builder_memory", "4 GiB"), "builder", ALL, "builder_memory", "4 GiB"),
+    Row(0, building("builder_disk", "-1"), "builder", ALL, "builder_disk", "-1"),
+    Row(0, building("builder_timeout", 0), "builder", ALL, "builder_timeout", "0"),
+    Row(0, building("builder_max_builds", -1), "builder", ALL, "builder_max_builds", "-1"),
+    Row(0, building("builder_languages", ["go", "cobol"]), "builder", ALL, "builder_languages[1]", "cobol"),
+    Row(0, building("builder_networks", ["10.92.0.5"]), "cidr", ALL, "builder_networks[0]", "10.92.0.5"),
+    Row(0, building("builder_networks", ["10.244.7.0/24"]), "builder", ALL, "builder_networks[0]", "10.244.7.0/24"),
+    Row(0, building("builder_networks", ["169.254.169.254/32"]), "builder", ALL, "builder_networks[0]", "169.254"),
+    Row(0, building("builder_proxy", "10.92.0.5:3128"), "builder", ALL, "builder_proxy", "10.92.0.5:3128"),
+    Row(0, building("builder_proxy", "http://me:hunter2@proxy"), "builder", ALL, "builder_proxy", "not shown"),
+    Row(
+        0,
+        building("builder_environment", {"PIP_INDEX_URL": "https://me:hunter2@pypi.example.org/simple"}),
+        "builder",
+        ALL,
+        'builder_environment["PIP_INDEX_URL"]',
+        "not shown",
+    ),
+    Row(0, building("builder_environment", {"A B": "x"}), "builder", ALL, 'builder_environment["A B"]'),
+    Row(0, building("builder_environment", {"DEBUG": True}), "builder", ALL, 'builder_environment["DEBUG"]', "bool"),
+    Row(0, building("builder_trusted_ca", "/nonexistent/ca.pem"), "builder", ALL, "builder_trusted_ca", "ca.pem"),
+    Row(
+        0,
+        both(building("builder_cpu", "2"), fact("compute1", kernel="6.1.0-13-amd64")),
+        "builder",
+        "compute1",
+        "kernel",
+        "6.1.0",
+    ),
+    Row(
+        0,
+        both(building("builder_cpu", "2"), fact("compute1", os={"id": "debian", "version": "12", "like": []})),
+        "builder",
+        "compute1",
+        "os-release",
+        "debian 12",
+    ),
     Row(0, users("../kubernetes-ca"), "registry_user", "storage1", "registry_users[0]", "'../kubernetes-ca'"),
     Row(0, users("ci", "a:b"), "registry_user", "storage1", "registry_users[1]", "'a:b'"),
     Row(0, users("ci\nadmin"), "registry_user", "storage1", "registry_users[0]", r"'ci\nadmin'"),
@@ -986,6 +1037,28 @@ def test_nothing_is_wrong_with_a_good_goodnet(spoil: Spoil) -> None:
     ids=["earlier", "installed", "users"],
 )
 def test_nothing_is_wrong_with_a_good_registry(spoil: Spoil) -> None:
+    assert found(spoil) == []
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        var("cloudbang_builder_enabled", True),
+        building("builder_languages", []),
+        building("builder_networks", ["10.92.0.5/32", "10.0.0.0/8", "0.0.0.0/0"]),
+        building("builder_proxy", "http://10.92.0.5:3128"),
+        building("builder_environment", {"GOPROXY": "https://go.example.org|direct", "GOSUMDB": "off"}),
+        # Where no apps are built it does not matter.
+        var("builder_cpu", "none"),
+        fact("compute1", kernel="5.15.0-100-generic", os={"id": "ubuntu", "version": "22.04", "like": ["debian"]}),
+        both(
+            building("builder_cpu", "2"),
+            fact("management1", kernel="6.1.0-13-amd64", os={"id": "debian", "version": "12", "like": []}),
+        ),
+    ],
+    ids=["default", "dockerfiles", "networks", "proxy", "mirrors", "off", "off old", "old management"],
+)
+def test_nothing_is_wrong_with_a_good_builder(spoil: Spoil) -> None:
     assert found(spoil) == []
 
 
