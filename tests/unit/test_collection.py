@@ -29,6 +29,8 @@ UNSIGNED = {"CHANGELOG.md", "COPYING", "changelogs/changelog.yaml", "requirement
 UNSIGNED |= {"roles/goodnet/files/10-goodnet.conflist", "tests/audit-python.json"}
 # Libraries that plugins import and that come with ansible-core, or are for the lab only, which needs Docker anyway.
 NOT_FOR_ENVIRONMENTS = {"ansible", "ansible_collections", "yaml", "docker"}
+# Libraries that are imported by another name than they are installed by.
+INSTALLED_AS = {"websocket": "websocket-client"}
 
 
 @dataclass(frozen=True)
@@ -215,6 +217,6 @@ def test_an_execution_environment_gets_what_plugins_import() -> None:
     meta = yaml.safe_load((ROOT / "meta" / "execution-environment.yml").read_text("utf-8"))
     lines = (ROOT / meta["dependencies"]["python"]).read_text("utf-8").splitlines()
     libraries = set().union(*(imported(path) for path in (ROOT / "plugins").rglob("*.py")))
-    wanted = libraries - set(sys.stdlib_module_names) - NOT_FOR_ENVIRONMENTS
+    wanted = {INSTALLED_AS.get(name, name) for name in libraries - set(sys.stdlib_module_names) - NOT_FOR_ENVIRONMENTS}
     assert {re.split("[<>=]", line)[0] for line in lines if not line.startswith("#")} == wanted
     assert (ROOT / meta["dependencies"]["system"]).is_file()

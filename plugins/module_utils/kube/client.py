@@ -18,7 +18,7 @@ import ssl
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 try:
     import kubernetes.client
@@ -27,6 +27,9 @@ try:
     import urllib3
     import urllib3.connection
     import urllib3.connectionpool
+
+    # A dependency of the library kubernetes.
+    import websocket
 
     MISSING: str | None = None
 except ImportError as import_error:
@@ -41,6 +44,11 @@ MERGE = "application/merge-patch+json"
 METADATA = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 _PAIR = re.compile(r"(\\\\)|\\u(d[89ab][0-9a-f]{2})\\u(d[c-f][0-9a-f]{2})")
 CONNECT_TIMEOUT = 5
+# The protocol of streams to containers: the first byte of a message is the number of its stream, 0 the standard input.
+CHANNELS = "v4.channel.k8s.io"
+# A container that writes nothing for so long is still followed.
+FOLLOW_SECONDS = 3600
+LONGEST_LINE = 8192
 # How long a call that may be repeated is repeated: longer than a virtual IP takes to move.
 PATIENCE = 12.0
 PAUSE = 0.5
@@ -110,7 +118,10 @@ class Kube:
         for setting in configuration.auth_settings().values():
             if setting and setting.get("value"):
                 self._headers[setting["key"]] = setting["value"]
-        self._pool = _pool(configuration, described)
+        self._tls = _tls(configuration, described)
+        self._proxy = None if _bypassed(configuration) else configuration.proxy
+        self._server_name: str | None = getattr(configuration, "tls_server_name", None)
+        self._pool = _pool(configuration, self._tls)
 
     def warn(self, message: str) -> None:
         """Add a warning to the result of this run."""
@@ -207,6 +218,67 @@ class Kube:
         if text.startswith("unable to retrieve container logs for "):
             raise ApiError(410, f"read the log of {pod}: {text}")
         return text
+
+    def follow(self, namespace: str, pod: str, container: str) -> Iterator[str]:
+        """Yield the lines that a container has written, and those that it writes, until it ends or the connection does.
+
+        Nothing is yielded if the log cannot be read. A line is cut at LONGEST_LINE bytes.
+        """
+        query = {"container": container, "follow": "true"}
+        where = f"{path('Pod', namespace, pod)}/log"
+        try:
+            response = self._send("GET", where, query, None, {"Accept": "*/*"}, True, FOLLOW_SECONDS)
+        except KubeError:
+            return
+        try:
+            if response.status >= 400:
+                return
+            buffer = b""
+            for chunk in response.stream(1 << 16):
+                *whole, buffer = (buffer + chunk).split(b"\n")
+                for line in whole:
+                    yield line[:LONGEST_LINE].decode("utf-8", "replace")
+                buffer = buffer[:LONGEST_LINE]
+            if buffer:
+                yield buffer.decode("utf-8", "replace")
+        except (urllib3.exceptions.HTTPError, OSError):
+            return
+        finally:
+            response.close()
+
+    def attach(self, namespace: str, pod: str, container: str) -> Attached:
+        """Return a connection to the standard input of a running container. Raises KubeError when there is none."""
+        query = {"container": container, "stdin": "true", "stdout": "true", "stderr": "true"}
+        where = f"{path('Pod', namespace, pod)}/attach"
+        url = f"{self.host}{where}?{urlencode(query)}".replace("http", "ws", 1)
+        options: dict[str, Any] = {"timeout": self.request_timeout, "subprotocols": [CHANNELS], "suppress_origin": True}
+        options["header"] = [f"{name}: {value}" for name, value in self._headers.items()]
+        connection: Any = websocket.WebSocket(sslopt={"context": self._tls, "server_hostname": self._server_name})
+        try:
+            if self._proxy:
+                proxy = urlsplit(self._proxy)
+                options.update(http_proxy_host=proxy.hostname, http_proxy_port=proxy.port, http_no_proxy=[])
+            else:
+                # Without it the library takes a proxy of the environment, also where none is to be used.
+                options["socket"] = self._socket()
+            connection.connect(url, **options)
+        except websocket.WebSocketBadStatusException as error:
+            body = error.resp_body if isinstance(error.resp_body, bytes) else b""
+            raise self._refusal(error.status_code, body, "attach to", pod) from error
+        except (websocket.WebSocketException, OSError) as error:
+            raise Unreachable(f"{self.described} gives no connection to {pod}: {_cause(error)}") from error
+        return Attached(connection, f"{self.described}: pod {pod}")
+
+    def _socket(self) -> socket.socket:
+        """Return a connection to the API."""
+        server = urlsplit(self.host)
+        port = server.port or (443 if self._tls else 80)
+        plain = socket.create_connection((server.hostname or "", port), CONNECT_TIMEOUT)
+        for option in _socket_options():
+            plain.setsockopt(*option)
+        if self._tls is None:
+            return plain
+        return self._tls.wrap_socket(plain, server_hostname=self._server_name or server.hostname)
 
     def watch(self, kind: str, namespace: str | None, selector: str, version: str, seconds: int) -> Iterator[Object]:
         """Yield the watch events from a resource version on, until the time is over or the connection ends."""
@@ -354,6 +426,24 @@ class Kube:
                 "wanted the kubeconfig or CA of this cluster"
             )
         return ConfigError(f"{self.described}: no TLS connection: {_cause(error)}")
+
+
+class Attached:
+    """A connection to the standard input of a container, over which its output comes, too."""
+
+    def __init__(self, connection: Any, described: str) -> None:
+        self._connection, self._described = connection, described
+
+    def send(self, data: bytes) -> None:
+        """Send bytes to the standard input; waits while the container does not read. Raises Unreachable."""
+        try:
+            self._connection.send_binary(b"\0" + data)
+        except (websocket.WebSocketException, OSError) as error:
+            raise Unreachable(f"{self._described}: the connection ended: {_cause(error)}") from error
+
+    def close(self) -> None:
+        with contextlib.suppress(websocket.WebSocketException, OSError):
+            self._connection.close(timeout=3)
 
 
 def _text(name: str | None) -> str | None:
@@ -547,19 +637,26 @@ def _secure_pool() -> Any:
     return Pool
 
 
-def _pool(configuration: Any, described: str) -> Any:
-    """Return a connection pool with the TLS material read now, so that no key has to stay in a file."""
+def _tls(configuration: Any, described: str) -> ssl.SSLContext | None:
+    """Return the TLS material, read now, so that no key has to stay in a file; None for an API without TLS."""
+    if not configuration.host.startswith("https"):
+        return None
+    try:
+        context = ssl.create_default_context(cafile=configuration.ssl_ca_cert or None)
+        if not configuration.verify_ssl:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        if configuration.cert_file:
+            context.load_cert_chain(configuration.cert_file, configuration.key_file)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(f"{described}: certificate or key is not usable: {_cause(error)}") from error
+    return context
+
+
+def _pool(configuration: Any, context: ssl.SSLContext | None) -> Any:
+    """Return a connection pool."""
     arguments: dict[str, Any] = {"maxsize": 64, "block": False, "socket_options": _socket_options()}
-    if configuration.host.startswith("https"):
-        try:
-            context = ssl.create_default_context(cafile=configuration.ssl_ca_cert or None)
-            if not configuration.verify_ssl:
-                context.check_hostname = False
-                context.verify_mode = ssl.CERT_NONE
-            if configuration.cert_file:
-                context.load_cert_chain(configuration.cert_file, configuration.key_file)
-        except (OSError, ssl.SSLError) as error:
-            raise ConfigError(f"{described}: certificate or key is not usable: {_cause(error)}") from error
+    if context is not None:
         arguments["ssl_context"] = context
         if getattr(configuration, "tls_server_name", None):
             arguments["server_hostname"] = configuration.tls_server_name
