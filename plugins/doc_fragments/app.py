@@ -14,7 +14,7 @@ _APP = r"""
 image:
   description:
     - Image that all processes run, with a tag that does not move or a digest.
-    - Required when O(state=present).
+    - Required when O(state=present), unless there is a build.
   type: str
 allow_latest:
   description: Whether to accept an image without a tag or with the tag C(latest), whose content is not known.
@@ -335,6 +335,16 @@ force:
 
 
 # What an entry of a list has besides.
+# Not of the apps of a stack.
+_BUILD = r"""
+build:
+  description:
+    - Build of the app to run instead of an O(image), by its number or as the result C(build) of
+      M(cloudbang.platform.app_build).
+    - Without O(processes), the app has those of the build, except C(release), which is not run. A process that has no
+      command, arguments or ports has those of the process with the same name. What the task sets wins.
+  type: raw
+"""
 _NAME = r"""
 name:
   description: Name of the app.
@@ -368,7 +378,7 @@ class ModuleDocFragment:
     """The options of one app (of `app` itself, besides `name`), and those of each app in a list."""
 
     # With annotations: ansible-test takes every plain assignment here for literal text.
-    DOCUMENTATION: str = "options:\n" + indent(_STATE + _APP, "  ")
-    EACH: str = _of_each(_NAME + _STATE + _APP)
+    DOCUMENTATION: str = "options:\n" + indent(_STATE + _BUILD + _APP, "  ")
+    EACH: str = _of_each(_NAME + _STATE + _BUILD + _APP)
     MEMBERS: str = _of_each(_NAME + _DEPENDS_ON + _APP)
     RESOURCES: str = _resources()

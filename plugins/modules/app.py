@@ -46,6 +46,7 @@ options:
     type: list
     elements: dict
 seealso:
+  - module: cloudbang.platform.app_build
   - module: cloudbang.platform.app_scale
   - module: cloudbang.platform.app_release
   - module: cloudbang.platform.app_info
@@ -75,6 +76,13 @@ EXAMPLES = r"""
     files:
       - path: /etc/shop/shop.ini
         content: "{{ lookup('ansible.builtin.template', 'shop.ini.j2') }}"
+    domains: [shop.example.org]
+
+- name: Deploy a build
+  cloudbang.platform.app:
+    name: shop
+    tenant: acme
+    build: 3
     domains: [shop.example.org]
 
 - name: Stop it for the night

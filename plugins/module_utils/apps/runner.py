@@ -13,6 +13,7 @@ from typing import Any
 
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.actions import (
     bind,
+    build,
     deploy,
     info,
     release,
@@ -50,6 +51,7 @@ Result = dict[str, Any]
 # The action of each module, which takes the request that the module's options make.
 _ACTIONS: dict[str, Callable[[Context, Any], Outcome]] = {
     "app": deploy.run,
+    "app_build": build.run,
     "app_scale": scale.run,
     "app_release": release.run,
     "app_binding": bind.run,

@@ -14,6 +14,7 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.bind
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.host_ports import Ports
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.labels import APP
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.options import Invalid
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.parse import built
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.plan import (
     KINDS,
     SWITCHED,
@@ -61,7 +62,7 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.kube.client imp
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube.kinds import POD_SECURITY, WORKLOADS, Object
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube.watch import Watcher
 
-from . import host_ports, release_store
+from . import build_store, host_ports, release_store
 from .context import Context, Outcome
 from .dependents import left_behind, routed_to
 from .evidence import evidence, ready, secrets_in
@@ -82,7 +83,9 @@ class Stuck(PlatformError):
 
 def run(context: Context, request: DeployRequest) -> Outcome:
     """Bring the apps of a task to their states."""
-    kube, apps = context.kube, request.apps
+    kube = context.kube
+    warnings: list[str] = []
+    apps = of_builds(kube, request.apps, warnings)
     context.hide(value for app in apps for value in app.secrets)
     tenants: dict[str, list[App]] = {}
     for app in apps:
@@ -93,7 +96,6 @@ def run(context: Context, request: DeployRequest) -> Outcome:
         lives.update({f"{tenant}/{name}": live for name, live in found.items()})
     if any(process.host_network for app in apps for process in app.processes):
         share_ports(kube, lives.values())
-    warnings: list[str] = []
     findings, absent = namespaces(kube, lives.values())
     plans: dict[str, Plan] = {}
     for app in apps:
@@ -129,6 +131,21 @@ def run(context: Context, request: DeployRequest) -> Outcome:
         return deploy(context, plan, request.rollout)
 
     return _collect(apps, act, warnings)
+
+
+def of_builds(kube: Kube, apps: Sequence[App], warnings: list[str]) -> list[App]:
+    """Return apps, those of a build with its image and with what its plan adds to them."""
+    found = []
+    for app in apps:
+        if app.build is not None and app.state != "absent":
+            build = build_store.get(kube, app.tenant, app.name, app.build.number)
+            if any(process.name == "release" for process in build.plan.processes):
+                warnings.append(
+                    f"app {app.key}: the process release of build {build.number} is not run yet: run it first"
+                )
+            app = built(app, build.image, build.plan)
+        found.append(app)
+    return found
 
 
 def load(kube: Kube, tenant: str, names: Iterable[str]) -> dict[str, Live]:

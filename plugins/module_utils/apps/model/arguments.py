@@ -122,6 +122,7 @@ _APP: Arguments = {
     "tenant": {"type": "str"},
     "state": _STATES,
     "image": {"type": "str"},
+    "build": {"type": "raw"},
     "allow_latest": {"type": "bool", "default": False},
     "type": {"type": "str", "default": DEFAULT, "choices": list(TYPES)},
     "processes": {"type": "list", "elements": "dict", "options": _PROCESS},
@@ -165,7 +166,7 @@ _STACK: Arguments = {
         "type": "list",
         "elements": "dict",
         "options": {
-            **{name: option for name, option in _LISTED.items() if name not in ("tenant", "state", "force")},
+            **{name: option for name, option in _LISTED.items() if name not in ("tenant", "state", "force", "build")},
             "depends_on": {"type": "list", "elements": "str", "default": []},
         },
     },
@@ -297,6 +298,54 @@ _ROUTE: Arguments = {
     "sticky": {"type": "raw"},
 }
 
+# What decides how an image is made of a source tree: in a task, or in the file of a tree.
+LANGUAGES = (
+    "bun",
+    "deno",
+    "dockerfile",
+    "dotnet",
+    "go",
+    "gradle",
+    "jar",
+    "maven",
+    "node",
+    "php",
+    "python",
+    "ruby",
+    "rust",
+    "spa",
+    "static",
+    "war",
+)
+BUILD: Arguments = {
+    "language": {"type": "str", "choices": list(LANGUAGES)},
+    "version": {"type": "str"},
+    "subdir": {"type": "str"},
+    "module": {"type": "str"},
+    "main": {"type": "str"},
+    "bin": {"type": "str"},
+    "output": {"type": "str"},
+    "include": {"type": "list", "elements": "str"},
+    "assets": {"type": "str", "choices": ["build", "skip"]},
+    "lockfile": {"type": "str", "choices": ["frozen", "update"]},
+    "prune": {"type": "bool"},
+}
+_SOURCE: Arguments = {
+    "path": {"type": "path"},
+    "archive": {"type": "path"},
+    "git": {
+        "type": "dict",
+        "options": {
+            "url": {"type": "str", "required": True},
+            "ref": {"type": "str"},
+            "key": {"type": "str", "no_log": True},
+            "token": {"type": "str", "no_log": True},
+            "known_hosts": {"type": "str"},
+            "allow_path": {"type": "bool", "default": False},
+        },
+    },
+}
+
 _FINISH: Arguments = {"wait": _WAIT["wait"], "timeout": _WAIT["timeout"]}
 
 
@@ -306,6 +355,15 @@ def _several(options: Arguments) -> dict[str, Any]:
 
 _SPECS: dict[str, Arguments] = {
     "app": {**_APP, "apps": {"type": "list", "elements": "dict", "options": _LISTED}, **_WAIT, **_AUTH},
+    "app_build": {
+        **_TARGETED,
+        "source": {"type": "dict", "required": True, "options": _SOURCE},
+        "build": {"type": "dict", "options": BUILD},
+        "processes": {"type": "dict"},
+        "keep": {"type": "int", "default": 10},
+        "timeout": {"type": "int", "default": 1800},
+        **_AUTH,
+    },
     "app_scale": {
         **_TARGETED,
         "process": {"type": "str"},

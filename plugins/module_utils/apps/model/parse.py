@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ansible_collections.cloudbang.platform.plugins.module_utils.findings import Finding
@@ -14,9 +14,14 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.texts import sh
 
 from .arguments import APP, AUTH, AUTOSCALE, LISTS, arguments
 from .bindings import WantedBinding, found_twice, parse_binding
+from .build.builds import UNKNOWN, build_number, with_build
+from .build.plan import Plan
+from .build.settings import Options, task_options
+from .build.source import parse_source
 from .options import FALSE, Checker, Invalid, check, plain, unsaid
 from .requests import (
     BindRequest,
+    BuildRequest,
     Compose,
     DeployRequest,
     InfoRequest,
@@ -33,7 +38,7 @@ from .requests import (
     TenantRequest,
 )
 from .routes_spec import parse_route, shorthand
-from .spec import MAX_REPLICAS, App, AppChecker, names, parse_app
+from .spec import MAX_REPLICAS, App, AppChecker, WantedBuild, names, parse_app
 from .stack_spec import parse_stack
 from .template_spec import parse_template
 from .tenant_spec import info_findings, kubeconfig_findings, tenant_findings
@@ -160,7 +165,7 @@ def _apps(values: dict[str, Any], findings: list[Finding], listed: bool) -> list
         where = f"apps[{number}]" if listed else ""
         if not entry:
             continue
-        app, found = parse_app(entry, where)
+        app, found = _app(entry, where)
         findings += [finding for finding in found if finding not in findings and not _reported(finding, findings)]
         if app is None or where in broken:
             continue
@@ -174,6 +179,34 @@ def _apps(values: dict[str, Any], findings: list[Finding], listed: bool) -> list
             domains.setdefault(domain, app.key)
         apps.append(app)
     return apps
+
+
+# What stands for the image of a build until that is read.
+_BUILT = "build/image@sha256:" + "0" * 64
+
+
+def _app(entry: Values, where: str) -> tuple[App | None, list[Finding]]:
+    """Return an app, one of a build with what can be said of it before the build is read."""
+    if entry.get("build") is None:
+        return parse_app(entry, where)
+    checker = Checker(where)
+    number = build_number(checker, "build", entry["build"])
+    if entry["image"] is not None:
+        checker.wrong("image", entry["image"], "either image or build")
+    app, found = parse_app(with_build(entry, _BUILT, UNKNOWN), where)
+    if app is None or number is None or checker.findings:
+        return None, [*checker.findings, *found]
+    return replace(app, build=WantedBuild(number, entry, where)), found
+
+
+def built(app: App, image: str, plan: Plan) -> App:
+    """Return an app of a build with its image, and with what its plan adds. Raises Invalid if both do not fit."""
+    if app.build is None:
+        raise AssertionError(f"app {app.key} is not one of a build")
+    made, findings = parse_app(with_build(app.build.options, image, plan), app.build.where)
+    if made is None:
+        raise Invalid(findings)
+    return made
 
 
 def _reported(finding: Finding, findings: list[Finding]) -> bool:
@@ -291,6 +324,20 @@ def _autoscale(checker: AppChecker, given: Any) -> dict[str, int] | bool | None:
     return {name: value for name, value in values.items() if value is not None}
 
 
+def _build(values: Values) -> tuple[BuildRequest, list[Finding]]:
+    checker = _named(values)
+    checker.between("keep", values.get("keep"), 1, 1000)
+    source, found = parse_source(values.get("source"))
+    # That it is missing is known already.
+    checker.findings += found if values.get("source") is not None else []
+    options = Options()
+    try:
+        options = task_options(values.get("build"), values.get("processes"), bool(source.archive))
+    except Invalid as error:
+        checker.findings += error.findings
+    return _filled(BuildRequest, values, source=source, options=options), checker.findings
+
+
 def _bind(values: Values) -> tuple[BindRequest, list[Finding]]:
     checker = _named(values)
     checker.between("keep_releases", values.get("keep_releases"), 1, 1000)
@@ -349,6 +396,7 @@ def _route(values: Values) -> tuple[RouteRequest, list[Finding]]:
 # What makes the request of a module of options whose types are right, and says what else is wrong with them. Where
 # something is wrong, nobody gets the request.
 _PARSERS: dict[str, Callable[[Values], tuple[Any, list[Finding]]]] = {
+    "app_build": _build,
     "app_scale": _scale,
     "app_release": _release,
     "app_binding": _bind,

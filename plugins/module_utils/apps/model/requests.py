@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .bindings import WantedBinding
+from .build.settings import Options
+from .build.source import Source
 from .release_spec import Node, Resources
 from .routes_spec import AppRoute
 from .spec import App
@@ -33,6 +35,18 @@ class DeployRequest:
 
     apps: tuple[App, ...]
     rollout: Rollout = Rollout()
+
+
+@dataclass(frozen=True)
+class BuildRequest:
+    """Build the image of an app from its source. keep: how many builds to keep; timeout: seconds."""
+
+    name: str
+    tenant: str
+    source: Source
+    options: Options
+    keep: int
+    timeout: int
 
 
 @dataclass(frozen=True)

@@ -57,8 +57,20 @@ class File:
 
 
 @dataclass(frozen=True)
+class WantedBuild:
+    """The build that an app is to run as, by its number, and the checked options that its record will complete."""
+
+    number: int
+    options: dict[str, Any] = field(repr=False)
+    where: str = ""
+
+
+@dataclass(frozen=True)
 class App:
-    """An app as one task wants it. `image` is None when the task only starts, stops or removes an existing app."""
+    """An app as one task wants it. `image` is None when the task only starts, stops or removes an existing app.
+
+    With `build` it is not final: image and processes are those of the build, which the cluster has.
+    """
 
     name: str
     tenant: str
@@ -84,6 +96,7 @@ class App:
     stack: str | None = None
     bindings: tuple[Binding, ...] = ()
     unbind: tuple[tuple[str, str, str], ...] = ()
+    build: WantedBuild | None = None
 
     @property
     def key(self) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 from ansible_collections.cloudbang.platform.plugins.module_utils.findings import Finding
 from ansible_collections.cloudbang.platform.plugins.module_utils.texts import shown
 
-from ..arguments import Arguments
+from ..arguments import BUILD, Arguments
 from ..options import Invalid, check
 from .commands import MAX_PROCESSES, faults
 from .documents import yaml_value
@@ -21,37 +21,6 @@ from .plan import PACKAGE, Process
 from .tree import plain
 
 FILE = ".cloudbang.yml"
-LANGUAGES = (
-    "bun",
-    "deno",
-    "dockerfile",
-    "dotnet",
-    "go",
-    "gradle",
-    "jar",
-    "maven",
-    "node",
-    "php",
-    "python",
-    "ruby",
-    "rust",
-    "spa",
-    "static",
-    "war",
-)
-BUILD: Arguments = {
-    "language": {"type": "str", "choices": list(LANGUAGES)},
-    "version": {"type": "str"},
-    "subdir": {"type": "str"},
-    "module": {"type": "str"},
-    "main": {"type": "str"},
-    "bin": {"type": "str"},
-    "output": {"type": "str"},
-    "include": {"type": "list", "elements": "str"},
-    "assets": {"type": "str", "choices": ["build", "skip"]},
-    "lockfile": {"type": "str", "choices": ["frozen", "update"]},
-    "prune": {"type": "bool"},
-}
 _FILE: Arguments = {
     "build": {"type": "dict", "options": BUILD},
     "processes": {"type": "dict"},

@@ -15,8 +15,8 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.argu
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.parse import connection, parse
 
 ROOT = Path(__file__).resolve().parents[6]
-MODULES = ("app", "app_scale", "app_release", "app_info", "app_binding", "app_stack", "app_template")
-PAGES = ("apps.md", "stacks.md", "templates.md")
+MODULES = ("app", "app_scale", "app_release", "app_info", "app_binding", "app_stack", "app_template", "app_build")
+PAGES = ("apps.md", "builds.md", "stacks.md", "templates.md")
 
 
 def tasks(source: str) -> list[dict[str, Any]]:
@@ -33,8 +33,19 @@ def examples() -> list[tuple[str, dict[str, Any]]]:
     found = []
     for text in texts:
         for task in tasks(text):
-            found += [(key.rpartition(".")[2], task[key]) for key in task if key.startswith("cloudbang.platform.")]
+            found += [
+                (key.rpartition(".")[2], filled(task[key])) for key in task if key.startswith("cloudbang.platform.")
+            ]
     return found
+
+
+def filled(value: Any) -> Any:
+    """Return options with a number in place of each text that is a template."""
+    if isinstance(value, dict):
+        return {key: filled(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [filled(entry) for entry in value]
+    return "1" if isinstance(value, str) and re.fullmatch(r"\{\{.*\}\}", value) else value
 
 
 @pytest.mark.parametrize(("module", "options"), examples())

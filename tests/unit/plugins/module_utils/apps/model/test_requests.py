@@ -11,6 +11,8 @@ import pytest
 
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model import requests
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.arguments import AUTH
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.build.settings import Options
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.build.source import Source
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.parse import parse
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.requests import Rollout
 
@@ -18,6 +20,12 @@ APP = {"name": "shop", "tenant": "acme"}
 # module, options, the request and what it has
 CASES: list[tuple[str, dict[str, Any], type, dict[str, Any]]] = [
     ("app", {**APP, "state": "absent", "wait": "no"}, requests.DeployRequest, {"rollout": Rollout(False)}),
+    (
+        "app_build",
+        {**APP, "source": {"path": "."}, "build": {"version": 3.11}, "keep": "3"},
+        requests.BuildRequest,
+        {"source": Source("."), "options": Options(version="3.11"), "keep": 3, "timeout": 1800},
+    ),
     ("app_scale", {**APP, "replicas": "2"}, requests.ScaleRequest, {"replicas": {"": 2}, "listed": False}),
     (
         "app_scale",
