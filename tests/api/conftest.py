@@ -35,8 +35,11 @@ if str(COLLECTIONS) not in sys.path:
     sys.path.insert(0, str(COLLECTIONS))
 
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model import admission
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.build import builder as build_config
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.labels import TENANT
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube import client, kinds
+
+from .kubelet import Kubelet
 
 BINARIES = ("etcd", "kube-apiserver", "kube-controller-manager")
 START_SECONDS = 90
@@ -332,6 +335,8 @@ class Nodes(threading.Thread):
                 self._care(event["object"])
 
     def _care(self, pod: dict[str, Any]) -> None:
+        if pod["metadata"]["namespace"] == build_config.NAMESPACE:
+            return
         if (pod.get("status") or {}).get("containerStatuses"):
             return
         image = pod["spec"]["containers"][0]["image"]
@@ -385,6 +390,62 @@ def nodes(api: Api) -> Iterator[Nodes]:
     thread.start()
     yield thread
     thread.stopping.set()
+
+
+def _digest(name: str) -> str:
+    return f"{REGISTRY}/cloudbang/{name}@sha256:{'0' * 64}"
+
+
+BUILDER: dict[str, Any] = {
+    "format": 1,
+    "registry": REGISTRY,
+    "push": ["registry.cloudbang.internal:5002"],
+    "addresses": {"registry.cloudbang.internal": "10.0.0.9"},
+    "service": "test",
+    "issuer": "cloudbang-builder",
+    "ca": "",
+    "image": _digest("builder"),
+    "bases": {
+        "run/static": {"image": _digest("base/run-static")},
+        "build/static": {"image": _digest("base/build-static")},
+        "run/base": {"image": _digest("base/run-base")},
+        "build/go": {"image": _digest("base/build-go"), "versions": {"go": ["1.24"]}},
+    },
+    "limits": {"cpu": "2", "memory": "4Gi", "disk": "10Gi", "seconds": 1800, "builds": 2},
+    "runtime_class": "cloudbang-builder",
+}
+
+
+def configure_builder(api: Api, **more: Any) -> None:
+    """Write the configuration of the builder, as the role does."""
+    data = {build_config.CONFIG_KEY: json.dumps({**BUILDER, **more})}
+    about = {"name": build_config.CONFIG, "namespace": build_config.NAMESPACE}
+    api.kube.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": about, "data": data}, "test")
+
+
+@pytest.fixture(scope="session")
+def builder(api: Api, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kubelet]:
+    """A builder as the role `builder` makes it, and a node that runs builds."""
+    namespace = build_config.NAMESPACE
+    kube = api.kube
+    kube.request("POST", kinds.path("Namespace", None), {}, {"metadata": {"name": namespace}})
+    priority = {"metadata": {"name": "cloudbang-builds"}, "value": -10, "preemptionPolicy": "Never"}
+    kube.request("POST", "/apis/scheduling.k8s.io/v1/priorityclasses", {}, priority)
+    runtime = {"metadata": {"name": "cloudbang-builder"}, "handler": "crun"}
+    kube.request("POST", "/apis/node.k8s.io/v1/runtimeclasses", {}, runtime)
+    key = ec.generate_private_key(ec.SECP256R1()).private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    data = {"key.pem": base64.b64encode(key).decode(), "kid": base64.b64encode(b"test").decode()}
+    secret = {"metadata": {"name": build_config.SIGNING}, "data": data}
+    kube.request("POST", kinds.path("Secret", namespace), {}, secret)
+    configure_builder(api)
+    certificate, node_key = api.authority.issue("system:node:builder")
+    own = client.connect({"kubeconfig": str(api.kubeconfig)})
+    thread = Kubelet(own, namespace, tmp_path_factory.mktemp("kubelet"), certificate, node_key)
+    thread.start()
+    yield thread
+    thread.stop()
 
 
 _counter = iter(range(1, 10_000))

@@ -24,6 +24,7 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.kube.kinds impo
 from ansible_collections.cloudbang.platform.plugins.plugin_utils.artifacts import Settings, ensure
 
 from .conftest import ROOT, Api, Authority, Nodes
+from .kubelet import Kubelet
 from .test_routes import _define, issue
 
 CANARY = "canary-of-the-secret"
@@ -80,6 +81,7 @@ DEFINITION = {
 TEMPLATE = {"name": "{tenant}", "version": "1.0.0"}
 ARCHIVE = {"archive": "{directory}/shop.tar.gz", "images": False}
 ROUTE = {"app": "shop", "tenant": "{tenant}", "domains": ["{tenant}.example.org"], "wait": False}
+BUILD = {**THIS, "source": {"path": "{directory}/src"}}
 
 
 def of_type(kind: str, image: str = "x/y:1", **process: Any) -> dict[str, Any]:
@@ -103,6 +105,13 @@ CASES = {
     "app, stopped": Case("app", {**THIS, "state": "stopped"}, (("app", SHOP),)),
     "app, started": Case("app", {**THIS, "state": "started"}, (("app", SHOP), ("app", {**THIS, "state": "stopped"}))),
     "app, absent": Case("app", {**THIS, "state": "absent"}, (("app", NEWER),)),
+    "app, build": Case("app", {**THIS, "build": 1}, (("tenant", {"name": "{tenant}"}), ("app_build", BUILD))),
+    "app_build, first": Case("app_build", BUILD, (("tenant", {"name": "{tenant}"}),)),
+    "app_build, other plan": Case(
+        "app_build",
+        {**BUILD, "processes": {"web": "serve"}},
+        (("tenant", {"name": "{tenant}"}), ("app_build", BUILD)),
+    ),
     "app_scale, replicas": Case("app_scale", {**THIS, "replicas": 3}, (("app", SHOP),)),
     "app_scale, autoscale": Case("app_scale", {**THIS, "autoscale": {"max": 4, "cpu": 70}}, (("app", SHOP),)),
     "app_scale, resources": Case("app_scale", {**THIS, "resources": {"limits": {"cpu": "1"}}}, (("app", SHOP),)),
@@ -206,6 +215,8 @@ class World:
         made = issue(Authority.new("shop-ca"), [f"{tenant}.example.org"])
         self.words = {"tenant": tenant, "directory": str(directory), **made}
         self.shown: list[str] = []
+        (directory / "src").mkdir()
+        (directory / "src" / "index.html").write_text("hello")
 
     def options(self, given: dict[str, Any]) -> dict[str, Any]:
         filled: dict[str, Any] = self._filled(given)
@@ -290,7 +301,7 @@ def missing(result: dict[str, Any], documentation: dict[str, Any], where: str = 
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_contract(api: Api, nodes: Nodes, tenant: str, tmp_path: Path, name: str) -> None:
+def test_contract(api: Api, nodes: Nodes, builder: Kubelet, tenant: str, tmp_path: Path, name: str) -> None:
     case = CASES[name]
     world = World(api, tenant, tmp_path)
     for module, options in case.before:
