@@ -236,7 +236,7 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
 
 
 def _wait_for(kubeconfig: str, processes: list[subprocess.Popen[bytes]], directory: Path) -> client.Kube:
-    kube = client.connect({"kubeconfig": kubeconfig, "request_timeout": 5})
+    kube = client.connect({"kubeconfig": kubeconfig, "request_timeout": 30})
     end = time.monotonic() + START_SECONDS
     while True:
         try:

@@ -71,6 +71,7 @@ MEBIBYTE = 1048576.0
 MARGIN_SECONDS = 300
 SHOWN_LINES = 20
 GONE_SECONDS = 60.0
+LOG_ATTEMPTS = 3
 
 
 @dataclass(frozen=True)
@@ -346,7 +347,8 @@ class _Running:
 
         def turn() -> bool:
             if not any(entry["metadata"].get("uid") == self._uid for entry in jobs.of("Job")):
-                return False
+                where = f"app {self.wanted.tenant}/{self.wanted.app}: build {self.wanted.number}"
+                raise BuildError(f"{where} failed: cancelled: its Job was deleted while it waited")
             if may_start(jobs.of("Job"), self.name, most, self.kube.now()):
                 return True
             self._say(f"waiting, as {most} builds run at once in this cluster")
@@ -502,8 +504,15 @@ class _Running:
             return
 
         def follow() -> None:
-            for line in self.kube.follow(NAMESPACE, pod, container):
-                self._lines.put(line)
+            # The node may know the container a little later than the API does.
+            for _attempt in range(LOG_ATTEMPTS):
+                empty = True
+                for line in self.kube.follow(NAMESPACE, pod, container):
+                    empty = False
+                    self._lines.put(line)
+                if not empty:
+                    return
+                time.sleep(0.5)
 
         self._followed[container] = threading.Thread(target=follow, daemon=True)
         self._followed[container].start()
