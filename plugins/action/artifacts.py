@@ -58,7 +58,7 @@ class ActionModule(ActionBase):
 
         try:
             settings = Settings.from_vars(variables)
-            wanted = options.get("names") or names(settings)
+            wanted = options.get("names") or names(settings, everything=bool(options.get("bundle")))
             if self._task.check_mode:
                 result.update(self._planned(wanted, settings))
             else:

@@ -22,7 +22,8 @@ options:
   names:
     description:
       - Names of artifacts in the catalogue, C(roles/artifacts/files/catalogue.yml).
-      - All artifacts of the catalogue when empty or not given.
+      - When empty or not given, all artifacts without those that are fetched only when a role needs them, such as the
+        base images of builds. With O(bundle), all artifacts of the catalogue.
     type: list
     elements: str
   source:

@@ -147,6 +147,11 @@ class Catalogue:
         """Every artifact name, in the order of the file."""
         return list(self._owner)
 
+    @property
+    def usual(self) -> list[str]:
+        """The artifact names without those that are fetched only when a role needs them."""
+        return [name for name, owner in self._owner.items() if not self._components[owner].get("on_demand")]
+
     def owners(self, names: list[str]) -> dict[str, list[str]]:
         """Component -> wanted file names. All unknown names are reported at once."""
         unknown = [name for name in names if name not in self._owner]

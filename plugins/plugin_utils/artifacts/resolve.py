@@ -112,9 +112,10 @@ class Settings:
         return cls(**{name: value for name, value in values.items() if value not in (None, "")})
 
 
-def names(settings: Settings) -> list[str]:
-    """Every artifact name of the catalogue."""
-    return _Run(settings, silent).catalogue.names
+def names(settings: Settings, everything: bool = False) -> list[str]:
+    """The artifact names of the catalogue: everything, or what every installation needs."""
+    catalogue = _Run(settings, silent).catalogue
+    return catalogue.names if everything else catalogue.usual
 
 
 def ensure(wanted: list[str], settings: Settings, progress: Progress = silent) -> dict[str, Artifact]:

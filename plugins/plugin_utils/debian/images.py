@@ -26,8 +26,10 @@ _SPACE_B = 2 << 30
 # Part of the key of the lowest layer: raise it when the code below changes the result of an unchanged recipe.
 _REVISION = 1
 USER, USER_ID, HOME = "app", 10001, "/app"
+# Who makes images of one installs packages as root, and sets the user of applications at the end.
+_DEFAULTS = {"entrypoint": ["/usr/bin/catatonit", "--"], "env": ["LANG=C.UTF-8"], "user": "0:0"}
 # Patterns of the Debian package that has the program of a language.
-_LANGUAGES = {"go": r"golang-[0-9.]+-go", "node": "nodejs", "python": "python3"}
+_LANGUAGES = {"go": r"golang-[0-9.]+-go", "python": "python3"}
 # What the host or the day of the build has left in a root file system, and caches.
 _LEFTOVERS = (
     "etc/*-",
@@ -58,7 +60,8 @@ def debian(ctx: Context) -> dict[str, str]:
     Options: suite, packages, remove (the lowest layer, see the module rootfs; recipes that have them in common share
     it); more_packages (the next layer); keep (instead of it: the image has these paths of the lowest layer only, with
     what is in them); offers ({language: [version]}, of which its Debian package must be; a label has the exact one);
-    files ({path: text}), links ({path: target}), binaries ({artifact: path}); entrypoint, cmd, env, user, port.
+    files ({path: text}), links ({path: target}), binaries ({artifact: path}); entrypoint (catatonit), cmd, env, user
+    (root), port.
     """
     options = ctx.options
     base, top = _lowest_layer(ctx), Path(ctx.work, "top.tar")
@@ -119,10 +122,10 @@ def _failed(ctx: Context, error: DebianError) -> ArtifactError:
 
 def _image(ctx: Context, layers: Sequence[oci.Layer], labels: Mapping[str, str] | None = None) -> dict[str, str]:
     """Write the image of these layers with the component's configuration."""
-    options = ctx.options
+    options = {**_DEFAULTS, **ctx.options}
     config: dict[str, Any] = {
         "Entrypoint": options["entrypoint"],
-        "Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", *options.get("env", [])],
+        "Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", *options["env"]],
         "Labels": {
             "org.opencontainers.image.title": ctx.component.name,
             "org.opencontainers.image.version": ctx.component.version,

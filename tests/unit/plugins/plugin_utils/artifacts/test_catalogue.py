@@ -89,6 +89,14 @@ def test_bad_versions(versions: dict[str, Any], message: str) -> None:
     assert "artifacts_versions" in str(caught.value)
 
 
+def test_what_only_builds_need_is_fetched_by_who_builds() -> None:
+    usual, everything = names(Settings()), names(Settings(), everything=True)
+    assert {"etcd", "image-pause"} <= set(usual) < set(everything)
+    assert {name for name in everything if name.startswith(("image-base-", "image-builder"))} == (
+        set(everything) - set(usual)
+    )
+
+
 def test_unknown_names_are_reported_at_once_with_a_hint() -> None:
     with pytest.raises(ArtifactError, match=r"unknown kubelt \(did you mean kubelet\?\), nonsense"):
         Catalogue(DEFAULT_CATALOGUE, {}, "amd64").owners(["etcd", "kubelt", "nonsense"])
