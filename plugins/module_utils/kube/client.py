@@ -252,7 +252,9 @@ class Kube:
         where = f"{path('Pod', namespace, pod)}/attach"
         url = f"{self.host}{where}?{urlencode(query)}".replace("http", "ws", 1)
         options: dict[str, Any] = {"timeout": self.request_timeout, "subprotocols": [CHANNELS], "suppress_origin": True}
-        options["header"] = [f"{name}: {value}" for name, value in self._headers.items()]
+        # A stream is none of the types that the API encodes objects in.
+        headers = {**{name.lower(): value for name, value in self._headers.items()}, "accept": "*/*"}
+        options["header"] = [f"{name}: {value}" for name, value in headers.items()]
         connection: Any = websocket.WebSocket(sslopt={"context": self._tls, "server_hostname": self._server_name})
         try:
             if self._proxy:
