@@ -41,9 +41,9 @@ def source(tmp_path: Path, api: Api, tenant: str) -> Path:
 
 
 def build(api: Api, tenant: str, source: Path, check: bool = False, told: list[str] | None = None, **more: Any) -> Any:
-    options = api.options(name="shop", tenant=tenant, **{"source": {"path": str(source)}, "timeout": 60, **more})
+    given = {"name": "shop", "tenant": tenant, "source": {"path": str(source)}, "timeout": 60, **more}
     lines = told if told is not None else []
-    return runner.run("app_build", options, check, lines.append)
+    return runner.run("app_build", api.options(**given), check, lines.append)
 
 
 def good(result: Any) -> Any:
@@ -161,8 +161,10 @@ def test_a_deleted_job_is_a_cancelled_build(api: Api, builder: Kubelet, tenant: 
 
 def test_two_runs_make_one_build(api: Api, builder: Kubelet, tenant: str, source: Path) -> None:
     results: list[Any] = []
-    threads = [started(api, tenant, source, results) for _count in range(2)]
-    for thread in threads:
+    first = started(api, tenant, source, results)
+    wait_for(lambda: api.kube.get("Job", NAMESPACE, job.job_name("shop", tenant)))
+    second = started(api, tenant, source, results)
+    for thread in (first, second):
         thread.join(90)
     numbers = [good(result)["build"]["number"] for result in results]
     assert numbers == [1, 1] and sorted(result["changed"] for result in results) == [False, True]
@@ -253,7 +255,7 @@ def test_no_builder(api: Api, builder: Kubelet, tenant: str, source: Path) -> No
     api.kube.delete("ConfigMap", NAMESPACE, "builder")
     try:
         message = refused(build(api, tenant, source))
-        assert "found no ConfigMap cloudbang-builds/builder" in message and "builder_enabled" in message
+        assert "found no ConfigMap cloudbang-builds/builder" in message and "cloudbang_builder_enabled" in message
         configure_builder(api, registry=3)
         assert "ConfigMap cloudbang-builds/builder: registry: found 3" in refused(build(api, tenant, source))
     finally:

@@ -357,7 +357,7 @@ class _Running:
         if not jobs.wait(turn, max(self._end - time.monotonic(), 1.0), self._beat, HEARTBEAT_SECONDS):
             raise BuildError(
                 f"app {self.wanted.tenant}/{self.wanted.app}: found that other builds run all the time (at most "
-                f"{most} at once), wanted a longer timeout, or more in limits.builds of the builder"
+                f"{most} at once), wanted a longer timeout, or more in builder_max_builds of the role builder"
             )
 
     def _provide(self, signer: token.Signer) -> None:
@@ -402,19 +402,23 @@ class _Running:
     def _follow(self, watcher: Watcher) -> State:
         """Send the source, tell of the log, and return how the build ended."""
         state, since = State(), time.monotonic()
+        last: State | None = None
         broken = ""
 
         def settled() -> bool:
-            nonlocal state, since, broken
+            nonlocal state, since, broken, last
             self._drain()
             own = [entry for entry in watcher.of("Job") if entry["metadata"].get("uid") == self._uid]
             pods = [entry for entry in watcher.of("Pod") if self._mine(entry)]
             waited = time.monotonic() - since
-            found = state_of(own[0] if own else None, pods, self.builder.limits, self.wanted.seconds, self.tail, waited)
+            found = state_of(
+                own[0] if own else None, pods, self.builder.limits, self.wanted.seconds, self.tail, waited, last
+            )
             if replace(found, failure="") != replace(state, failure=""):
                 since = time.monotonic()
             state = found
             if state.pod:
+                last = state
                 for name in ("build", "push"):
                     if name == state.running or name in state.ended:
                         self._listen(state.pod, name)

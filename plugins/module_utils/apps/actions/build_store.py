@@ -23,7 +23,7 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.kube.client imp
 )
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube.kinds import Object
 
-_ENABLE = "a cluster with the role builder: set builder_enabled to true, and run the playbook cloudbang.platform.site"
+_ENABLE = "a cluster with the role builder: set cloudbang_builder_enabled, and run the playbook cloudbang.platform.site"
 _PLACE = f"{builder.NAMESPACE}/{builder.CONFIG}"
 
 

@@ -43,20 +43,28 @@ class State:
 
 
 def state_of(
-    job: Object | None, pods: Iterable[Object], limits: Limits, seconds: int, log: Iterable[str] = (), waited: float = 0
+    job: Object | None,
+    pods: Iterable[Object],
+    limits: Limits,
+    seconds: int,
+    log: Iterable[str] = (),
+    waited: float = 0,
+    last: State | None = None,
 ) -> State:
     """Return how far a build is.
 
     job: None when it does not exist any more. seconds: how long it may run. log: the last lines of the build. waited:
-    seconds since the last change.
+    seconds since the last change. last: the state while there was a pod.
     """
     if job is None:
         return State(failure="cancelled: its Job was deleted while it ran")
     pod = next(iter(sorted(pods, key=lambda one: one["metadata"].get("creationTimestamp") or "", reverse=True)), None)
-    failed = _condition(job, "Failed")
+    # The second one is there while the pods are being deleted.
+    failed = _condition(job, "Failed") or _condition(job, "FailureTarget")
     state = _of_pod(pod, limits, list(log), waited) if pod is not None else State()
     if failed and failed.get("reason") == "DeadlineExceeded":
-        where = f" in {state.running}" if state.running else ""
+        there = state if state.pod or last is None else last
+        where = f" in {there.running}" if there.running else f" ({there.waiting})" if there.waiting else ""
         return replace(state, failure=f"took longer than {seconds} s{where}; wanted: less work, or a longer timeout")
     if state.failure or state.digest:
         return state
@@ -75,7 +83,7 @@ def _of_pod(pod: Object, limits: Limits, log: list[str], waited: float) -> State
     if status.get("reason") == "Evicted":
         message = _text(status.get("message") or "no reason given")
         if _NO_SPACE.search(message):
-            wanted = f"at most {limits.disk}, limits.disk of the builder"
+            wanted = f"at most {limits.disk}, builder_disk of the role builder"
             return replace(state, failure=f"evicted, because it used too much disk ({message}); wanted {wanted}")
         return replace(state, failure=f"evicted from its node: {message}; wanted: run the task again")
     ended: list[str] = []
@@ -122,7 +130,7 @@ def _ended(name: str, terminated: dict[str, Any], limits: Limits, log: list[str]
     code = terminated.get("exitCode", 1)
     if terminated.get("reason") == "OOMKilled":
         bound = limits.memory if name == "build" else "a small limit"
-        return f"{name} was killed, because it used more memory than {bound}; wanted less, or more in limits.memory"
+        return f"{name} was killed, because it used more memory than {bound}; wanted less, or more in builder_memory"
     if code == 0:
         return ""
     message = _text(terminated.get("message") or terminated.get("reason") or "no output")
@@ -137,7 +145,7 @@ def _ended(name: str, terminated: dict[str, Any], limits: Limits, log: list[str]
     if _KILLED.search(text):
         return f"a command was killed (exit code 137), likely because it used more memory than {limits.memory}"
     if "no space left on device" in text:
-        return f"no disk was left; wanted at most {limits.disk}, limits.disk of the builder"
+        return f"no disk was left; wanted at most {limits.disk}, builder_disk of the role builder"
     return f"the build ended with exit code {code}"
 
 

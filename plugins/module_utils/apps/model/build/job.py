@@ -39,7 +39,8 @@ AUTHORITIES = "/run/cloudbang/authorities.pem"
 _CONFIG = "/run/builder/config"
 _TOKEN = "/run/builder/token"
 _SMALL = {"cpu": "500m", "memory": "512Mi"}
-_REQUESTS = {"cpu": "100m", "memory": "128Mi"}
+# A node that does not count space on its disk has none to request.
+_REQUESTS = {"cpu": "100m", "memory": "128Mi", "ephemeral-storage": "0"}
 # What programs of build stages read the path of trusted authorities from.
 _TRUSTING = (
     "CURL_CA_BUNDLE",

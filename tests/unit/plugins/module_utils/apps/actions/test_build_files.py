@@ -426,9 +426,7 @@ def test_pointers_to_lfs_are_refused_by_name(repository: Path) -> None:
     write(repository, {"data/model.bin": pointer})
     git(repository, "add", ".")
     git(repository, "commit", "--quiet", "--message=lfs")
-    with pytest.raises(
-        Invalid, match=r"data/model.bin: found a pointer to a file in LFS, wanted its content"
-    ):
+    with pytest.raises(Invalid, match=r"data/model.bin: found a pointer to a file in LFS, wanted its content"):
         fetched(repository)
 
 
@@ -500,7 +498,11 @@ def test_git_asks_for_the_token_and_shows_it_to_nobody(tmp_path: Path, repositor
     run = build_source._Git(Git("https://deploy@h/x", token="hunter2"), str(tmp_path), 60)
     asked = [
         subprocess.run(
-            [run._environment["GIT_ASKPASS"], question], env=run._environment, capture_output=True, text=True
+            [run._environment["GIT_ASKPASS"], question],
+            env=run._environment,
+            capture_output=True,
+            text=True,
+            check=True,
         )
         for question in ("Username for 'https://h': ", "Password for 'https://deploy@h': ")
     ]

@@ -174,7 +174,7 @@ def test_arguments_of_the_containers() -> None:
 def test_small_builders_need_no_more_than_their_limits() -> None:
     small = replace(BUILDER, limits=Limits(cpu="50m", memory="64Mi"))
     spec = job.job(WANTED, small, 0)["spec"]["template"]["spec"]["initContainers"][2]
-    assert spec["resources"]["requests"] == {"cpu": "50m", "memory": "64Mi"}
+    assert spec["resources"]["requests"] == {"cpu": "50m", "memory": "64Mi", "ephemeral-storage": "0"}
 
 
 def test_names_of_jobs_differ_and_fit() -> None:
@@ -380,10 +380,19 @@ def failed(reason: str, message: str = "") -> dict[str, Any]:
 
 
 def state(
-    status: dict[str, Any] | None, found: Any = JOB, log: tuple[str, ...] = (), waited: float = 0, **meta: Any
+    status: dict[str, Any] | None, found: Any = "as made", log: tuple[str, ...] = (), waited: float = 0, **meta: Any
 ) -> Any:
     pods = [] if status is None else [{"metadata": {"name": "pod", **meta}, "status": status}]
-    return state_of(found, pods, Limits(), 600, log, waited)
+    return state_of(JOB if found == "as made" else found, pods, Limits(), 600, log, waited)
+
+
+def test_a_build_without_a_pod_any_more_says_what_ran_when_its_time_was_over() -> None:
+    condition = {"type": "FailureTarget", "status": "True", "reason": "DeadlineExceeded"}
+    ending = {**JOB, "status": {"conditions": [condition]}}
+    last = state(status_of(source=OK, bases=OK, build=RUNS, push=LATER))
+    assert "took longer than 9 s in build;" in state_of(ending, [], Limits(), 9, last=last).failure
+    waiting = replace(last, running="", waiting="no node takes its pod")
+    assert "took longer than 9 s (no node takes its pod);" in state_of(ending, [], Limits(), 9, last=waiting).failure
 
 
 @pytest.mark.parametrize(
@@ -462,7 +471,7 @@ FAILURES: list[tuple[Any, dict[str, Any], str]] = [
     (
         status_of(source=OK, bases=OK, build=ended(1, "write /x: no space left on device")),
         {},
-        "no disk was left; wanted at most 10Gi, limits.disk of the builder",
+        "no disk was left; wanted at most 10Gi, builder_disk of the role builder",
     ),
     (status_of(source=OK, bases=OK, build=ended(2, "make: ***")), {}, "the build ended with exit code 2"),
     (

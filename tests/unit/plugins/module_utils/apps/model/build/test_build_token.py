@@ -104,7 +104,7 @@ def test_a_token_is_signed_and_says_what_it_is_for(tmp_path: Path) -> None:
 def test_a_key_may_be_known_by_its_certificate(tmp_path: Path) -> None:
     text = token.signed(token.read_signer({"key.pem": pem(KEY), "crt": certificate()}), claims())
     assert verified(text, tmp_path)
-    head = json.loads(decoded(text.split(".")[0]))
+    head = json.loads(decoded(text.split(".", maxsplit=1)[0]))
     [der] = head["x5c"]
     assert set(head) == {"typ", "alg", "x5c"} and x509.load_der_x509_certificate(base64.b64decode(der))
 
