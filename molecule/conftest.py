@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -45,10 +46,11 @@ def run(*command: str, environment: dict[str, str] | None = None, stdin: str = "
 
 
 def _json_of(result: subprocess.CompletedProcess[str]) -> dict[str, Any]:
-    start = result.stdout.find("{")
-    if start < 0:
+    # Before it may be what modules have told of their progress.
+    found = re.search(r"^\{$", result.stdout, re.MULTILINE)
+    if found is None:
         raise AssertionError(f"exit code {result.returncode}, no result:\n{result.stdout}\n{result.stderr}")
-    return dict(json.loads(result.stdout[start:]))
+    return dict(json.loads(result.stdout[found.start() :]))
 
 
 def converge(*arguments: str, playbook: str = "converge.yml") -> dict[str, Any]:
@@ -87,7 +89,7 @@ def changes(report: dict[str, Any]) -> list[str]:
     return [where for where, outcome in outcomes(report) if outcome.get("changed")]
 
 
-def module(host: str, name: str, **options: Any) -> dict[str, Any]:
+def module(host: str, name: str, /, **options: Any) -> dict[str, Any]:
     """Run one module on one host. Return its result, also when it failed."""
     result = run(
         "ansible",
