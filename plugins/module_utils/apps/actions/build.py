@@ -138,6 +138,7 @@ def run(context: Context, request: BuildRequest) -> Outcome:
             ignored=bool(decision.plan.containerfile),
             seconds=min(request.timeout, builder.limits.seconds),
             by=who(),
+            nonce=secrets.token_hex(4),
         )
         running = _Running(context, builder, wanted, os.path.join(scratch, "source.tar"), began + request.timeout)
         made = running.take(decision.key)
@@ -381,8 +382,6 @@ class _Running:
             job.config_map(self.wanted, self.builder, owner),
             job.secret(self.wanted, self.builder, owner),
         ):
-            # What a run that was killed has left has another owner.
-            self.kube.delete(entry["kind"], NAMESPACE, self.name)
             self.kube.create(entry, MANAGER)
 
     def _resume(self) -> None:
@@ -542,7 +541,7 @@ class _Running:
         """Delete the objects of the build; never a reason to fail."""
         for kind in ("Secret", "ConfigMap"):
             with contextlib.suppress(KubeError):
-                self.kube.delete(kind, NAMESPACE, self.name)
+                self.kube.delete(kind, NAMESPACE, self.wanted.mounted)
         with contextlib.suppress(KubeError):
             _delete(self.kube, self.name, self._uid)
 

@@ -114,7 +114,8 @@ class Wanted:
 
     `containerfile` begins with layouts (see `images.localized`); `images` are those that they are of. `context` is the
     directory of the context in the tree. ignored: whether an ignore file of the tree counts. seconds: how long it may
-    run. credentials of the registry: `token`.
+    run. credentials of the registry: `token`. nonce: makes the names of ConfigMap and Secret those of one build,
+    because a kubelet keeps what it has read of immutable ones while a pod uses their names.
     """
 
     app: str
@@ -129,10 +130,16 @@ class Wanted:
     seconds: int = 1800
     by: str = ""
     token: str = field(default="", repr=False)
+    nonce: str = ""
 
     @property
     def repository(self) -> str:
         return f"{self.tenant}/{self.app}"
+
+    @property
+    def mounted(self) -> str:
+        """The name of the ConfigMap and the Secret."""
+        return "-".join(filter(None, (job_name(self.app, self.tenant), self.nonce)))
 
 
 def job_name(app: str, tenant: str) -> str:
@@ -146,8 +153,7 @@ def build_labels(app: str, tenant: str, number: int) -> dict[str, str]:
 
 def job(wanted: Wanted, builder: Builder, now: float) -> Object:
     """Return the Job, which does not run before it is resumed."""
-    name = job_name(wanted.app, wanted.tenant)
-    made = _head("Job", wanted)
+    made = _head("Job", wanted, job_name(wanted.app, wanted.tenant))
     made["metadata"]["annotations"] = {HEARTBEAT: f"{now:.0f}", BY: wanted.by}
     made["spec"] = {
         "suspend": True,
@@ -158,7 +164,7 @@ def job(wanted: Wanted, builder: Builder, now: float) -> Object:
         "ttlSecondsAfterFinished": LEFT_OVER_SECONDS,
         "template": {
             "metadata": {"labels": build_labels(wanted.app, wanted.tenant, wanted.number)},
-            "spec": _pod(name, wanted, builder),
+            "spec": _pod(wanted, builder),
         },
     }
     return made
@@ -166,7 +172,7 @@ def job(wanted: Wanted, builder: Builder, now: float) -> Object:
 
 def config_map(wanted: Wanted, builder: Builder, owner: Object) -> Object:
     """Return the ConfigMap of a Job that exists."""
-    made = _head("ConfigMap", wanted, owner)
+    made = _head("ConfigMap", wanted, wanted.mounted, owner)
     made["immutable"] = True
     made["data"] = {
         "Containerfile": wanted.containerfile,
@@ -179,7 +185,7 @@ def config_map(wanted: Wanted, builder: Builder, owner: Object) -> Object:
 
 def secret(wanted: Wanted, builder: Builder, owner: Object) -> Object:
     """Return the Secret with the token of a Job that exists."""
-    made = _head("Secret", wanted, owner)
+    made = _head("Secret", wanted, wanted.mounted, owner)
     made["immutable"] = True
     made["type"] = "Opaque"
     text = docker_config(builder.push, wanted.token)
@@ -187,8 +193,8 @@ def secret(wanted: Wanted, builder: Builder, owner: Object) -> Object:
     return made
 
 
-def _head(kind: str, wanted: Wanted, owner: Object | None = None) -> Object:
-    made = head(kind, job_name(wanted.app, wanted.tenant), NAMESPACE, {})
+def _head(kind: str, wanted: Wanted, name: str, owner: Object | None = None) -> Object:
+    made = head(kind, name, NAMESPACE, {})
     made["metadata"]["labels"] = build_labels(wanted.app, wanted.tenant, wanted.number)
     if owner is not None:
         meta = owner["metadata"]
@@ -202,7 +208,7 @@ def pulled(wanted: Wanted) -> list[str]:
     return sorted({reference(image).repository for image in wanted.images})
 
 
-def _pod(name: str, wanted: Wanted, builder: Builder) -> Object:
+def _pod(wanted: Wanted, builder: Builder) -> Object:
     spec: Object = {
         "restartPolicy": "Never",
         "automountServiceAccountToken": False,
@@ -217,8 +223,8 @@ def _pod(name: str, wanted: Wanted, builder: Builder) -> Object:
                 {"name": volume, "emptyDir": {"sizeLimit": builder.limits.disk}}
                 for volume in ("context", "incoming", "bases", "storage", "run", "out")
             ),
-            {"name": "config", "configMap": {"name": name}},
-            {"name": "token", "secret": {"secretName": name, "defaultMode": 0o400}},
+            {"name": "config", "configMap": {"name": wanted.mounted}},
+            {"name": "token", "secret": {"secretName": wanted.mounted, "defaultMode": 0o400}},
         ],
     }
     if builder.runtime_class:

@@ -171,6 +171,17 @@ def test_arguments_of_the_containers() -> None:
     assert not {one["name"] for one in found["push"]["env"]} & {"HTTPS_PROXY", "PIP_CERT"}
 
 
+def test_builds_of_one_app_mount_objects_of_their_own() -> None:
+    one, other = replace(WANTED, nonce="1f"), replace(WANTED, nonce="2e")
+    pods = [job.job(wanted, BUILDER, 0)["spec"]["template"]["spec"] for wanted in (one, other)]
+    names = [[volume.get("configMap") or volume.get("secret") for volume in pod["volumes"]] for pod in pods]
+    mounted = [{entry.get("name") or entry["secretName"] for entry in found if entry} for found in names]
+    assert mounted == [{one.mounted}, {other.mounted}] and one.mounted != other.mounted
+    for made in (job.config_map(one, BUILDER, owner()), job.secret(one, BUILDER, owner())):
+        assert made["metadata"]["name"] == one.mounted
+    assert job.job(one, BUILDER, 0)["metadata"]["name"] == job.job(other, BUILDER, 0)["metadata"]["name"]
+
+
 def test_small_builders_need_no_more_than_their_limits() -> None:
     small = replace(BUILDER, limits=Limits(cpu="50m", memory="64Mi"))
     spec = job.job(WANTED, small, 0)["spec"]["template"]["spec"]["initContainers"][2]
