@@ -113,7 +113,7 @@ def tenant() -> None:
 def hello(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     place = tmp_path_factory.mktemp("hello")
     done = build(place, {**GO, "main.go": SERVER.replace("GREETING", "first")})
-    assert not done.get("failed"), done
+    assert not done.get("failed"), done["msg"]
     return place, done["build"]
 
 
@@ -178,7 +178,7 @@ def test_code_in_a_build_reaches_nothing_of_the_platform(tmp_path: Path) -> None
         },
         "attack",
     )
-    assert not made.get("failed"), made
+    assert not made.get("failed"), made["msg"]
     (record,) = objects("configmaps", f"--namespace={TENANT}", "--selector=cloudbang.platform/app=attack")
     assert f"reached ['{host}:5002']" in json.dumps(record["data"])
 
@@ -218,18 +218,28 @@ def test_a_build_of_a_killed_run_is_replaced(tmp_path: Path) -> None:
         stdout=subprocess.DEVNULL,
         start_new_session=True,
     )
-    wait_for(lambda: any("build" in str(one["status"].get("initContainerStatuses")) for one in pods()), 60)
-    os.killpg(run.pid, signal.SIGKILL)
+
+    def building() -> bool:
+        states = [one for pod in pods() for one in pod["status"].get("initContainerStatuses", [])]
+        return any(one["name"] == "build" and "running" in one["state"] for one in states)
+
+    wait_for(building, 60)
+    # The process of the task is in a session of its own.
+    workers = subprocess.run(["pgrep", "--parent", str(run.pid)], capture_output=True, text=True, check=True).stdout
+    for process in (run.pid, *map(int, workers.split())):
+        os.kill(process, signal.SIGKILL)
     run.wait()
     (tmp_path / "Dockerfile").unlink()
     done = build(tmp_path, {}, "killed")
-    assert not done.get("failed") and done["build"]["number"] == 1, done
+    assert not done.get("failed"), done["msg"]
+    assert done["build"]["number"] == 1
     wait_for(lambda: pods() == [], 60)
 
 
 def test_python_without_dependencies_is_served(tmp_path: Path) -> None:
     files = {"requirements.txt": "", "Procfile": "web: python -m http.server $PORT\n", "index.html": "<p>python</p>\n"}
     made = build(tmp_path, files, "snake")
-    assert not made.get("failed") and made["build"]["language"] == "python", made
+    assert not made.get("failed"), made["msg"]
+    assert made["build"]["language"] == "python"
     serve("snake", 1)
     wait_for(lambda: page("snake") == "<p>python</p>\n", 30)
