@@ -21,7 +21,8 @@ PAGES = ("apps.md", "builds.md", "stacks.md", "templates.md")
 
 def tasks(source: str) -> list[dict[str, Any]]:
     entries = yaml.safe_load(source)
-    return [task for entry in entries for task in entry.get("tasks", [entry])]
+    # A mapping is of variables of an inventory.
+    return [task for entry in entries for task in entry.get("tasks", [entry])] if isinstance(entries, list) else []
 
 
 def examples() -> list[tuple[str, dict[str, Any]]]:
