@@ -278,6 +278,8 @@ class Kube:
         plain = socket.create_connection((server.hostname or "", port), CONNECT_TIMEOUT)
         for option in _socket_options():
             plain.setsockopt(*option)
+        # The library does not set that of a socket that it is given.
+        plain.settimeout(self.request_timeout)
         if self._tls is None:
             return plain
         return self._tls.wrap_socket(plain, server_hostname=self._server_name or server.hostname)
