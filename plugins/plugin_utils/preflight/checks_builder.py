@@ -19,6 +19,8 @@ from .inventory import EVERYWHERE, HostFinding, Inventory, as_network, check
 ENABLED = (("cloudbang_builder_enabled", (True,)),)
 # The smallest amount of each, which the trusted parts of a build need as well.
 LEAST = {"builder_cpu": "500m", "builder_memory": "512Mi", "builder_disk": "1Gi"}
+# The largest that the configuration of builds may have.
+MOST = {"builder_timeout": 86_400, "builder_max_builds": 1000}
 CLOSED = ("cloudbang_pod_cidr", "cloudbang_service_cidr")
 LINK_LOCAL = ipaddress.ip_network("169.254.0.0/16")
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -40,10 +42,10 @@ def limits(inventory: Inventory) -> Iterator[HostFinding]:
             amount, minimum = quantity(str(value)), quantity(least)
             if amount is None or minimum is None or amount < minimum:
                 yield HostFinding(host, "builder", name, shown(value), f"a quantity of {least} or more, such as 2Gi")
-    for name in ("builder_timeout", "builder_max_builds") if builds(inventory) else ():
+    for name, most in MOST.items() if builds(inventory) else ():
         for host, value in inventory.shared(name):
-            if isinstance(value, int) and value < 1:
-                yield HostFinding(host, "builder", name, str(value), "1 or more")
+            if isinstance(value, int) and not 1 <= value <= most:
+                yield HostFinding(host, "builder", name, str(value), f"1 to {most}")
 
 
 @check("inventory")
@@ -97,9 +99,18 @@ def environment(inventory: Inventory) -> Iterator[HostFinding]:
                 yield HostFinding(host, "builder", where, "no name of a variable", "letters, digits and _")
             elif not isinstance(content, str):
                 yield HostFinding(host, "builder", where, f"a {type(content).__name__}", "a text, in quotes")
-            elif any(urlsplit(word).password for word in re.split(r"[\s,|]+", content) if "://" in word):
-                wanted = "a URL without a password, which tenants could read"
-                yield HostFinding(host, "builder", where, "a password (not shown)", wanted)
+            elif any(_credentials(word) for word in re.split(r"[\s,|]+", content) if "://" in word):
+                wanted = "URLs without user and password, which tenants could read"
+                yield HostFinding(host, "builder", where, "no such URL (not shown)", wanted)
+
+
+def _credentials(text: str) -> bool:
+    """Return whether a URL has a user or a password, or is none that could tell."""
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        return True
+    return bool(parts.username or parts.password)
 
 
 def _fault_of_url(text: str) -> str:
@@ -120,7 +131,11 @@ def trusted_authorities(inventory: Inventory) -> Iterator[HostFinding]:
         if not value or not isinstance(value, str):
             continue
         path = Path(value).expanduser()
-        if not os.access(path, os.R_OK) or CERTIFICATE not in path.read_text("utf-8", errors="replace"):
+        if (
+            not path.is_file()
+            or not os.access(path, os.R_OK)
+            or CERTIFICATE not in path.read_text("utf-8", errors="replace")
+        ):
             wanted = "a file on the controller with certificates in PEM form"
             yield HostFinding(host, "builder", name, shown(value), wanted)
 
