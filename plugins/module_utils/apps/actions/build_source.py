@@ -23,9 +23,10 @@ import tempfile
 import time
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import IO, Any, cast
+from urllib.parse import urlsplit
 
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.build.source import COMMIT, Git, Source
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.build.tree import (
@@ -158,7 +159,7 @@ def prepared(
         warnings: list[str] = []
         try:
             if source.git is not None:
-                commit, warnings = fetch(source.git, root, scratch, progress, seconds)
+                commit, warnings = fetch(source.git, root, scratch, progress, seconds, most, files)
                 option = "source.git"
             elif source.archive:
                 unpack(source.archive, root, most, files)
@@ -168,10 +169,11 @@ def prepared(
                 if not os.path.isdir(root):
                     found = "a file" if os.path.exists(root) else "no such directory"
                     raise Invalid([Finding(option, f"{visible(root)}, {found}", "a directory")])
-            yield Prepared(root, walk(root, option, most, files), commit, warnings), scratch
+            made = Prepared(root, walk(root, option, most, files), commit, warnings)
         except OSError as error:
             where = visible(str(error.filename)) if error.filename else "source"
             raise SourceError(f"{where}: {error.strerror or error}, wanted: a source that can be read") from error
+        yield made, scratch
 
 
 def walk(root: str, option: str, most: int = MAX_BYTES, count: int = MAX_FILES) -> dict[str, File]:
@@ -477,10 +479,12 @@ def _unpack_zip(where: str, stream: IO[bytes], target: _Target) -> None:
 # Git
 
 _TRANSPORTS = "http:https:ssh"
+# A proxy or a server that the first one leads to may ask as well, and gets nothing.
 _ASKPASS = """#!/bin/sh
 case "$1" in
-  Username*) printf '%s\\n' "$CLOUDBANG_GIT_USER" ;;
-  *) printf '%s\\n' "$CLOUDBANG_GIT_TOKEN" ;;
+  "Username for 'https://$CLOUDBANG_GIT_HOST'"*) printf '%s\\n' "$CLOUDBANG_GIT_USER" ;;
+  "Password for 'https://"*"@$CLOUDBANG_GIT_HOST'"*) printf '%s\\n' "$CLOUDBANG_GIT_TOKEN" ;;
+  *) exit 1 ;;
 esac
 """
 # Of the environment, what git and ssh need to reach a server.
@@ -507,7 +511,15 @@ _ADVICE = (
 )
 
 
-def fetch(git: Git, root: str, scratch: str, progress: Callable[[str], None], seconds: float) -> tuple[str, list[str]]:
+def fetch(
+    git: Git,
+    root: str,
+    scratch: str,
+    progress: Callable[[str], None],
+    seconds: float,
+    most: int = MAX_BYTES,
+    files: int = MAX_FILES,
+) -> tuple[str, list[str]]:
     """Check out a repository into an empty directory; return the id of the commit, and warnings.
 
     git runs without configuration, hooks, filters and prompts, and submodules are not fetched.
@@ -535,7 +547,7 @@ def fetch(git: Git, root: str, scratch: str, progress: Callable[[str], None], se
     except _Failed as error:
         raise _unfetched(git, "", True) from error
     try:
-        entries = run("ls-tree", "-r", "-z", commit)
+        submodules = _submodules(run.entries(commit), most, files)
         run("--work-tree=" + root, "checkout", "--quiet", "--force", "--detach", commit, "--")
     except _Failed as error:
         raise SourceError(
@@ -543,11 +555,26 @@ def fetch(git: Git, root: str, scratch: str, progress: Callable[[str], None], se
         ) from error
     _refuse_pointers(root)
     return commit, [
-        f"source.git: the submodule {visible(os.fsdecode(path))[:200]} is not fetched"
-        for line in entries.split(b"\0")[:-1]
-        for head, path in [line.split(b"\t", 1)]
-        if head.startswith(b"160000 ")
-    ][:10]
+        f"source.git: the submodule {visible(os.fsdecode(path))[:200]} is not fetched" for path in submodules[:10]
+    ]
+
+
+def _submodules(entries: Iterable[bytes], most: int, files: int) -> list[bytes]:
+    """Return the submodules among the entries of a tree. Raises Invalid for a tree that is too large to be checked out:
+    a few objects of git may have any number of files.
+    """
+    found = []
+    size = 0
+    for number, entry in enumerate(entries, 1):
+        head, _tab, path = entry.partition(b"\t")
+        mode, _kind, _id, length = head.split()
+        size += int(length) if length.isdigit() else 0
+        if number > files or size > most:
+            seen = f"more than {files} files" if number > files else f"more than {most} bytes"
+            raise Invalid([Finding("source.git", seen, f"at most {files} files with {most} bytes")])
+        if mode == b"160000":
+            found.append(path)
+    return found
 
 
 def _unfetched(git: Git, text: str, missing: bool) -> SourceError:
@@ -585,13 +612,14 @@ class _Git:
             "GIT_CONFIG_GLOBAL": os.devnull,
             "GIT_ATTR_NOSYSTEM": "1",
             "GIT_TERMINAL_PROMPT": "0",
-            "GIT_ALLOW_PROTOCOL": "file" if git.scheme == "file" else _TRANSPORTS,
+            "GIT_ALLOW_PROTOCOL": "file" if git.scheme == "file" else "https" if git.token else _TRANSPORTS,
             "GIT_LFS_SKIP_SMUDGE": "1",
             "SSH_ASKPASS_REQUIRE": "never",
             "GIT_ASKPASS": os.devnull,
         }
         if git.token:
             self._environment["GIT_ASKPASS"] = _private(home, "askpass", _ASKPASS, 0o700)
+            self._environment["CLOUDBANG_GIT_HOST"] = urlsplit(git.url).netloc.rpartition("@")[2]
             self._environment["CLOUDBANG_GIT_USER"] = git.user or "oauth2"
             self._environment["CLOUDBANG_GIT_TOKEN"] = git.token
         if git.scheme == "ssh":
@@ -609,14 +637,36 @@ class _Git:
         # Without known hosts those of the user count: ssh takes the home of the user from the system, not from HOME.
         return shlex.join(words)
 
-    def __call__(self, *arguments: str) -> bytes:
+    def _start(self, *arguments: str, stderr: int = subprocess.PIPE) -> subprocess.Popen[bytes]:
         command = ["git", "-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false", "-c", "core.autocrlf=false"]
         command += ["-c", "protocol.version=2", "-c", "gc.auto=0", "-c", "advice.detachedHead=false", *arguments]
-        options: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        options: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": stderr}
         try:
-            process = subprocess.Popen(command, env=self._environment, start_new_session=True, **options)
+            return subprocess.Popen(command, env=self._environment, start_new_session=True, **options)
         except FileNotFoundError as error:
             raise SourceError("source.git: found no program git, wanted it on the controller (package git)") from error
+
+    def entries(self, commit: str) -> Iterator[bytes]:
+        """Return the entries of a commit's tree, each with mode, kind, id, size and path, as they are read."""
+        process = self._start("ls-tree", "-r", "-l", "-z", commit, stderr=subprocess.DEVNULL)
+        assert process.stdout is not None
+        try:
+            left = b""
+            for chunk in iter(lambda: process.stdout.read1(CHUNK), b""):  # type: ignore[union-attr]
+                *whole, left = (left + chunk).split(b"\0")
+                yield from whole
+                if len(left) > MAX_HEADERS or time.monotonic() > self._end:
+                    raise SourceError(
+                        f"source.git.url: {self._git.url}: found no end of its tree, wanted a smaller one"
+                    )
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.stdout.close()
+            process.wait()
+
+    def __call__(self, *arguments: str) -> bytes:
+        process = self._start(*arguments)
         try:
             out, said = process.communicate(timeout=max(1.0, self._end - time.monotonic()))
         except subprocess.TimeoutExpired as error:

@@ -110,6 +110,10 @@ def _git(checker: Checker, given: dict[str, Any]) -> Git:
     if url and git.token and git.scheme != "https":
         wanted = "none, because it would be sent in clear text: https" if git.scheme == "http" else "none without https"
         checker.wrong("source.git.token", git.token, wanted, secret=True)
+    if git.user and not git.token and git.scheme != "ssh":
+        # Servers of git take a token there, too, and the URL is shown and kept.
+        wanted = "a URL without one, or source.git.token"
+        checker.findings.append(Finding("source.git.url", "a user in it (not shown), who may be a token", wanted))
     if git.known_hosts and (url and git.scheme != "ssh"):
         checker.wrong("source.git.known_hosts", git.known_hosts, "none, because only ssh has them")
     return git

@@ -384,6 +384,17 @@ def repository(tmp_path: Path) -> Path:
     return root
 
 
+@pytest.mark.parametrize(("most", "files", "found"), [(100, 2, "more than 2 files"), (5, 100, "more than 5 bytes")])
+def test_a_tree_is_measured_before_it_is_checked_out(
+    repository: Path, tmp_path: Path, most: int, files: int, found: str
+) -> None:
+    root = tmp_path / "tree"
+    root.mkdir()
+    with pytest.raises(Invalid, match=found):
+        build_source.fetch(Git(f"file://{repository}"), str(root), str(tmp_path), silent, 60, most, files)
+    assert list(root.iterdir()) == []
+
+
 def fetched(repository: Path, ref: str = "", **more: Any) -> tuple[str, dict[str, int], list[str]]:
     source = Source(git=Git(f"file://{repository}", ref, **more))
     with prepared(source, silent, 60) as (found, _scratch):
@@ -483,7 +494,9 @@ def test_credentials_are_in_no_argument_and_in_private_files(
     assert "hunter2" not in " ".join(command)
     named = {name for name, value in environment.items() if "hunter2" in value}
     assert named == ({"CLOUDBANG_GIT_TOKEN"} if wanted.token else set())
-    assert environment["GIT_TERMINAL_PROMPT"] == "0" and environment["GIT_ALLOW_PROTOCOL"] == "http:https:ssh"
+    assert environment["GIT_TERMINAL_PROMPT"] == "0"
+    # A token is never sent in clear text, also not after a redirect.
+    assert environment["GIT_ALLOW_PROTOCOL"] == ("https" if wanted.token else "http:https:ssh")
     home = Path(environment["HOME"])
     assert stat.S_IMODE(home.stat().st_mode) == 0o700
     assert {stat.S_IMODE(path.stat().st_mode) & 0o077 for path in home.iterdir()} == {0}
@@ -507,4 +520,13 @@ def test_git_asks_for_the_token_and_shows_it_to_nobody(tmp_path: Path, repositor
         for question in ("Username for 'https://h': ", "Password for 'https://deploy@h': ")
     ]
     assert [one.stdout for one in asked] == ["deploy\n", "hunter2\n"]
+    for other in ("Password for 'http://me@proxy:3128': ", "Password for 'https://deploy@h.evil.org': ", "Username: "):
+        refused = subprocess.run(
+            [run._environment["GIT_ASKPASS"], other],
+            env=run._environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (refused.returncode, refused.stdout) == (1, "")
     assert run._told("fatal: hunter2\nremote: x") == "fatal: ******** | remote: x"

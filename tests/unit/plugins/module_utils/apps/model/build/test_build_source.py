@@ -26,7 +26,6 @@ def git(url: str = HTTPS, **more: Any) -> dict[str, Any]:
     [
         (HTTPS, HTTPS, "https", ""),
         ("http://git.example.org/shop", "http://git.example.org/shop", "http", ""),
-        ("https://deploy@git.example.org:8443/shop", "https://deploy@git.example.org:8443/shop", "https", "deploy"),
         (SSH, SSH, "ssh", "git"),
         ("git@git.example.org:acme/shop.git", SSH, "ssh", "git"),
         ("ssh://git@[2001:db8::1]:2222/shop", "ssh://git@[2001:db8::1]:2222/shop", "ssh", "git"),
@@ -35,6 +34,11 @@ def git(url: str = HTTPS, **more: Any) -> dict[str, Any]:
 def test_urls_that_git_gets(given: str, url: str, scheme: str, user: str) -> None:
     found = parse("app_build", {**APP, "source": git(given)}).source.git
     assert (found.url, found.scheme, found.user) == (url, scheme, user)
+
+
+def test_a_user_in_a_url_goes_with_its_token() -> None:
+    url = "https://deploy@git.example.org:8443/shop"
+    assert parse("app_build", {**APP, "source": git(url, token="hunter2")}).source.git.user == "deploy"
 
 
 def test_a_path_is_a_repository_only_if_it_is_allowed() -> None:
@@ -69,6 +73,7 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
     ({"source": git("file:///srv/shop.git")}, "source.git.url", "or a path of this host with allow_path: true"),
     ({"source": git("../shop.git", allow_path=True)}, "source.git.url", FORMS),
     ({"source": git("https://me:hunter2@x.org/a")}, "source.git.url", "wanted a URL without one, and source.git.token"),
+    ({"source": git("https://ghp_hunter2@x.org/a")}, "source.git.url", "a user in it (not shown), who may be a token"),
     ({"source": git("https://x.org/" + "a" * 2000)}, "source.git.url", "found 2014 characters, wanted at most 2000"),
     ({"source": git(ref="--exec=x")}, "source.git.ref", REF),
     ({"source": git(ref="a..b")}, "source.git.ref", REF),
