@@ -42,6 +42,8 @@ class Kubelet(threading.Thread):
         self.pods: list[str] = []
         # Whether pods stay without a node.
         self.full = False
+        # How many connections to containers it closes before it takes one.
+        self.refusals = 0
         (directory / "kubelet.pem").write_bytes(certificate + key)
         tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         tls.load_cert_chain(directory / "kubelet.pem")
@@ -190,6 +192,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.send_header("Connection", "close")
             self.end_headers()
             self.wfile.write(self.node.logs.get(pod, "").encode() if container == "build" else b"")
+        elif what == "attach" and self.node.refusals > 0:
+            self.node.refusals -= 1
+            self.close_connection = True
         elif what == "attach" and self.headers.get("Sec-WebSocket-Protocol") == PROTOCOL:
             self._attach(pod)
         else:

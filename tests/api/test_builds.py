@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import re
 import tarfile
 import threading
 import time
@@ -132,6 +133,21 @@ def test_a_pod_that_no_node_takes(api: Api, builder: Kubelet, tenant: str, sourc
     assert left(api) == []
 
 
+@pytest.mark.parametrize(("refusals", "built"), [(2, True), (9, False)])
+def test_a_node_that_does_not_take_the_source(
+    api: Api, builder: Kubelet, tenant: str, source: Path, refusals: int, built: bool
+) -> None:
+    builder.refusals = refusals
+    try:
+        result = build(api, tenant, source)
+    finally:
+        builder.refusals = 0
+    assert bool(result.get("failed")) != built
+    if not built:
+        assert "the source did not reach the cluster; wanted: run the task again" in refused(result)
+    wait_for(lambda: left(api) == [])
+
+
 def wait_for(condition: Any) -> Any:
     end = time.monotonic() + 40
     while time.monotonic() < end:
@@ -156,7 +172,7 @@ def test_a_deleted_job_is_a_cancelled_build(api: Api, builder: Kubelet, tenant: 
     wait_for(lambda: any(name in pod and pod in builder.logs for pod in builder.pods))
     api.kube.delete("Job", NAMESPACE, name)
     thread.join(40)
-    assert "cancelled: its " in refused(results[0]) and left(api) == []
+    assert re.search("cancelled: its Job was deleted|its pod was deleted", refused(results[0])) and left(api) == []
 
 
 def test_two_runs_make_one_build(api: Api, builder: Kubelet, tenant: str, source: Path) -> None:
@@ -183,6 +199,46 @@ def test_a_build_of_a_controller_that_is_gone_is_replaced(
     done = good(build(api, tenant, source, told=told))
     assert "replacing a build of gone@host that was left over" in told
     assert done["build"]["number"] == 1 and left(api) == []
+
+
+def test_builds_of_controllers_that_are_gone_keep_nobody_waiting(
+    api: Api, builder: Kubelet, tenant: str, source: Path
+) -> None:
+    configure_builder(api, limits={**BUILDER["limits"], "builds": 1})
+    try:
+        for number, suspended in enumerate((True, False)):
+            wanted = job.Wanted(f"gone{number}", tenant, 1, 1, "0" * 64, (), "FROM scratch\n", by="gone@host")
+            config = read_builder({"data": {"builder.json": json.dumps(BUILDER)}})
+            made = job.job(wanted, config, api.kube.now() - 60)
+            made["spec"]["suspend"] = suspended
+            api.kube.create(made, "test")
+        assert good(build(api, tenant, source))["build"]["number"] == 1
+    finally:
+        configure_builder(api)
+    wait_for(lambda: left(api) == [])
+
+
+def test_an_app_goes_on_in_a_cluster_that_does_not_build_any_more(
+    api: Api, builder: Kubelet, nodes: Nodes, tenant: str, source: Path
+) -> None:
+    made = good(build(api, tenant, source))["build"]
+    good(runner.run("app", api.options(name="shop", tenant=tenant, build=made["number"])))
+    api.kube.delete("ConfigMap", NAMESPACE, "builder")
+    try:
+        again = good(runner.run("app", api.options(name="shop", tenant=tenant, build=made["number"])))
+    finally:
+        configure_builder(api)
+    assert not again["changed"]
+
+
+def test_a_number_that_nothing_can_follow_is_named(api: Api, builder: Kubelet, tenant: str, source: Path) -> None:
+    good(build(api, tenant, source))
+    entry = api.kube.get("ConfigMap", tenant, "shop-build-1") or {}
+    labels = entry["metadata"]["labels"]
+    about = {"name": "shop-build-999999999", "namespace": tenant, "labels": labels}
+    api.kube.create({"apiVersion": "v1", "kind": "ConfigMap", "metadata": about}, "test")
+    (source / "main.go").write_text("package main // changed\n")
+    assert "found the ConfigMap shop-build-999999999, wanted no such number" in refused(build(api, tenant, source))
 
 
 def test_a_build_waits_for_its_turn(api: Api, builder: Kubelet, tenant: str, source: Path) -> None:

@@ -34,6 +34,7 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.buil
     NUMBER,
     Wanted,
     alive,
+    finished,
     heartbeat,
     job_name,
     may_start,
@@ -70,6 +71,11 @@ MEBIBYTE = 1048576.0
 # A token outlives the build that it is for.
 MARGIN_SECONDS = 300
 SHOWN_LINES = 20
+# Lines of a log that wait to be shown.
+WAITING_LINES = 10_000
+ATTACHMENTS = 3
+# Within these the container that gets the source ends by itself when its connection is lost.
+LOST_SECONDS = 10.0
 GONE_SECONDS = 60.0
 LOG_ATTEMPTS = 3
 
@@ -265,7 +271,9 @@ class _Running:
         self.kube: Kube = context.kube
         self.name = job_name(wanted.app, wanted.tenant)
         self.tail: collections.deque[str] = collections.deque(maxlen=LOG_LINES)
-        self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._lines: queue.Queue[str] = queue.Queue(WAITING_LINES)
+        self._left_out = 0
+        self._attached = 0
         self._followed: dict[str, threading.Thread] = {}
         self._end = end
         self._uid = ""
@@ -350,6 +358,12 @@ class _Running:
             if not any(entry["metadata"].get("uid") == self._uid for entry in jobs.of("Job")):
                 where = f"app {self.wanted.tenant}/{self.wanted.app}: build {self.wanted.number}"
                 raise BuildError(f"{where} failed: cancelled: its Job was deleted while it waited")
+            for entry in jobs.of("Job"):
+                # Whoever waited for it is gone: it keeps nobody waiting.
+                uid = entry["metadata"]["uid"]
+                left = build_store.live(entry) and not finished(entry) and not alive(entry, self.kube.now())
+                if left and uid != self._uid:
+                    _discard(self.kube, entry["metadata"]["name"], uid)
             if may_start(jobs.of("Job"), self.name, most, self.kube.now()):
                 return True
             self._say(f"waiting, as {most} builds run at once in this cluster")
@@ -431,6 +445,9 @@ class _Running:
                 self._say(f"waiting: {state.waiting}")
             if state.running == "source" and not self._sent:
                 broken = self._send(state.pod)
+            elif state.running == "source" and broken and waited > LOST_SECONDS:
+                wanted = "wanted: run the task again"
+                state = replace(state, failure=f"the source did not reach the cluster; {wanted}")
             return bool(state.failure or state.digest)
 
         def pulse() -> None:
@@ -468,14 +485,22 @@ class _Running:
         return []
 
     def _send(self, pod: str) -> str:
-        """Send the source to the pod; return why it broke off, "" if it did not. The pod's own end says the rest."""
-        self._sent = True
+        """Send the source to the pod; return why it broke off, "" if it did not. The pod's own end says the rest.
+
+        Its standard input is one that a second connection gets nothing of, so only the first one is tried again.
+        """
+        self._attached += 1
+        self._sent = self._attached >= ATTACHMENTS
         try:
             with contextlib.closing(self.kube.attach(NAMESPACE, pod, "source")) as stream:
+                self._sent = True
                 self._stream(stream)
                 # The container ends when it has all; a connection that is closed before may lose the rest.
                 self._drained(pod)
-        except Unreachable as error:
+        except (Unreachable, ApiError) as error:
+            # The API server says so of a kubelet that it does not reach.
+            if isinstance(error, ApiError) and error.status < 500:
+                raise
             return str(error)
         return ""
 
@@ -512,7 +537,10 @@ class _Running:
                 empty = True
                 for line in self.kube.follow(NAMESPACE, pod, container):
                     empty = False
-                    self._lines.put(line)
+                    try:
+                        self._lines.put_nowait(line)
+                    except queue.Full:
+                        self._left_out += 1
                 if not empty:
                     return
                 time.sleep(0.5)
@@ -525,6 +553,9 @@ class _Running:
             text = visible(line.rstrip("\r\n").rpartition("\r")[2])
             self.tail.append(text)
             self.context.progress(text)
+        if self._left_out:
+            self.context.progress(f"{self._left_out} lines of the log are left out")
+            self._left_out = 0
 
     def _written(self) -> Iterator[str]:
         with contextlib.suppress(queue.Empty):
@@ -544,17 +575,30 @@ class _Running:
                 self.kube.delete(kind, NAMESPACE, self.wanted.mounted)
         with contextlib.suppress(KubeError):
             _delete(self.kube, self.name, self._uid)
+        # A node that is lost does not confirm that its pods have ended, and they count in the quota until then.
+        with contextlib.suppress(KubeError):
+            for pod in self.kube.find("Pod", NAMESPACE, f"{KIND}={job.BUILD},{PREFIX}app={self.wanted.app}"):
+                if self._mine(pod):
+                    where = path("Pod", NAMESPACE, pod["metadata"]["name"])
+                    self.kube.request("DELETE", where, {}, {"gracePeriodSeconds": 0})
 
 
-def _delete(kube: Kube, name: str, uid: str) -> None:
-    """Delete a Job and its pods, if it still is the one of this uid, and wait until it is gone."""
-    end = time.monotonic() + GONE_SECONDS
+def _discard(kube: Kube, name: str, uid: str) -> bool:
+    """Delete a Job and its pods; return False if it is not the one of this uid any more."""
     body = {"propagationPolicy": "Background", "preconditions": {"uid": uid}}
     try:
         kube.request("DELETE", path("Job", NAMESPACE, name), {}, body)
     except ApiError as error:
         if error.status not in (404, 409):
             raise
+        return False
+    return True
+
+
+def _delete(kube: Kube, name: str, uid: str) -> None:
+    """Delete a Job and its pods, if it still is the one of this uid, and wait until it is gone."""
+    end = time.monotonic() + GONE_SECONDS
+    if not _discard(kube, name, uid):
         return
     while time.monotonic() < end:
         entry = kube.get("Job", NAMESPACE, name)

@@ -33,9 +33,16 @@ class BuildError(PlatformError):
 
 def configured(kube: Kube) -> Builder:
     """Return the builder of the cluster. Raises BuildError if there is none that can be used."""
+    found = _configured(kube)
+    if found is None:
+        raise BuildError(f"builder: found no ConfigMap {_PLACE}, wanted {_ENABLE}")
+    return found
+
+
+def _configured(kube: Kube) -> Builder | None:
     entry = kube.get("ConfigMap", builder.NAMESPACE, builder.CONFIG)
     if entry is None:
-        raise BuildError(f"builder: found no ConfigMap {_PLACE}, wanted {_ENABLE}")
+        return None
     try:
         return read_builder(entry)
     except records.Wrong as error:
@@ -44,8 +51,10 @@ def configured(kube: Kube) -> Builder:
 
 
 def registry_of(kube: Kube) -> str | None:
-    """Return the registry that images of builds are in; None if the credentials do not allow to know it."""
-    found = if_allowed(lambda: configured(kube))
+    """Return the registry that images of builds are in; None if the credentials do not allow to know it, or the
+    cluster does not build any more.
+    """
+    found = if_allowed(lambda: _configured(kube))
     return found.registry if found is not None else None
 
 
@@ -66,6 +75,9 @@ def load(kube: Kube, tenant: str, app: str, registry: str | None) -> tuple[list[
     """Return the builds of an app, oldest first, and the number of the next one."""
     entries = kube.find("ConfigMap", tenant, releases.selector([app], BUILD))
     number = builds.next_number((entry["metadata"]["name"] for entry in entries), app)
+    if number > builds.MAX_NUMBER:
+        name = builds.record_name(app, number - 1)
+        raise BuildError(f"app {tenant}/{app}: found the ConfigMap {name}, wanted no such number: delete it")
     return builds.builds(entries, app, registry, kube.warn), number
 
 

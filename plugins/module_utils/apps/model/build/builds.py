@@ -34,6 +34,7 @@ from .job import build_labels
 from .plan import Plan, Process, read_plan
 
 DATA = "build"
+MAX_NUMBER = 10**9 - 1
 LOG_LINES = 100
 LOG_LINE = 400
 MAX_RECORD = 900_000
@@ -136,7 +137,7 @@ def _build(entry: Object, registry: str | None) -> Build:
 _RECORD = records.record(
     {
         "app": APP_NAME,
-        "number": records.number(1, 10**9 - 1),
+        "number": records.number(1, MAX_NUMBER),
         "key": records.sequence(records.sequence(records.text(5000), 2, 2), 5000, 1),
         "plan": records.anything,
         "image": records.text(1000),

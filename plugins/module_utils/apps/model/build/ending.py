@@ -70,7 +70,8 @@ def state_of(
         return state
     if failed:
         if pod is None or pod["metadata"].get("deletionTimestamp"):
-            return replace(state, failure="cancelled: its pod was deleted while it ran")
+            found = "its pod was deleted while it ran, by somebody or because its node was lost"
+            return replace(state, failure=found)
         return replace(state, failure=_text(failed.get("message") or failed.get("reason") or "its Job failed"))
     if pod is None and job["spec"].get("suspend"):
         return replace(state, waiting="other builds run")

@@ -89,7 +89,8 @@ if [ -s {_CONFIG}/authorities.pem ]; then
   set -- --volume=/work/run/authorities.pem:{AUTHORITIES}:ro "$@"
 fi
 storage="--root=/work/storage --runroot=/work/run/containers --storage-driver=overlay"
-buildah $storage build --isolation=chroot --pull=never --layers=false --format=oci \\
+# A history would have the arguments of each step: mirrors and proxies of this cluster.
+buildah $storage build --isolation=chroot --pull=never --layers=false --format=oci --omit-history \\
   --file={_CONFIG}/Containerfile --tag=result "$@" -- "$context"
 buildah $storage push --quiet result oci:/work/out
 """

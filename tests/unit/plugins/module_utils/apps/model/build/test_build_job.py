@@ -447,7 +447,11 @@ def test_what_a_build_waits_for(status: Any, found: Any, waiting: str) -> None:
 EVICTED = {"phase": "Failed", "reason": "Evicted", "message": 'Usage of EmptyDir volume "storage" exceeds the limit'}
 FAILURES: list[tuple[Any, dict[str, Any], str]] = [
     (None, {"found": None}, "cancelled: its Job was deleted while it ran"),
-    (None, {"found": failed("BackoffLimitExceeded")}, "cancelled: its pod was deleted while it ran"),
+    (
+        None,
+        {"found": failed("BackoffLimitExceeded")},
+        "its pod was deleted while it ran, by somebody or because its node was lost",
+    ),
     (
         status_of(source=OK, bases=OK, build=RUNS),
         {"found": failed("DeadlineExceeded")},
