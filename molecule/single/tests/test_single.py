@@ -14,6 +14,7 @@ from scenario import (
     STATE,
     WEB_SPEC,
     confined,
+    in_pod,
     manifest_of,
     module,
     node,
@@ -76,17 +77,6 @@ def web(administrator: None) -> Iterator[dict[str, Any]]:
         yield pod
 
 
-def in_pod(pod: dict[str, Any], command: str) -> str:
-    """Run a program of the node with the network and the resolv.conf of a pod."""
-    identifier = pod["status"]["containerStatuses"][0]["containerID"].removeprefix("containerd://")
-    host = node("node1")
-    pid = host.check_output(f"ctr --namespace=k8s.io tasks ls | awk '$1 == \"{identifier}\" {{print $2}}'")
-    # The pod's own file is in another mount namespace, from where it cannot be bound.
-    host.check_output(f"cat /proc/{pid}/root/etc/resolv.conf > /run/pod-resolv.conf")
-    inner = f"mount --bind /run/pod-resolv.conf /etc/resolv.conf && {command}"
-    return str(host.check_output("nsenter --target %s --net unshare --mount sh -c %s", pid, inner))
-
-
 def test_the_node_is_ready() -> None:
     nodes = get("nodes")
     assert [one["metadata"]["name"] for one in nodes] == ["node1"]
@@ -111,12 +101,18 @@ def test_all_pods_run() -> None:
 
 def test_names_of_services_resolve_in_a_pod(web: dict[str, Any]) -> None:
     address = json.loads(kubectl("--namespace=molecule get service web --output=json"))["spec"]["clusterIP"]
-    assert in_pod(web, "getent ahostsv4 web").split()[0] == address
-    assert in_pod(web, "getent ahostsv4 kubernetes.default.svc.cluster.local").split()[0] == "10.96.0.1"
+
+    def resolved(name: str) -> list[str]:
+        return in_pod(web, f"getent ahostsv4 {name}").stdout.split()[:1]
+
+    # CoreDNS learns of a Service a moment after the API does.
+    wait_for(lambda: resolved("web") == [address])
+    assert resolved("kubernetes.default.svc.cluster.local") == ["10.96.0.1"]
 
 
 def test_a_pod_reaches_a_service(web: dict[str, Any]) -> None:
-    assert in_pod(web, "curl --silent --fail --max-time 5 http://web/health") == "OK"
+    # kube-proxy learns of endpoints a moment after they are ready.
+    wait_for(lambda: in_pod(web, "curl --silent --fail --max-time 5 http://web/health").stdout == "OK")
 
 
 def page(domain: str) -> str:
