@@ -22,9 +22,6 @@ import yaml
 from testinfra.backend.base import CommandResult
 from testinfra.host import Host
 
-sys.path.append(str(Path(os.environ["MOLECULE_PROJECT_DIRECTORY"]) / "tests"))
-from support import ssh
-
 SCENARIO = Path(os.environ["MOLECULE_SCENARIO_DIRECTORY"])
 INVENTORY = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"]) / "inventory"
 BUILD = Path(os.environ["MOLECULE_PROJECT_DIRECTORY"]) / "build" / "molecule" / os.environ["MOLECULE_SCENARIO_NAME"]
@@ -122,10 +119,9 @@ def inventory() -> dict[str, Any]:
 def node(name: str) -> Host:
     """Return testinfra's view of a node, by its name in the inventory."""
     address = inventory()["_meta"]["hostvars"][name]["ansible_host"]
+    options = f"-o IdentitiesOnly=yes -o UserKnownHostsFile={BUILD}/known_hosts"
     return testinfra.get_host(
-        f"ssh://root@{address}",
-        ssh_identity_file=str(BUILD / "id_ed25519"),
-        ssh_extra_args=shlex.join(ssh.options(BUILD / "known_hosts")),
+        f"ssh://root@{address}", ssh_identity_file=str(BUILD / "id_ed25519"), ssh_extra_args=options
     )
 
 

@@ -195,10 +195,11 @@ def test_adverts_are_not_forwarded() -> None:
 @pytest.mark.disruptive
 def test_the_table_comes_back_when_all_are_emptied() -> None:
     host = node(HOSTS[0])
-    host.check_output("systemctl restart nftables || systemctl start nftables")
-    assert dropped(HOSTS[0]) >= 0
-    host.check_output("systemctl reload nftables && sleep 1")
-    assert dropped(HOSTS[0]) >= 0
+    # systemctl does not wait for the units that follow another one.
+    for command in ("restart", "reload"):
+        host.check_output(f"systemctl {command} nftables")
+        wait_for(lambda: host.run(f"nft list chain inet {TABLE} input").rc == 0)
+        assert dropped(HOSTS[0]) >= 0
     host.check_output("systemctl disable --now nftables")
     host.run("nft flush ruleset")
     changed = changes(converge())
