@@ -649,10 +649,12 @@ class _Git:
     def entries(self, commit: str) -> Iterator[bytes]:
         """Return the entries of a commit's tree, each with mode, kind, id, size and path, as they are read."""
         process = self._start("ls-tree", "-r", "-l", "-z", commit, stderr=subprocess.DEVNULL)
-        assert process.stdout is not None
+        output = process.stdout
+        if output is None:
+            raise AssertionError("its output is a pipe")
         try:
             left = b""
-            for chunk in iter(lambda: process.stdout.read1(CHUNK), b""):  # type: ignore[union-attr]
+            for chunk in iter(lambda: output.read(CHUNK), b""):
                 *whole, left = (left + chunk).split(b"\0")
                 yield from whole
                 if len(left) > MAX_HEADERS or time.monotonic() > self._end:
@@ -662,7 +664,7 @@ class _Git:
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
-            process.stdout.close()
+            output.close()
             process.wait()
 
     def __call__(self, *arguments: str) -> bytes:
