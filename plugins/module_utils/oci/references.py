@@ -30,3 +30,15 @@ def reference(image: str) -> Reference:
         host, path = "", rest
     path, _colon, tag = path.partition(":")
     return Reference(host, path, tag if tag or digest else "latest", digest)
+
+
+def well_formed(image: str) -> bool:
+    """Return whether every part of an image's name is one that registries accept."""
+    parts = reference(image)
+    return (
+        bool(IMAGE_PATH.match(parts.repository))
+        and (not parts.host or bool(IMAGE_HOST.match(parts.host)))
+        and (not parts.tag or bool(IMAGE_TAG.match(parts.tag)))
+        and (not parts.digest or bool(IMAGE_DIGEST.match(parts.digest)))
+        and ("@" in image) == bool(parts.digest)
+    )

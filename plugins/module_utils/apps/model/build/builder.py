@@ -12,10 +12,9 @@ from typing import Any
 from ansible_collections.cloudbang.platform.plugins.module_utils import records
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube.quantities import quantity
 from ansible_collections.cloudbang.platform.plugins.module_utils.oci.references import (
-    IMAGE_DIGEST,
     IMAGE_HOST,
-    IMAGE_PATH,
     reference,
+    well_formed,
 )
 from ansible_collections.cloudbang.platform.plugins.module_utils.records import Schema, Wrong
 from ansible_collections.cloudbang.platform.plugins.module_utils.texts import shown
@@ -119,14 +118,10 @@ def read_builder(config: Any) -> Builder:
 
 def _image(value: Any, place: str) -> str:
     """Accept images of a registry by digest."""
-    found = reference(value) if isinstance(value, str) and len(value) < 1000 else None
-    good = (
-        found is not None
-        and IMAGE_HOST.match(found.host)
-        and IMAGE_PATH.match(found.repository)
-        and IMAGE_DIGEST.match(found.digest)
-        and value in (f"{found.host}/{found.repository}@{found.digest}",)
-    )
+    good = isinstance(value, str) and len(value) < 1000 and well_formed(value)
+    if good:
+        parts = reference(value)
+        good = value == f"{parts.host}/{parts.repository}@{parts.digest}"
     return "" if good else f"{place}: found {shown(value)}, wanted HOST/REPOSITORY@sha256:DIGEST"
 
 

@@ -15,13 +15,7 @@ import re
 from collections.abc import Iterable, Mapping
 
 from ansible_collections.cloudbang.platform.plugins.module_utils.findings import Finding
-from ansible_collections.cloudbang.platform.plugins.module_utils.oci.references import (
-    IMAGE_DIGEST,
-    IMAGE_HOST,
-    IMAGE_PATH,
-    IMAGE_TAG,
-    reference,
-)
+from ansible_collections.cloudbang.platform.plugins.module_utils.oci.references import well_formed
 from ansible_collections.cloudbang.platform.plugins.module_utils.texts import shown
 
 from ..labels import PREFIX
@@ -94,15 +88,7 @@ def _checked(good: object, where: str, found: str, wanted: str) -> bool:
 
 def _stage(base: str, name: str, bases: Mapping[str, str]) -> list[str]:
     image = bases.get(base, "")
-    found = reference(image)
-    good = (
-        bool(IMAGE_PATH.match(found.repository))
-        and (not found.host or IMAGE_HOST.match(found.host))
-        and (not found.tag or IMAGE_TAG.match(found.tag))
-        and (not found.digest or IMAGE_DIGEST.match(found.digest))
-        and ("@" in image) == bool(found.digest)
-    )
-    _checked(good, f"bases.{base}", shown(image), "a reference of an image")
+    _checked(well_formed(image), f"bases.{base}", shown(image), "a reference of an image")
     return [f"FROM {image} AS {name}", f"WORKDIR {APP}"]
 
 

@@ -13,13 +13,7 @@ import re
 from collections.abc import Iterable, Mapping
 
 from ansible_collections.cloudbang.platform.plugins.module_utils.findings import Finding
-from ansible_collections.cloudbang.platform.plugins.module_utils.oci.references import (
-    IMAGE_DIGEST,
-    IMAGE_PATH,
-    IMAGE_TAG,
-    Reference,
-    reference,
-)
+from ansible_collections.cloudbang.platform.plugins.module_utils.oci.references import reference, well_formed
 from ansible_collections.cloudbang.platform.plugins.module_utils.texts import shown
 
 from ..options import Invalid
@@ -80,17 +74,8 @@ def _faults(image: str, place: str, registry: str, tenant: str) -> Iterable[Find
     if parts.host != registry or not parts.repository.startswith(allowed):
         wanted = f"an image of {registry}/{tenant}/ or {registry}/{PLATFORM}: push it there first"
         yield Finding(place, found, wanted)
-    elif not _well_formed(parts, image):
+    elif not well_formed(image):
         yield Finding(place, found, "a reference of an image")
-
-
-def _well_formed(parts: Reference, image: str) -> bool:
-    return (
-        bool(IMAGE_PATH.match(parts.repository))
-        and (not parts.tag or bool(IMAGE_TAG.match(parts.tag)))
-        and ("@" in image) == bool(parts.digest)
-        and (not parts.digest or bool(IMAGE_DIGEST.match(parts.digest)))
-    )
 
 
 def moving(images: Iterable[str]) -> list[str]:
