@@ -42,7 +42,8 @@ def run(*command: str, environment: dict[str, str] | None = None, stdin: str = "
     )
 
 
-def _json_of(result: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+def json_of(result: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    """Return the JSON at the end of a program's output."""
     # Before it may be what modules have told of their progress.
     found = re.search(r"^\{$", result.stdout, re.MULTILINE)
     if found is None:
@@ -59,7 +60,7 @@ def converge(*arguments: str, playbook: str = "converge.yml") -> dict[str, Any]:
         str(SCENARIO / playbook),
         environment={"ANSIBLE_STDOUT_CALLBACK": "ansible.posix.json"},
     )
-    report = _json_of(result)
+    report = json_of(result)
     assert result.returncode == 0, failures(report) or result.stderr
     return report
 
@@ -98,7 +99,7 @@ def module(host: str, name: str, /, **options: Any) -> dict[str, Any]:
         json.dumps(options),
         environment={"ANSIBLE_STDOUT_CALLBACK": "ansible.posix.json", "ANSIBLE_LOAD_CALLBACK_PLUGINS": "true"},
     )
-    return dict(_json_of(result)["plays"][0]["tasks"][0]["hosts"][host])
+    return dict(json_of(result)["plays"][0]["tasks"][0]["hosts"][host])
 
 
 def wait_for(check: Callable[[], Any], seconds: float = 30) -> Any:
@@ -113,7 +114,7 @@ def wait_for(check: Callable[[], Any], seconds: float = 30) -> Any:
 @cache
 def inventory() -> dict[str, Any]:
     """Return the inventory as ansible-inventory --list has it. Asking for it takes more than a second."""
-    return _json_of(run("ansible-inventory", f"--inventory={INVENTORY}", "--list"))
+    return json_of(run("ansible-inventory", f"--inventory={INVENTORY}", "--list"))
 
 
 def node(name: str) -> Host:

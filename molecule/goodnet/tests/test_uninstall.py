@@ -4,10 +4,8 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
-from scenario import INVENTORY, changes, failures, node, run
+from scenario import INVENTORY, changes, failures, json_of, node, run
 
 
 @pytest.mark.disruptive
@@ -19,7 +17,7 @@ def test_a_reset_host_has_its_nic_and_none_of_the_rest() -> None:
             "--extra-vars=reset_cluster=molecule-goodnet",
             environment={"ANSIBLE_STDOUT_CALLBACK": "ansible.posix.json"},
         )
-        report = json.loads(result.stdout[result.stdout.find("{") :])
+        report = json_of(result)
         assert failures(report) == []
         assert bool(changes(report)) is expected
     host = node("compute1")

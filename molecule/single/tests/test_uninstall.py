@@ -4,13 +4,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import test_single as single
-from scenario import INVENTORY, changes, converge, failures, node, run, wait_for
+from scenario import INVENTORY, changes, converge, failures, json_of, node, run, wait_for
 
 
 def reset(answer: str) -> dict[str, Any]:
@@ -22,7 +21,7 @@ def reset(answer: str) -> dict[str, Any]:
         "cloudbang.platform.reset",
         environment={"ANSIBLE_STDOUT_CALLBACK": "ansible.posix.json"},
     )
-    return dict(json.loads(result.stdout[result.stdout.find("{") :]))
+    return json_of(result)
 
 
 def lines(command: str) -> set[str]:
