@@ -5,7 +5,7 @@
 set -euo pipefail
 venv=$1
 
-packages=(python3-venv git openssh-client debootstrap debian-archive-keyring gpgv docker.io iproute2 kmod curl rsync
+packages=(python3-venv git openssh-client debootstrap debian-archive-keyring gpgv docker.io iproute2 kmod curl procps rsync
     shellcheck zstd xz-utils wrk openvswitch-switch nftables ethtool)
 missing=()
 for name in "${packages[@]}"; do
