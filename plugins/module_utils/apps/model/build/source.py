@@ -111,9 +111,9 @@ def _git(checker: Checker, given: dict[str, Any]) -> Git:
         wanted = "none, because it would be sent in clear text: https" if git.scheme == "http" else "none without https"
         checker.wrong("source.git.token", git.token, wanted, secret=True)
     if git.user and not git.token and git.scheme != "ssh":
-        # Servers of git take a token there, too, and the URL is shown and kept.
+        # Git servers accept a token as the user, and results and records contain the URL.
         wanted = "a URL without one, or source.git.token"
-        checker.findings.append(Finding("source.git.url", "a user in it (not shown), who may be a token", wanted))
+        checker.findings.append(Finding("source.git.url", "a user in it (not shown), which may be a token", wanted))
     if git.known_hosts and (url and git.scheme != "ssh"):
         checker.wrong("source.git.known_hosts", git.known_hosts, "none, because only ssh has them")
     return git

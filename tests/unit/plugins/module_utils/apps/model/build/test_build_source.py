@@ -73,7 +73,11 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
     ({"source": git("file:///srv/shop.git")}, "source.git.url", "or a path of this host with allow_path: true"),
     ({"source": git("../shop.git", allow_path=True)}, "source.git.url", FORMS),
     ({"source": git("https://me:hunter2@x.org/a")}, "source.git.url", "wanted a URL without one, and source.git.token"),
-    ({"source": git("https://ghp_hunter2@x.org/a")}, "source.git.url", "a user in it (not shown), who may be a token"),
+    (
+        {"source": git("https://ghp_hunter2@x.org/a")},
+        "source.git.url",
+        "a user in it (not shown), which may be a token",
+    ),
     ({"source": git("https://x.org/" + "a" * 2000)}, "source.git.url", "found 2014 characters, wanted at most 2000"),
     ({"source": git(ref="--exec=x")}, "source.git.ref", REF),
     ({"source": git(ref="a..b")}, "source.git.ref", REF),
