@@ -261,7 +261,7 @@ class Kube:
                 proxy = urlsplit(self._proxy)
                 options.update(http_proxy_host=proxy.hostname, http_proxy_port=proxy.port, http_no_proxy=[])
             else:
-                # Without it the library takes a proxy of the environment, also where none is to be used.
+                # Without a socket the library uses the proxy in the environment, even for addresses that bypass it.
                 options["socket"] = self._socket()
             connection.connect(url, **options)
         except websocket.WebSocketBadStatusException as error:

@@ -41,7 +41,7 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.buil
 )
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.build.plan import Plan
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.build.tree import Tree, joined
-from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.labels import KIND, PREFIX
+from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.labels import APP, KIND, TENANT
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.options import Invalid
 from ansible_collections.cloudbang.platform.plugins.module_utils.apps.model.requests import BuildRequest
 from ansible_collections.cloudbang.platform.plugins.module_utils.findings import Finding
@@ -64,6 +64,7 @@ from .context import Context, Outcome
 from .evidence import warnings_of
 from .release_store import who
 
+ALL_BUILDS = f"{KIND}={job.BUILD}"
 # Frames of a stream to a container.
 CHUNK = 32 << 10
 EVERY_SECONDS = 10.0
@@ -82,7 +83,7 @@ LOG_ATTEMPTS = 3
 
 @dataclass(frozen=True)
 class Decision:
-    """How an image is to be made: the plan, its Containerfile with the images that it begins with, and the key."""
+    """The decision about a build: plan, Containerfile, the images in its FROM instructions, and cache key."""
 
     plan: Plan
     text: str
@@ -127,7 +128,8 @@ def run(context: Context, request: BuildRequest) -> Outcome:
         outcome.diff = [_difference(request, history, decision, source)]
         if context.check_mode:
             return outcome
-        size, sha256 = source.pack(os.path.join(scratch, "source.tar"))
+        tar = os.path.join(scratch, "source.tar")
+        size, sha256 = source.pack(tar)
         wanted = Wanted(
             app=request.name,
             tenant=request.tenant,
@@ -146,7 +148,7 @@ def run(context: Context, request: BuildRequest) -> Outcome:
             by=who(),
             nonce=secrets.token_hex(4),
         )
-        running = _Running(context, builder, wanted, os.path.join(scratch, "source.tar"), began + request.timeout)
+        running = _Running(context, builder, wanted, tar, began + request.timeout)
         made = running.take(decision.key)
         if made is not None:
             return _known(made, decision)
@@ -154,7 +156,7 @@ def run(context: Context, request: BuildRequest) -> Outcome:
 
 
 def decide(source: Prepared, request: BuildRequest, builder: Builder) -> Decision:
-    """Return how the image of a source is to be made. Raises Invalid with all that is wrong."""
+    """Decide how to build a source. Raises Invalid with everything that is wrong."""
     tree = source.tree
     plan = detect(tree, builder.offered, request.options)
     missing = [name for name in plan.bases if name not in builder.bases]
@@ -277,6 +279,7 @@ class _Running:
         self._followed: dict[str, threading.Thread] = {}
         self._end = end
         self._uid = ""
+        self._selector = f"{ALL_BUILDS},{APP}={wanted.app},{TENANT}={wanted.tenant}"
         self._said = ""
         self._sent = False
         self._beaten = 0.0
@@ -341,12 +344,10 @@ class _Running:
     def run(self) -> State:
         """Run the build and return how it ended."""
         signer = build_store.signer(self.kube)
-        selector = f"{KIND}={job.BUILD}"
-        own = f"{selector},{PREFIX}app={self.wanted.app},{PREFIX}tenant={self.wanted.tenant}"
-        with contextlib.closing(Watcher(self.kube, NAMESPACE, selector, ["Job"])) as jobs:
+        with contextlib.closing(Watcher(self.kube, NAMESPACE, ALL_BUILDS, ["Job"])) as jobs:
             self._queue(jobs)
         self._provide(signer)
-        with contextlib.closing(Watcher(self.kube, NAMESPACE, own, ["Job", "Pod"])) as watcher:
+        with contextlib.closing(Watcher(self.kube, NAMESPACE, self._selector, ["Job", "Pod"])) as watcher:
             self._resume()
             return self._follow(watcher)
 
@@ -577,7 +578,7 @@ class _Running:
             _delete(self.kube, self.name, self._uid)
         # A node that is lost does not confirm that its pods have ended, and they count in the quota until then.
         with contextlib.suppress(KubeError):
-            for pod in self.kube.find("Pod", NAMESPACE, f"{KIND}={job.BUILD},{PREFIX}app={self.wanted.app}"):
+            for pod in self.kube.find("Pod", NAMESPACE, self._selector):
                 if self._mine(pod):
                     where = path("Pod", NAMESPACE, pod["metadata"]["name"])
                     self.kube.request("DELETE", where, {}, {"gracePeriodSeconds": 0})

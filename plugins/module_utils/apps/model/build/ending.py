@@ -87,12 +87,10 @@ def _of_pod(pod: Object, limits: Limits, log: list[str], waited: float) -> State
             wanted = f"at most {limits.disk}, builder_disk of the role builder"
             return replace(state, failure=f"evicted, because it used too much disk ({message}); wanted {wanted}")
         return replace(state, failure=f"evicted from its node: {message}; wanted: run the task again")
-    ended: list[str] = []
     for name, found in _containers(pod):
         terminated = found.get("terminated")
         if terminated is not None:
-            state = replace(state, ended=(*ended, name))
-            ended.append(name)
+            state = replace(state, ended=(*state.ended, name))
             failure = _ended(name, terminated, limits, log)
             if failure:
                 return replace(state, failure=failure)

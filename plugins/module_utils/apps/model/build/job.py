@@ -20,7 +20,7 @@ from ansible_collections.cloudbang.platform.plugins.module_utils.kube.objects im
 from ansible_collections.cloudbang.platform.plugins.module_utils.kube.quantities import quantity
 from ansible_collections.cloudbang.platform.plugins.module_utils.oci.references import reference
 
-from ..labels import KIND, PREFIX, labels
+from ..labels import KIND, PREFIX, TENANT, labels
 from .builder import NAMESPACE, Builder
 from .images import LAYOUTS, docker_config, slug
 
@@ -411,5 +411,5 @@ def _arrival(entry: Object) -> tuple[str, str]:
 
 
 def _tenant(entry: Object) -> str:
-    found: str = (entry["metadata"].get("labels") or {}).get(PREFIX + "tenant", "")
+    found: str = (entry["metadata"].get("labels") or {}).get(TENANT, "")
     return found
